@@ -1,0 +1,55 @@
+"""Every error that Sangam raises on purpose.
+
+SangamError
+|- ParameterError   the caller's mistake, before any message is sent
+|- MessageError     a message that is malformed, or that this step does not expect
+|  `- Equivocation  the other side lies: two answers where the protocol allows one
+|- NotAdmitted      an identity, a certificate or a role that does not fit
+|- NotFound         a task, round or result that this server does not have
+|- RoundAborted     too few clients are left, or views are inconsistent
+|- Overloaded       no room now; try again later
+|- Disconnected     the other side cannot be reached
+`- StorageError     our disk or memory, not the caller
+
+Messages name ids and counts; never a seed, a key, a share or a vector.
+"""
+
+
+class SangamError(Exception):
+    """The root of the tree: `except SangamError` catches all that Sangam raises on purpose."""
+
+
+class ParameterError(SangamError):
+    """The caller's mistake, found before any message is sent."""
+
+
+class MessageError(SangamError):
+    """A message that is malformed, or that this step does not expect."""
+
+
+class Equivocation(MessageError):
+    """The other side lies: it gave, or asks for, two answers where the protocol allows one."""
+
+
+class NotAdmitted(SangamError):
+    """An identity, a certificate or a role that does not fit."""
+
+
+class NotFound(SangamError):
+    """A task, round or result that this server does not have."""
+
+
+class RoundAborted(SangamError):
+    """Too few clients are left, or the views of the round are inconsistent; nothing was revealed."""
+
+
+class Overloaded(SangamError):
+    """No room now; the caller may try again later."""
+
+
+class Disconnected(SangamError):
+    """The other side cannot be reached."""
+
+
+class StorageError(SangamError):
+    """Our disk or memory failed, not the caller."""

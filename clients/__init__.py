@@ -1,0 +1,1 @@
+"""What a hospital, an operator or a script imports: sessions that contribute to secure rounds."""

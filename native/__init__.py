@@ -1,0 +1,1 @@
+"""Numba kernels: arrays in, arrays out. Imports numpy and numba only."""
