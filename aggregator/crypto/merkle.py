@@ -1,0 +1,74 @@
+"""Merkle trees of RFC 6962, section 2.1, over SHA-256: one hash for a list, and short proofs that it holds an entry.
+
+A leaf is H(0x00 || data), a node H(0x01 || left || right); a tree of n leaves splits at the largest power of two below
+n; the empty tree's root is H(""). A proof lists the siblings from the leaf upwards.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+
+from aggregator.errors import ParameterError
+
+HASH_BYTES = 32
+
+
+def root(leaves: Sequence[bytes]) -> bytes:
+    """The root of the tree over `leaves`, 32 bytes."""
+    if not leaves:
+        return hashlib.sha256().digest()
+    level = [_leaf(leaf) for leaf in leaves]
+    while len(level) > 1:
+        level = _parents(level)
+    return level[0]
+
+
+def inclusion_proof(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
+    """The audit path of leaf `index`, from its sibling upwards. Run by whoever holds all leaves.
+
+    Raises:
+        ParameterError: there is no leaf `index`.
+    """
+    if not 0 <= index < len(leaves):
+        raise ParameterError(f"merkle: no leaf {index} among {len(leaves)}")
+    path = []
+    level = [_leaf(leaf) for leaf in leaves]
+    while len(level) > 1:
+        sibling = index ^ 1
+        if sibling < len(level):
+            path.append(level[sibling])
+        level, index = _parents(level), index // 2
+    return tuple(path)
+
+
+def includes(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> bool:
+    """Whether `proof` shows that leaf `index` of the tree of `size` leaves with this root is `leaf`.
+
+    Run by whoever holds the root only. Whatever the other side sent as index, size and proof, the answer is a bool.
+    """
+    if not 0 <= index < size or any(len(node) != HASH_BYTES for node in proof):
+        return False
+    node, last, siblings = _leaf(leaf), size - 1, iter(proof)
+    while last > 0:
+        # A last node without a sibling goes up as it is, and takes nothing from the proof.
+        if index % 2 == 1 or index < last:
+            sibling = next(siblings, None)
+            if sibling is None:
+                return False
+            node = _node(sibling, node) if index % 2 == 1 else _node(node, sibling)
+        index, last = index // 2, last // 2
+    return next(siblings, None) is None and hmac.compare_digest(node, root)
+
+
+def _parents(level: list[bytes]) -> list[bytes]:
+    """The next level: pairs hashed, a last odd node carried up, which is RFC 6962's split at a power of two."""
+    pairs = [_node(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
+    return pairs + level[-1:] if len(level) % 2 else pairs
+
+
+def _leaf(data: bytes) -> bytes:
+    return hashlib.sha256(b"\x00" + data).digest()
+
+
+def _node(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(b"\x01" + left + right).digest()

@@ -1,0 +1,111 @@
+"""ctx0: the hash of all that is known when a round opens. Whoever signs under it has agreed to every field.
+
+A server that tells two clients different things gives them two contexts: their signatures do not fit together, and
+neither do their masks.
+
+Source: Pasquini et al. 2022 (eprint 2021/1464) for the model hash; Bonawitz et al. 2017 for the rest.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from aggregator.crypto.canonical import digest
+from aggregator.errors import MessageError
+from aggregator.protocol.parameters import Parameters
+from aggregator.wire import messages
+from aggregator.wire.messages import PROTOCOL_VERSION
+
+SUITE = "P-256 ECDSA SHA-256; X25519; HKDF-SHA256; ChaCha20-Poly1305; AES-256-CTR; Shamir GF(2^16)"
+
+
+@dataclass(frozen=True, slots=True)
+class RoundTerms:
+    """What a round is about, fixed when it opens.
+
+    `roster_root` and `authority_hash` are 32 bytes; `server_nonce` is 32 fresh bytes; `model_hash` is
+    `hash_model` of the base that every participant starts from; `round` counts from 1 within the task.
+    """
+
+    deployment: str
+    task: str
+    round: int
+    server_nonce: bytes
+    roster_size: int
+    roster_root: bytes
+    authority_hash: bytes
+    model_hash: bytes
+    parameters: Parameters
+
+    @property
+    def ctx0(self) -> bytes:
+        """The context that adverts are signed under, 32 bytes."""
+        return digest(
+            "sangam/v1/ctx0",
+            PROTOCOL_VERSION,
+            SUITE,
+            self.deployment,
+            self.task,
+            self.round,
+            self.server_nonce,
+            self.roster_size,
+            self.roster_root,
+            self.authority_hash,
+            self.model_hash,
+            self.parameters.fields(),
+        )
+
+    def to_message(self) -> messages.Terms:
+        """The wire's form."""
+        return messages.Terms(
+            protocol_version=PROTOCOL_VERSION,
+            deployment=self.deployment,
+            task=self.task,
+            round=self.round,
+            server_nonce=self.server_nonce,
+            roster_size=self.roster_size,
+            roster_root=self.roster_root,
+            authority_hash=self.authority_hash,
+            model_hash=self.model_hash,
+            parameters=self.parameters.to_message(),
+        )
+
+    @classmethod
+    def from_message(cls, message: messages.Terms) -> "RoundTerms":
+        """From the wire's form.
+
+        Raises:
+            MessageError: another protocol version.
+            ParameterError: parameters that could overflow or under-protect.
+        """
+        if message.protocol_version != PROTOCOL_VERSION:
+            raise MessageError(
+                f"the round speaks protocol version {message.protocol_version}, this side speaks {PROTOCOL_VERSION}"
+            )
+        return cls(
+            deployment=message.deployment,
+            task=message.task,
+            round=message.round,
+            server_nonce=message.server_nonce,
+            roster_size=message.roster_size,
+            roster_root=message.roster_root,
+            authority_hash=message.authority_hash,
+            model_hash=message.model_hash,
+            parameters=Parameters.from_message(message.parameters),
+        )
+
+
+def hash_model(base: Mapping[str, npt.ArrayLike] | None) -> bytes:
+    """The digest of a base model, 32 bytes: names, dtypes, shapes and bytes, in order of names. None is no model.
+
+    Run by operator and participants; the arrays must agree to the bit.
+    """
+    arrays = {name: np.asarray(array) for name, array in (base or {}).items()}
+    return digest("sangam/v1/model", [_array_fields(name, arrays[name]) for name in sorted(arrays)])
+
+
+def _array_fields(name: str, array: npt.NDArray[np.generic]) -> tuple[str, str, tuple[int, ...], bytes]:
+    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    return name, little.dtype.str, array.shape, np.ascontiguousarray(little).tobytes()

@@ -1,0 +1,232 @@
+"""The server's steps: the same verbs as the participant's, to be read side by side with it.
+
+    admit_advert      check one advert              advert_list      what U1 looks like to one client
+    admit_dealing     check one client's shares     share_list       what U2 looks like to one client
+    admit_signature   check one signature           signature_list   who signed (U2, U), for one client
+    admit_unmasking   check one client's answer     reconstruct      the seeds that the survivors gave up
+                                                    remove_masks     the sum
+
+Nothing here keeps state, reads a clock or draws randomness. The server is trusted for availability only.
+
+Source: Bonawitz et al. 2017, Fig. 4; Bell et al. 2020, Algorithm 3 (malicious).
+"""
+
+import hmac
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from aggregator.crypto import agreement, merkle, shamir, signing
+from aggregator.crypto.roster import Roster
+from aggregator.errors import MessageError, RoundAborted
+from aggregator.protocol import commitments, pairwise
+from aggregator.protocol.cohort import ClientId, Cohort
+from aggregator.protocol.context import RoundTerms
+from aggregator.protocol.encoding import RingVector
+from aggregator.wire.messages import (
+    ENVELOPE_BYTES,
+    Advert,
+    AdvertList,
+    Dealing,
+    ListedAdvert,
+    NamedAdvert,
+    NamedSignature,
+    ReceivedEnvelope,
+    RevealedShare,
+    ShareList,
+    SignatureList,
+    SurvivorSignature,
+    Unmasking,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the round knows once U is fixed: of each client in U2 either the seed or the key will be recovered."""
+
+    cohort: Cohort
+    adverts: Mapping[ClientId, Advert] = field(repr=False)
+    dealings: Mapping[ClientId, Dealing] = field(repr=False)  # of U2
+    survivors: tuple[ClientId, ...]  # U
+
+    @property
+    def dealers(self) -> tuple[ClientId, ...]:
+        """U2, ascending."""
+        return tuple(sorted(self.dealings))
+
+    @property
+    def dropped(self) -> tuple[ClientId, ...]:
+        """U2 without U, ascending: their masks dangle in the sum."""
+        return tuple(sorted(set(self.dealings) - set(self.survivors)))
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """The seeds that take the masks off: b_u of survivors, s_uh of (survivor, dropped) neighbours; 32 bytes each."""
+
+    self_seeds: Mapping[ClientId, bytes] = field(repr=False)
+    dangling: Mapping[tuple[ClientId, ClientId], bytes] = field(repr=False)
+
+
+def admit_advert(terms: RoundTerms, roster: Roster, client: ClientId, advert: Advert) -> None:
+    """Check one advert. Run by the server on receipt.
+
+    Raises:
+        MessageError: not signed by the client for this round, or a low-order key, which would stop its neighbours.
+    """
+    key, said = roster.verifying_key(client), commitments.advert_fields(advert)
+    if not signing.verify(key, advert.signature, commitments.ADVERT, terms.ctx0, client, *said):
+        raise MessageError(f"the advert of client {client} is not signed by it for round {terms.round}")
+    for public in (advert.mask_key, advert.share_key):
+        agreement.check_public(public)
+
+
+def listed_adverts(terms: RoundTerms, adverts: Mapping[ClientId, Advert]) -> tuple[ListedAdvert, ...]:
+    """U1 as it is frozen: client and advert hash, ascending."""
+    ctx0 = terms.ctx0
+    return tuple(ListedAdvert(c, commitments.advert_hash(ctx0, c, adverts[c])) for c in sorted(adverts))
+
+
+def advert_list(
+    cohort: Cohort, listed: tuple[ListedAdvert, ...], adverts: Mapping[ClientId, Advert], client: ClientId
+) -> AdvertList:
+    """U1 for one client: the whole list, and its neighbours' adverts."""
+    return AdvertList(listed, tuple(NamedAdvert(h, adverts[h]) for h in cohort.neighbours(client)))
+
+
+def admit_dealing(cohort: Cohort, roster: Roster, client: ClientId, dealing: Dealing) -> None:
+    """Check one client's shares as far as the server can see them. Run by the server on receipt.
+
+    Raises:
+        MessageError: not one envelope per holder, a ciphertext of another length, or not signed.
+    """
+    holders = cohort.holders(client)
+    if len(dealing.envelopes) != len(holders):
+        raise MessageError(f"client {client} dealt {len(dealing.envelopes)} envelopes to {len(holders)} holders")
+    for holder, envelope in zip(holders, dealing.envelopes, strict=True):
+        if len(envelope.ciphertext) != (0 if holder == client else ENVELOPE_BYTES):
+            raise MessageError(f"client {client}: the share for holder {holder} has a wrong length")
+    root = commitments.dealing_root(holders, dealing.envelopes)
+    key = roster.verifying_key(client)
+    if not signing.verify(key, dealing.signature, commitments.DEALING, cohort.ctx1, client, root):
+        raise MessageError(f"the shares of client {client} are not signed by it for this round")
+
+
+def share_lists(cohort: Cohort, dealings: Mapping[ClientId, Dealing]) -> dict[ClientId, ShareList]:
+    """U2 for each of its clients, with the envelopes addressed to it and the proofs that their dealers signed them."""
+    dealers = tuple(sorted(dealings))
+    received: dict[ClientId, list[ReceivedEnvelope]] = {client: [] for client in dealers}
+    for dealer in dealers:
+        dealing, holders = dealings[dealer], cohort.holders(dealer)
+        tree = merkle.Tree([commitments.envelope_leaf(h, e) for h, e in zip(holders, dealing.envelopes, strict=True)])
+        for place, holder in enumerate(holders):
+            if holder != dealer and holder in received:
+                envelope = dealing.envelopes[place]
+                item = ReceivedEnvelope(dealer, envelope, tree.root, dealing.signature, tree.proof(place))
+                received[holder].append(item)
+    return {client: ShareList(dealers, tuple(items)) for client, items in received.items()}
+
+
+def admit_signature(view: View, roster: Roster, client: ClientId, message: SurvivorSignature) -> None:
+    """Check one signature over (ctx1, H(U2), H(U)). Run by the server on receipt.
+
+    Raises:
+        MessageError: it is not the client's, or over another view.
+    """
+    hashes = commitments.clients_hash(view.dealers), commitments.clients_hash(view.survivors)
+    key = roster.verifying_key(client)
+    if not signing.verify(key, message.signature, commitments.SURVIVORS, view.cohort.ctx1, *hashes):
+        raise MessageError(f"client {client} signed other survivors than it was shown")
+
+
+def signature_list(cohort: Cohort, signatures: Mapping[ClientId, SurvivorSignature], client: ClientId) -> SignatureList:
+    """The signatures of one client's neighbours."""
+    around = [h for h in cohort.neighbours(client) if h in signatures]
+    return SignatureList(tuple(NamedSignature(h, signatures[h].signature) for h in around))
+
+
+def admit_unmasking(view: View, client: ClientId, answer: Unmasking) -> None:
+    """Check every share of one client's answer against what its dealer committed to. Run by the server on receipt.
+
+    Raises:
+        MessageError: a share that was not asked for, or that is not the dealer's; dealer and holder are named.
+    """
+    around = set(view.cohort.neighbours(client)) | ({client} if view.cohort.graph.complete else set())
+    alive, dropped = around & set(view.survivors), around & set(view.dropped)
+    _check_shares(view, client, answer.self_seed_shares, alive, commitments.SELF_SEED)
+    _check_shares(view, client, answer.mask_key_shares, dropped, commitments.MASK_KEY)
+
+
+def reconstruct(view: View, answers: Mapping[ClientId, Unmasking]) -> Recovered:
+    """Recover the survivors' seeds and the dropped clients' pair masks. Run by the server once.
+
+    Raises:
+        RoundAborted: too few shares of a client, or shares that don't give the secret it committed to.
+    """
+    seed_shares = _by_dealer((holder, answer.self_seed_shares) for holder, answer in answers.items())
+    key_shares = _by_dealer((holder, answer.mask_key_shares) for holder, answer in answers.items())
+    self_seeds = {u: _self_seed(view, u, seed_shares[u]) for u in view.survivors}
+    dangling = {}
+    for dropped in view.dropped:
+        private = _mask_key(view, dropped, key_shares[dropped])
+        for u in set(view.cohort.neighbours(dropped)) & set(view.survivors):
+            info = agreement.pair_info(view.cohort.ctx1, u, dropped)
+            dangling[u, dropped] = agreement.agree(private, view.adverts[u].mask_key, info)
+    return Recovered(self_seeds, dangling)
+
+
+def remove_masks(view: View, recovered: Recovered, total: RingVector) -> RingVector:
+    """The sum of the survivors' encoded updates, shape (L,). Run by the server, once all seeds are there."""
+    ring_bits = view.cohort.terms.parameters.ring_bits
+    seeds, dangling = recovered.self_seeds, recovered.dangling
+    return pairwise.unmask(total, seeds, dangling, ctx1=view.cohort.ctx1, ring_bits=ring_bits)
+
+
+def _check_shares(
+    view: View, holder: ClientId, shares: Iterable[RevealedShare], wanted: set[ClientId], kind: str
+) -> None:
+    for item in shares:
+        if item.client not in wanted:
+            raise MessageError(f"client {holder} gave a {kind} share of client {item.client} that was not asked for")
+        got = commitments.share_hash(view.cohort.ctx1, item.client, holder, kind, item.share)
+        if not hmac.compare_digest(got, _share_hash(view, item.client, holder, kind)):
+            raise MessageError(f"client {holder} gave a {kind} share that dealer {item.client} did not deal")
+
+
+def _share_hash(view: View, dealer: ClientId, holder: ClientId, kind: str) -> bytes:
+    envelope = view.dealings[dealer].envelopes[view.cohort.holders(dealer).index(holder)]
+    return envelope.self_seed_share_hash if kind == commitments.SELF_SEED else envelope.mask_key_share_hash
+
+
+def _by_dealer(
+    given: Iterable[tuple[ClientId, tuple[RevealedShare, ...]]],
+) -> defaultdict[ClientId, dict[ClientId, bytes]]:
+    """Shares by dealer, then by holder."""
+    found: defaultdict[ClientId, dict[ClientId, bytes]] = defaultdict(dict)
+    for holder, shares in given:
+        for item in shares:
+            found[item.client][holder] = item.share
+    return found
+
+
+def _self_seed(view: View, client: ClientId, shares: Mapping[ClientId, bytes]) -> bytes:
+    seed = _combine(view, client, shares)
+    got = commitments.self_seed_hash(view.cohort.terms.ctx0, client, seed)
+    if not hmac.compare_digest(got, view.adverts[client].self_seed_hash):
+        raise RoundAborted(f"unmasking: the shares that client {client} dealt don't give the seed it committed to")
+    return seed
+
+
+def _mask_key(view: View, client: ClientId, shares: Mapping[ClientId, bytes]) -> bytes:
+    private = _combine(view, client, shares)
+    if not hmac.compare_digest(agreement.public_key(private), view.adverts[client].mask_key):
+        raise RoundAborted(f"unmasking: the shares that client {client} dealt don't give the key it advertised")
+    return private
+
+
+def _combine(view: View, client: ClientId, shares: Mapping[ClientId, bytes]) -> bytes:
+    threshold = view.cohort.threshold
+    if len(shares) < threshold:
+        raise RoundAborted(f"unmasking: {len(shares)} shares for client {client}, need {threshold}")
+    place = {holder: i for i, holder in enumerate(view.cohort.holders(client))}
+    return shamir.combine({place[h]: share for h, share in shares.items()}, threshold)

@@ -1,0 +1,85 @@
+"""Pairwise masks that cancel in the sum: the oldest mode, and the oracle of the others.
+
+Source: Bonawitz et al. 2017 (eprint 2017/281), Fig. 4; Bell et al. 2020 (eprint 2020/704).
+"""
+
+from collections.abc import Mapping
+
+from aggregator.crypto.keystream import Mask, apply_masks
+from aggregator.errors import ParameterError
+from aggregator.protocol.cohort import ClientId
+from aggregator.protocol.encoding import RingVector
+
+SEED_BYTES = 32
+
+
+def mask_input(
+    x: RingVector, self_seed: bytes, pairwise: Mapping[ClientId, bytes], me: ClientId, *, ctx1: bytes, ring_bits: int
+) -> RingVector:
+    """Blind one encoded update. Run by the client in masked-input collection.
+
+        y_u = x_u + PRG(b_u) + sum_{h<u} PRG(s_uh) - sum_{h>u} PRG(s_uh)   (mod 2**ring_bits)
+
+    Args:
+        x: encoded update, shape (entries,), uint32 or uint64, values in the ring.
+        self_seed: b_u, 32 bytes, fresh for this round.
+        pairwise: s_uh by neighbour, 32 bytes each; must not contain `me`.
+        me: u.
+        ctx1: the round's second context, 32 bytes.
+        ring_bits: w.
+
+    Returns:
+        y_u, shape (entries,), x's dtype; a new array.
+
+    Raises:
+        ParameterError: a seed is not 32 bytes, or `me` is its own neighbour.
+
+    Source: Bonawitz et al. 2017, Fig. 4, Round 2.
+    """
+    if me in pairwise:
+        raise ParameterError(f"client {me} is its own neighbour")
+    masks = [_mask(self_seed, "self", 1)]
+    masks += [_mask(seed, "pair", _sign(me, h)) for h, seed in sorted(pairwise.items())]
+    y = x.copy()
+    apply_masks(y, masks, ctx1, ring_bits)
+    return y
+
+
+def unmask(
+    total: RingVector,
+    self_seeds: Mapping[ClientId, bytes],
+    dangling: Mapping[tuple[ClientId, ClientId], bytes],
+    *,
+    ctx1: bytes,
+    ring_bits: int,
+) -> RingVector:
+    """Take the survivors' masks off their sum. Run by the server after unmasking.
+
+    Args:
+        total: sum of the survivors' masked inputs, shape (entries,), uint32 or uint64.
+        self_seeds: b_u of every survivor, 32 bytes each.
+        dangling: s_uh by (survivor u, dropped neighbour h): the masks that nothing cancelled.
+        ctx1: the round's second context, 32 bytes.
+        ring_bits: w.
+
+    Returns:
+        The sum of the survivors' encoded updates, shape (entries,); a new array.
+
+    Source: Bonawitz et al. 2017, Fig. 4, Round 4.
+    """
+    masks = [_mask(seed, "self", -1) for _, seed in sorted(self_seeds.items())]
+    masks += [_mask(seed, "pair", -_sign(u, h)) for (u, h), seed in sorted(dangling.items())]
+    unmasked = total.copy()
+    apply_masks(unmasked, masks, ctx1, ring_bits)
+    return unmasked
+
+
+def _sign(u: ClientId, h: ClientId) -> int:
+    """The sign with which u's input holds the mask that it shares with h."""
+    return 1 if h < u else -1
+
+
+def _mask(seed: bytes, purpose: str, sign: int) -> Mask:
+    if len(seed) != SEED_BYTES:
+        raise ParameterError(f"a mask seed has {len(seed)} bytes, needs {SEED_BYTES}")
+    return Mask(seed, purpose, sign)

@@ -1,0 +1,199 @@
+"""How updates become words of the ring: every number that both sides must agree on, checked before any message.
+
+v  value bits of one quantised entry      Z = 2^(v-1) - 1, scale = clip / Z
+w  sum bits = bits(n_max · (2^v - 1))     the ring is 2^w, w <= 64
+L  entries = the tensors' entries (padded to whole blocks when rotated) + the weight's limbs
+"""
+
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from aggregator.crypto.canonical import Field
+from aggregator.errors import ParameterError
+from aggregator.protocol.graph import ThreatModel
+from aggregator.wire import messages
+from aggregator.wire.chunks import ChunkPlan
+from aggregator.wire.messages import CLIENTS_MAX, ENTRIES_MAX, Tensor
+
+VALUE_BITS_MAX = 54  # Z < 2^53: every quantised value is exact in a float64
+RING_BITS_MAX = 64
+WEIGHT_MAX = 2**53
+ROTATION_BLOCK_ENTRIES = 4096
+
+
+class Mode(StrEnum):
+    """How the vector travels."""
+
+    PAIRWISE = "pairwise"
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """The encoding of one task's updates; part of ctx0.
+
+    Args:
+        tensors: names and shapes, in the order in which they are laid out.
+        clip: entries are clipped to [-clip, clip], in the update's own unit. Also the scale: the error of one
+            entry is below clip / (2^(v-1) - 1) per client.
+        clients_max: n_max, how many clients one sum may hold.
+        minimum_cohort: a round with fewer clients in it is aborted.
+        weight_max: the largest weight (number of samples) of one client.
+        value_bits: v, 2 to 54.
+        rotate: apply the random rotation before clipping, which spreads outliers over 4,096 entries.
+        threat: what the graph above 100 clients must withstand.
+
+    Raises:
+        ParameterError: the sum could overflow the ring, or the parameters protect too little.
+    """
+
+    tensors: tuple[Tensor, ...]
+    clip: float
+    clients_max: int
+    minimum_cohort: int
+    weight_max: int = 1_000_000
+    value_bits: int = 16
+    rotate: bool = False
+    mode: Mode = Mode.PAIRWISE
+    threat: ThreatModel = field(default_factory=ThreatModel)
+
+    def __post_init__(self) -> None:
+        _check_tensors(self.tensors)
+        _check_range("value_bits", self.value_bits, 2, VALUE_BITS_MAX)
+        _check_range("clients_max", self.clients_max, 2, CLIENTS_MAX)
+        _check_range("minimum_cohort", self.minimum_cohort, 2, self.clients_max)
+        _check_range("weight_max", self.weight_max, 1, WEIGHT_MAX)
+        if not (math.isfinite(self.clip) and 1e-300 <= self.clip <= 1e300):
+            raise ParameterError("clip must be a finite number between 1e-300 and 1e300")
+        if self.ring_bits > RING_BITS_MAX:
+            raise ParameterError(
+                f"sums of {self.clients_max} clients at {self.value_bits} bits need {self.ring_bits} bits, "
+                f"the ring has at most {RING_BITS_MAX}: lower value_bits or clients_max"
+            )
+        if self.entries > ENTRIES_MAX:
+            raise ParameterError(f"{self.entries} entries, at most {ENTRIES_MAX} fit one round")
+
+    @property
+    def zero_point(self) -> int:
+        """Z, the offset that makes quantised values non-negative."""
+        return int(2 ** (self.value_bits - 1) - 1)
+
+    @property
+    def scale(self) -> float:
+        """The value of one quantisation step; computed, never accepted from the other side."""
+        return self.clip / self.zero_point
+
+    @property
+    def ring_bits(self) -> int:
+        """w, bits of one word of the sum."""
+        return (self.clients_max * (2**self.value_bits - 1)).bit_length()
+
+    @property
+    def rotation_block(self) -> int:
+        """Entries of one block of the rotation, a power of two; 1 without rotation."""
+        if not self.rotate:
+            return 1
+        return min(ROTATION_BLOCK_ENTRIES, 1 << (self.tensor_entries - 1).bit_length())
+
+    @property
+    def tensor_entries(self) -> int:
+        """Entries of all tensors together."""
+        return sum(math.prod(tensor.shape) for tensor in self.tensors)
+
+    @property
+    def coded_entries(self) -> int:
+        """Entries that are quantised: the tensors', padded to whole rotation blocks."""
+        return -(-self.tensor_entries // self.rotation_block) * self.rotation_block
+
+    @property
+    def weight_limbs(self) -> int:
+        """Entries that carry the weight, `value_bits` each, least significant first."""
+        return -(-self.weight_max.bit_length() // self.value_bits)
+
+    @property
+    def entries(self) -> int:
+        """L, words of the masked vector."""
+        return self.coded_entries + self.weight_limbs
+
+    @property
+    def chunk_plan(self) -> ChunkPlan:
+        """How the packed vector is cut for the wire."""
+        return ChunkPlan.of_words(self.entries, self.ring_bits)
+
+    def fields(self) -> tuple[Field, ...]:
+        """The canonical fields that ctx0 covers, derived numbers included."""
+        return (
+            str(self.mode),
+            (self.value_bits, self.ring_bits, self.clients_max, self.entries),
+            tuple((tensor.name, tensor.shape) for tensor in self.tensors),
+            (float(self.clip), self.scale, self.weight_max),
+            ("rotated" if self.rotate else "plain", self.rotation_block),
+            ("noise: none", 0.0),
+            self.minimum_cohort,
+            self.threat.fields(),
+        )
+
+    def to_message(self) -> messages.Parameters:
+        """The wire's form."""
+        threat = messages.Threat(
+            self.threat.corrupt_fraction,
+            self.threat.dropout_fraction,
+            self.threat.malicious,
+            self.threat.security_bits,
+            self.threat.failure_bits,
+        )
+        return messages.Parameters(
+            mode=str(self.mode),
+            value_bits=self.value_bits,
+            clients_max=self.clients_max,
+            clip=self.clip,
+            weight_max=self.weight_max,
+            rotate=self.rotate,
+            minimum_cohort=self.minimum_cohort,
+            threat=threat,
+            tensors=self.tensors,
+        )
+
+    @classmethod
+    def from_message(cls, message: messages.Parameters) -> "Parameters":
+        """From the wire's form; all of the class's own checks apply.
+
+        Raises:
+            ParameterError: as the class, or a mode that this version does not know.
+        """
+        if message.mode not in set(Mode):
+            raise ParameterError(f"mode {message.mode!r} is unknown: this version has {', '.join(Mode)}")
+        threat = message.threat
+        return cls(
+            tensors=message.tensors,
+            clip=message.clip,
+            clients_max=message.clients_max,
+            minimum_cohort=message.minimum_cohort,
+            weight_max=message.weight_max,
+            value_bits=message.value_bits,
+            rotate=message.rotate,
+            mode=Mode(message.mode),
+            threat=ThreatModel(
+                threat.corrupt_fraction,
+                threat.dropout_fraction,
+                threat.malicious,
+                threat.security_bits,
+                threat.failure_bits,
+            ),
+        )
+
+
+def _check_range(name: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise ParameterError(f"{name} is {value}, allowed are {least} to {most}")
+
+
+def _check_tensors(tensors: tuple[Tensor, ...]) -> None:
+    if not tensors:
+        raise ParameterError("an update needs at least one tensor")
+    names = [tensor.name for tensor in tensors]
+    if len(set(names)) != len(names):
+        raise ParameterError(f"tensor names are not unique: {sorted(n for n in set(names) if names.count(n) > 1)}")
+    for tensor in tensors:
+        if not tensor.name or any(size < 1 for size in tensor.shape):
+            raise ParameterError(f"tensor {tensor.name!r} needs a name and dimensions of at least 1")

@@ -1,0 +1,1 @@
+"""The wire: generated protobuf classes, frozen messages with their bounds, and the one codec between the two."""

@@ -1,0 +1,84 @@
+"""What a field on the wire may hold. Messages carry these as annotations; the codec enforces them, once.
+
+    key: Annotated[bytes, Length(32, 32)]
+    clients: Annotated[tuple[int, ...], Count(1, 10_000), Between(0, 9_999), Ascending()]
+
+On a repeated field, `Count` and `Ascending` speak of the whole, `Length` and `Between` of each item.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+from aggregator.errors import MessageError
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Items of a repeated field, from `least` to `most`; checked before any item is read."""
+
+    least: int
+    most: int
+
+    def check(self, field: str, value: Sequence[object]) -> None:
+        """Refuse other counts."""
+        if not self.least <= len(value) <= self.most:
+            raise MessageError(f"{field}: {len(value)} items, expected {self.least} to {self.most}")
+
+
+@dataclass(frozen=True, slots=True)
+class Ascending:
+    """A repeated field in strictly ascending order, by one attribute of its items where `key` names it."""
+
+    key: str = ""
+
+    def check(self, field: str, value: Sequence[Any]) -> None:
+        """Refuse duplicates and disorder."""
+        order = [getattr(item, self.key) for item in value] if self.key else value
+        if not all(a < b for a, b in pairwise(order)):
+            raise MessageError(f"{field}: not in strictly ascending order")
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """Bytes of a byte string, or bytes of a text in UTF-8, from `least` to `most`."""
+
+    least: int
+    most: int
+
+    def check(self, field: str, value: str | bytes) -> None:
+        """Refuse other lengths."""
+        size = len(value.encode() if isinstance(value, str) else value)
+        if not self.least <= size <= self.most:
+            wanted = f"{self.least}" if self.least == self.most else f"{self.least} to {self.most}"
+            raise MessageError(f"{field}: {size} bytes, expected {wanted}")
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """Numbers from `least` to `most`, both included; NaN is in no range."""
+
+    least: float
+    most: float
+
+    def check(self, field: str, value: float) -> None:
+        """Refuse numbers outside."""
+        if not self.least <= value <= self.most:
+            raise MessageError(f"{field}: {value} is outside {self.least} to {self.most}")
+
+
+Bound: TypeAlias = Count | Ascending | Length | Between
+
+
+def check(field: str, bound: Bound, value: Any) -> None:
+    """Apply one bound to a field's value.
+
+    Raises:
+        MessageError: the value is outside; `field` is named.
+    """
+    if isinstance(value, tuple) and isinstance(bound, Length | Between):
+        for item in value:
+            bound.check(field, item)
+    else:
+        bound.check(field, value)

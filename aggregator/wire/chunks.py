@@ -1,0 +1,48 @@
+"""How a packed vector travels: chunks of about 1 MiB that each hold whole words, so that each can be added alone."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from aggregator.errors import MessageError
+from aggregator.wire.messages import CHUNK_BYTES_MAX, Chunk
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkPlan:
+    """Where a payload is cut: every chunk but the last has `chunk_bytes`."""
+
+    payload_bytes: int
+    chunk_bytes: int
+
+    @classmethod
+    def of_words(cls, entries: int, word_bits: int) -> "ChunkPlan":
+        """The plan for `entries` packed words; 8 words fill `word_bits` whole bytes, hence the size."""
+        return cls(-(-entries * word_bits // 8), CHUNK_BYTES_MAX // word_bits * word_bits)
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks the payload makes."""
+        return -(-self.payload_bytes // self.chunk_bytes)
+
+    def size(self, index: int) -> int:
+        """Bytes of chunk `index`."""
+        return min(self.chunk_bytes, self.payload_bytes - index * self.chunk_bytes)
+
+    def cut(self, payload: memoryview) -> Iterator[Chunk]:
+        """Cut a payload; the bytes are copied chunk by chunk."""
+        for index in range(self.chunks):
+            start = index * self.chunk_bytes
+            yield Chunk(index, bytes(payload[start : start + self.size(index)]))
+
+    def check(self, expected_index: int, chunk: Chunk) -> None:
+        """Refuse a chunk that is not the next one, whole.
+
+        Raises:
+            MessageError: surplus, out of order, or of another size than the plan gives.
+        """
+        if expected_index >= self.chunks:
+            raise MessageError(f"chunk {chunk.index} is surplus: the payload has {self.chunks} chunks")
+        if chunk.index != expected_index:
+            raise MessageError(f"chunk {chunk.index} arrived, expected chunk {expected_index}")
+        if len(chunk.data) != self.size(expected_index):
+            raise MessageError(f"chunk {chunk.index} has {len(chunk.data)} bytes, expected {self.size(expected_index)}")

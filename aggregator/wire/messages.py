@@ -1,0 +1,405 @@
+"""Every message as a frozen value, with the bounds that the codec enforces. Units and meaning: proto/sangam/v1.
+
+Names and fields are those of the .proto files; nothing here knows of rounds, keys or sums.
+"""
+
+from dataclasses import dataclass, field
+from typing import Annotated, TypeAlias
+
+from aggregator.wire.bounds import Ascending, Between, Count, Length
+
+PROTOCOL_VERSION = 1
+CLIENTS_MAX = 10_000
+ENTRIES_MAX = 10**9
+NAME_BYTES_MAX = 63
+REASON_BYTES_MAX = 1_000
+CHUNK_BYTES_MAX = 1 << 20
+ROSTER_BYTES_MAX = 16 << 20
+ENVELOPE_BYTES = 80
+WEEK_S = 604_800.0
+
+Bytes32: TypeAlias = Annotated[bytes, Length(32, 32)]
+Signature: TypeAlias = Annotated[bytes, Length(64, 64)]
+Name: TypeAlias = Annotated[str, Length(1, NAME_BYTES_MAX)]
+Reason: TypeAlias = Annotated[str, Length(0, REASON_BYTES_MAX)]
+Client: TypeAlias = Annotated[int, Between(0, CLIENTS_MAX - 1)]
+RoundNumber: TypeAlias = Annotated[int, Between(1, 2**63 - 1)]
+RoundOrNone: TypeAlias = Annotated[int, Between(0, 2**63 - 1)]
+Clients: TypeAlias = Annotated[tuple[int, ...], Count(1, CLIENTS_MAX), Between(0, CLIENTS_MAX - 1), Ascending()]
+Seconds: TypeAlias = Annotated[float, Between(1e-3, WEEK_S)]
+PayloadBytes: TypeAlias = Annotated[int, Between(1, 8 * ENTRIES_MAX * 2)]
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One named tensor of the update."""
+
+    name: Annotated[str, Length(1, 200)]
+    shape: Annotated[tuple[int, ...], Count(0, 8), Between(1, ENTRIES_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
+class Threat:
+    """The corruption that the round's graph is computed for."""
+
+    corrupt_fraction: Annotated[float, Between(0.0, 1.0)]
+    dropout_fraction: Annotated[float, Between(0.0, 1.0)]
+    malicious: bool
+    security_bits: Annotated[int, Between(40, 128)]
+    failure_bits: Annotated[int, Between(10, 64)]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """How updates become words of the ring and back."""
+
+    mode: Annotated[str, Length(1, 32)]
+    value_bits: Annotated[int, Between(2, 54)]
+    clients_max: Annotated[int, Between(2, CLIENTS_MAX)]
+    clip: Annotated[float, Between(1e-300, 1e300)]
+    weight_max: Annotated[int, Between(1, 2**53)]
+    rotate: bool
+    minimum_cohort: Annotated[int, Between(2, CLIENTS_MAX)]
+    threat: Threat
+    tensors: Annotated[tuple[Tensor, ...], Count(1, 10_000)]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """All that is known when a round opens."""
+
+    protocol_version: Annotated[int, Between(1, 2**31)]
+    deployment: Name
+    task: Name
+    round: RoundNumber
+    server_nonce: Bytes32
+    roster_size: Annotated[int, Between(1, CLIENTS_MAX)]
+    roster_root: Bytes32
+    authority_hash: Bytes32
+    model_hash: Bytes32
+    parameters: Parameters
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """First message of a control stream."""
+
+    protocol_version: Annotated[int, Between(1, 2**31)]
+    task: Annotated[str, Length(0, NAME_BYTES_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
+class Advert:
+    """Step 1: the client's ephemeral public keys, signed."""
+
+    mask_key: Bytes32
+    share_key: Bytes32
+    nonce: Bytes32
+    self_seed_hash: Bytes32
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One holder's encrypted shares, with the hashes that they must have."""
+
+    ciphertext: Annotated[bytes, Length(0, ENVELOPE_BYTES)]
+    self_seed_share_hash: Bytes32
+    mask_key_share_hash: Bytes32
+
+
+@dataclass(frozen=True, slots=True)
+class Dealing:
+    """Step 2: one envelope per holder, ascending, signed once."""
+
+    envelopes: Annotated[tuple[Envelope, ...], Count(1, CLIENTS_MAX)]
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
+class SurvivorSignature:
+    """Step 4: the signature over (ctx1, H(U2), H(U))."""
+
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
+class RevealedShare:
+    """One share given up in step 5."""
+
+    client: Client
+    share: Bytes32 = field(repr=False)
+
+
+RevealedShares: TypeAlias = Annotated[tuple[RevealedShare, ...], Count(0, CLIENTS_MAX), Ascending("client")]
+
+
+@dataclass(frozen=True, slots=True)
+class Unmasking:
+    """Step 5: of each neighbour a share of its seed or of its key, never both."""
+
+    self_seed_shares: RevealedShares
+    mask_key_shares: RevealedShares
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """The client leaves the round and says why."""
+
+    reason: Reason
+
+
+ClientBody: TypeAlias = Join | Advert | Dealing | SurvivorSignature | Unmasking | Withdrawal
+
+
+@dataclass(frozen=True, slots=True)
+class ClientMessage:
+    """From participant to aggregator, on the control stream."""
+
+    round: RoundOrNone
+    body: ClientBody
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """Answer to `join`."""
+
+    task: Name
+    last_round: RoundOrNone
+
+
+@dataclass(frozen=True, slots=True)
+class RoundOpened:
+    """A round opens, with the signed roster."""
+
+    terms: Terms
+    roster: Annotated[bytes, Length(1, ROSTER_BYTES_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
+class NamedAdvert:
+    """An advert with its author."""
+
+    client: Client
+    advert: Advert
+
+
+@dataclass(frozen=True, slots=True)
+class ListedAdvert:
+    """The hash under which an advert stands in the frozen list."""
+
+    client: Client
+    hash: Bytes32
+
+
+@dataclass(frozen=True, slots=True)
+class AdvertList:
+    """Opens step 2: U1 as hashes, and the neighbours' adverts."""
+
+    listed: Annotated[tuple[ListedAdvert, ...], Count(2, CLIENTS_MAX), Ascending("client")]
+    neighbours: Annotated[tuple[NamedAdvert, ...], Count(1, CLIENTS_MAX), Ascending("client")]
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedEnvelope:
+    """What one dealer sent to this holder, with the proof that the dealer signed it."""
+
+    dealer: Client
+    envelope: Envelope
+    root: Bytes32
+    signature: Signature
+    proof: Annotated[tuple[bytes, ...], Count(0, 14), Length(32, 32)]
+
+
+@dataclass(frozen=True, slots=True)
+class ShareList:
+    """Opens step 3: U2, and the shares addressed to this client."""
+
+    dealers: Clients
+    envelopes: Annotated[tuple[ReceivedEnvelope, ...], Count(0, CLIENTS_MAX), Ascending("dealer")]
+
+
+@dataclass(frozen=True, slots=True)
+class Survivors:
+    """Opens step 4: U2 and U."""
+
+    dealers: Clients
+    survivors: Clients
+
+
+@dataclass(frozen=True, slots=True)
+class NamedSignature:
+    """A signature with its author."""
+
+    client: Client
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureList:
+    """Opens step 5: the neighbours' signatures on (U2, U)."""
+
+    signatures: Annotated[tuple[NamedSignature, ...], Count(0, CLIENTS_MAX), Ascending("client")]
+
+
+@dataclass(frozen=True, slots=True)
+class RoundClosed:
+    """The round ended with a sum."""
+
+    survivors: Clients
+    result_shared: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RoundFailed:
+    """The round ended without one."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Excluded:
+    """The round went on without this client."""
+
+    reason: Reason
+
+
+ServerBody: TypeAlias = (
+    Welcome | RoundOpened | AdvertList | ShareList | Survivors | SignatureList | RoundClosed | RoundFailed | Excluded
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerMessage:
+    """From aggregator to participant, on the control stream."""
+
+    round: RoundOrNone
+    body: ServerBody
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """A share that did not decrypt, as this holder received it."""
+
+    dealer: Client
+    ciphertext: Annotated[bytes, Length(ENVELOPE_BYTES, ENVELOPE_BYTES)]
+
+
+@dataclass(frozen=True, slots=True)
+class UploadHeader:
+    """First message of an upload."""
+
+    task: Name
+    round: RoundNumber
+    payload_bytes: PayloadBytes
+    complaints: Annotated[tuple[Complaint, ...], Count(0, CLIENTS_MAX), Ascending("dealer")]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a packed vector."""
+
+    index: Annotated[int, Between(0, 2**31)]
+    data: Annotated[bytes, Length(1, CHUNK_BYTES_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
+class UploadMessage:
+    """From participant to aggregator, while uploading."""
+
+    body: UploadHeader | Chunk
+
+
+@dataclass(frozen=True, slots=True)
+class UploadReceipt:
+    """The whole upload was accepted."""
+
+    already_accepted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRequest:
+    """Which result; round 0 is the last one."""
+
+    task: Name
+    round: RoundOrNone
+
+
+@dataclass(frozen=True, slots=True)
+class ResultHeader:
+    """What the sum means."""
+
+    terms: Terms
+    participants: Annotated[tuple[str, ...], Count(1, CLIENTS_MAX), Length(1, NAME_BYTES_MAX)]
+    payload_bytes: PayloadBytes
+
+
+@dataclass(frozen=True, slots=True)
+class ResultMessage:
+    """From aggregator to participant or operator, while downloading."""
+
+    body: ResultHeader | Chunk
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """How long each step waits, in seconds."""
+
+    advertise_keys_s: Seconds
+    share_keys_s: Seconds
+    masked_input_s: Seconds
+    consistency_check_s: Seconds
+    unmasking_s: Seconds
+    reconnect_s: Annotated[float, Between(0.0, WEEK_S)]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task as its operator states it."""
+
+    name: Name
+    parameters: Parameters
+    deadlines: Deadlines
+    result_to_operator_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCreated:
+    """The task is there."""
+
+    existed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRequest:
+    """Start the next round of a task."""
+
+    task: Name
+    model_hash: Bytes32
+
+
+@dataclass(frozen=True, slots=True)
+class RoundStarted:
+    """The number that the round got."""
+
+    round: RoundNumber
+
+
+@dataclass(frozen=True, slots=True)
+class RoundReference:
+    """One round of one task."""
+
+    task: Name
+    round: RoundNumber
+
+
+@dataclass(frozen=True, slots=True)
+class RoundEvent:
+    """One thing that happened in a round."""
+
+    seconds: Annotated[float, Between(0.0, 1e12)]
+    kind: Annotated[str, Length(1, 32)]
+    step: Annotated[str, Length(0, 32)]
+    client: Annotated[str, Length(0, NAME_BYTES_MAX)]
+    detail: Reason
+    clients: Annotated[int, Between(0, CLIENTS_MAX)]
