@@ -2,7 +2,8 @@
 
 SangamError
 |- ParameterError   the caller's mistake, before any message is sent
-|- MessageError     a message that is malformed, or that this step does not expect
+|- MessageError     a message that is malformed or false
+|  |- OutOfTurn     a message that this step of the round does not expect
 |  `- Equivocation  the other side lies: two answers where the protocol allows one
 |- NotAdmitted      an identity, a certificate or a role that does not fit
 |- NotFound         a task, round or result that this server does not have
@@ -24,7 +25,11 @@ class ParameterError(SangamError):
 
 
 class MessageError(SangamError):
-    """A message that is malformed, or that this step does not expect."""
+    """A message that is malformed or false."""
+
+
+class OutOfTurn(MessageError):
+    """A message that this step of the round does not expect."""
 
 
 class Equivocation(MessageError):

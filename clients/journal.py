@@ -5,13 +5,13 @@
     advert leaves    share leaves    signature leaves   answer leaves
 
 Rows are keyed by (deployment, task, round), never by a hash: a server that changes one parameter gets another hash,
-not another round. When a method returns, its row is on the disk. No secret is ever here. A row is about 200 bytes,
-100,000 rounds about 20 MB, so rows are kept for ever and the journal is never pruned.
+not another round. When a method returns, its row is on the disk. No secret is ever here. A row is about 240 bytes,
+100,000 rounds about 24 MB, so rows are kept for ever and the journal is never pruned.
 
 One SQLite file. Its exclusive lock is held for the journal's life, so that two processes of one site cannot both
 enter a round. journal_mode DELETE, not WAL, since then all rows lie in one file that cannot lose its tail when
 copied; synchronous EXTRA, since under FULL a power cut may bring back a rollback journal and undo a commit that we
-have already acted upon. A commit takes a few milliseconds, four per round.
+have already acted upon. A round makes four commits, each a few fsyncs.
 All calls come from one asyncio loop: SQLite's own thread check stays on.
 
 A file restored from an old backup has forgotten rounds: never restore one (SECURITY.md).
@@ -31,6 +31,7 @@ RoundKey: TypeAlias = tuple[str, str, int]  # deployment, task, round
 
 APPLICATION_ID = 0x53414E47  # "SANG", in the file's header
 SCHEMA_VERSION = 1
+PAGE_BYTES = 4096
 DIGEST_BYTES = 32
 TEXT_MAX = 500
 
@@ -196,7 +197,12 @@ class Journal:
             database.execute("INSERT OR REPLACE INTO rosters VALUES (?, ?, ?)", (deployment, version, root))
 
     def _open(self) -> None:
-        for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = DELETE", "synchronous = EXTRA"):
+        for pragma in (
+            f"page_size = {PAGE_BYTES}",
+            "locking_mode = EXCLUSIVE",
+            "journal_mode = DELETE",
+            "synchronous = EXTRA",
+        ):
             self._database.execute(f"PRAGMA {pragma}")
         # A write, even when nothing is new, takes the lock and finds a read-only file now rather than in a round.
         with self._transaction() as database:
@@ -263,12 +269,16 @@ def _pragma(database: sqlite3.Connection, name: str) -> int:
 
 
 def _create_private(path: Path) -> None:
-    """Create the file for its owner only.
+    """Create the file for its owner only, or see that an existing one was not cut short.
 
-    An existing one is not touched: closing a second handle on it would drop this process's POSIX locks on it.
+    SQLite takes a file without a whole page for a new database: a journal cut to nothing would forget all its rounds.
+    An existing file is not opened here: closing a second handle on it would drop this process's POSIX locks on it.
     """
-    with contextlib.suppress(FileExistsError):
+    try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        if path.stat().st_size < PAGE_BYTES:
+            raise StorageError(f"{path} was cut short: remove it only if this site has never taken part") from None
 
 
 def _check_key(key: RoundKey) -> RoundKey:

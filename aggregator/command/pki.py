@@ -118,6 +118,7 @@ def _enter(path: Path, authority: Authority, certificate: Certificate, now: date
     identity.write_new(path.parent, {}, {staged.name: following.to_bytes()})
     try:
         staged.replace(path)
+        identity.sync_directory(path.parent)  # a version that came back after a power cut would be signed twice
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}") from None
 

@@ -48,6 +48,15 @@ def public_key(private: bytes) -> bytes:
     return _load_private(private).public_key().public_bytes_raw()
 
 
+def check_public(public: bytes) -> None:
+    """Refuse a public key that no honest client would advertise. Run by the server on receipt.
+
+    Raises:
+        MessageError: not 32 bytes, or a low-order point.
+    """
+    agree(b"\x01" * KEY_BYTES, public, b"check")  # every clamped scalar takes a low-order point to zero
+
+
 def agree(private: bytes, peer_public: bytes, info: bytes) -> bytes:
     """The 32-byte secret that only these two parties can compute; other `info`, independent secret.
 

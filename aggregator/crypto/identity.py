@@ -29,6 +29,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from aggregator.crypto.signing import SigningKey, VerifyingKey
@@ -53,6 +54,7 @@ _MALFORMED = (
     x509.ExtensionNotFound,
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
+    CryptographyDeprecationWarning,  # serial not positive: refused below, or here where warnings are errors
 )
 
 
@@ -337,8 +339,19 @@ def write_new(directory: Path, private: Mapping[str, bytes], public: Mapping[str
             _write(directory / name, data, 0o600)
         for name, data in public.items():
             _write(directory / name, data, 0o644)
+        sync_directory(directory)
     except OSError as error:
         raise StorageError(f"cannot write into {directory}: {error.strerror}") from None
+
+
+def sync_directory(directory: Path) -> None:
+    """Make new or replaced names in `directory` survive a power cut; OSError when the disk refuses."""
+    if os.name == "posix":  # Windows opens no directories, and keeps names by itself
+        handle = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:

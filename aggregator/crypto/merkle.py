@@ -13,32 +13,57 @@ from aggregator.errors import ParameterError
 HASH_BYTES = 32
 
 
+class Tree:
+    """A tree over `leaves`, each level kept, so that the proofs of all leaves cost no more than one walk each."""
+
+    def __init__(self, leaves: Sequence[bytes]) -> None:
+        level = [_leaf(leaf) for leaf in leaves]
+        self._levels = [level]
+        while len(level) > 1:
+            level = _parents(level)
+            self._levels.append(level)
+
+    @property
+    class Tree:
+    """A whole tree, for whoever hands out many proofs: each then costs a look at every level, no hashing."""
+
+    __slots__ = ("_levels",)
+
+    def __init__(self, leaves: Sequence[bytes]) -> None:
+        self._levels = [[_leaf(leaf) for leaf in leaves]]
+        while len(self._levels[-1]) > 1:
+            self._levels.append(_parents(self._levels[-1]))
+
+    @property
+    def root(self) -> bytes:
+        """32 bytes; of an empty tree, the hash of nothing."""
+        top = self._levels[-1]
+        return top[0] if top else hashlib.sha256().digest()
+
+    def proof(self, index: int) -> tuple[bytes, ...]:
+        """The audit path of leaf `index`, from its sibling upwards.
+
+        Raises:
+            ParameterError: there is no leaf `index`.
+        """
+        if not 0 <= index < len(self._levels[0]):
+            raise ParameterError(f"merkle: no leaf {index} among {len(self._levels[0])}")
+        siblings = [(index >> height) ^ 1 for height in range(len(self._levels))]
+        return tuple(level[i] for level, i in zip(self._levels, siblings, strict=True) if i < len(level))
+
+
 def root(leaves: Sequence[bytes]) -> bytes:
     """The root of the tree over `leaves`, 32 bytes."""
-    if not leaves:
-        return hashlib.sha256().digest()
-    level = [_leaf(leaf) for leaf in leaves]
-    while len(level) > 1:
-        level = _parents(level)
-    return level[0]
+    return Tree(leaves).root
 
 
 def inclusion_proof(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
-    """The audit path of leaf `index`, from its sibling upwards. Run by whoever holds all leaves.
+    """The audit path of one leaf. Run by whoever holds all leaves; for several proofs, keep a `Tree`.
 
     Raises:
         ParameterError: there is no leaf `index`.
     """
-    if not 0 <= index < len(leaves):
-        raise ParameterError(f"merkle: no leaf {index} among {len(leaves)}")
-    path = []
-    level = [_leaf(leaf) for leaf in leaves]
-    while len(level) > 1:
-        sibling = index ^ 1
-        if sibling < len(level):
-            path.append(level[sibling])
-        level, index = _parents(level), index // 2
-    return tuple(path)
+    return Tree(leaves).proof(index)
 
 
 def includes(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> bool:

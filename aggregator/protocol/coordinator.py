@@ -2,6 +2,7 @@
 
     admit_advert      check one advert              advert_list      what U1 looks like to one client
     admit_dealing     check one client's shares     share_list       what U2 looks like to one client
+    admit_complaints  of shares that don't decrypt
     admit_signature   check one signature           signature_list   who signed (U2, U), for one client
     admit_unmasking   check one client's answer     reconstruct      the seeds that the survivors gave up
                                                     remove_masks     the sum
@@ -27,6 +28,7 @@ from aggregator.wire.messages import (
     ENVELOPE_BYTES,
     Advert,
     AdvertList,
+    Complaint,
     Dealing,
     ListedAdvert,
     NamedAdvert,
@@ -125,6 +127,24 @@ def share_lists(cohort: Cohort, dealings: Mapping[ClientId, Dealing]) -> dict[Cl
                 item = ReceivedEnvelope(dealer, envelope, tree.root, dealing.signature, tree.proof(place))
                 received[holder].append(item)
     return {client: ShareList(dealers, tuple(items)) for client, items in received.items()}
+
+
+def admit_complaints(
+    cohort: Cohort, dealings: Mapping[ClientId, Dealing], holder: ClientId, complaints: Iterable[Complaint]
+) -> None:
+    """Check that a holder complains of ciphertexts that its dealers signed. Run by the server on receipt.
+
+    Who is at fault, dealer or holder, cannot be told: a holder may lie about what decrypts.
+
+    Raises:
+        MessageError: a complaint about a ciphertext that this dealer did not send to this holder.
+    """
+    for item in complaints:
+        holders = cohort.holders(item.dealer) if item.dealer in dealings else ()
+        if holder not in holders or holder == item.dealer:
+            raise MessageError(f"client {holder} complains of client {item.dealer}, who dealt nothing to it")
+        if dealings[item.dealer].envelopes[holders.index(holder)].ciphertext != item.ciphertext:
+            raise MessageError(f"client {holder} complains of a share that client {item.dealer} did not send")
 
 
 def admit_signature(view: View, roster: Roster, client: ClientId, message: SurvivorSignature) -> None:

@@ -94,7 +94,7 @@ def decode(total: RingVector, participants: int, parameters: Parameters, ctx0: b
     coded = parameters.coded_entries
     steps = quantised_sum(total, participants, parameters)
     total_weight = _join_limbs(total[coded:], participants, parameters)
-    mean = steps * (parameters.scale * parameters.weight_max / total_weight)
+    mean = steps * np.float64(parameters.scale * parameters.weight_max / total_weight)
     if parameters.rotate:
         mean = _rotate_back(mean, parameters, ctx0)
     return Decoded(_unflatten(mean, parameters), total_weight, _error_bound(participants, total_weight, parameters))
@@ -151,7 +151,7 @@ def _unflatten(flat: Floats, parameters: Parameters) -> dict[str, Floats]:
 
 def _signs(parameters: Parameters, ctx0: bytes) -> Floats:
     bits = keystream.words(ctx0, ctx0, "rotation", parameters.coded_entries, 1)
-    return 1.0 - 2.0 * bits
+    return np.where(bits, -1.0, 1.0)
 
 
 def _rotate(values: Floats, parameters: Parameters, ctx0: bytes) -> Floats:

@@ -154,7 +154,7 @@ def build(ctx1: bytes, size: Degree, n: int) -> Graph:
     fits = size.k == n - 1 if size.complete else size.k % 2 == 0 and 2 <= size.k < n
     if not fits or not 1 <= size.t <= size.k + size.complete:
         raise ParameterError(f"graph: k = {size.k}, t = {size.t} do not fit {n} clients")
-    order = () if size.complete else _permutation(ctx1, n)
+    order = () if size.complete else _permutation(n, _words(ctx1))
     place = [0] * len(order)
     for where, position in enumerate(order):
         place[position] = where
@@ -227,8 +227,8 @@ def _ceil_share(fraction: float, count: int) -> int:
     return math.ceil(Fraction(str(fraction)) * count)
 
 
-def _permutation(ctx1: bytes, n: int) -> tuple[int, ...]:
-    order, words = list(range(n)), _words(ctx1)
+def _permutation(n: int, words: Iterator[int]) -> tuple[int, ...]:
+    order = list(range(n))
     for last in range(n - 1, 0, -1):
         unbiased = _WORD_RANGE - _WORD_RANGE % (last + 1)
         j = next(word for word in words if word < unbiased) % (last + 1)

@@ -76,7 +76,7 @@ class Parameters:
     @property
     def zero_point(self) -> int:
         """Z, the offset that makes quantised values non-negative."""
-        return int(2 ** (self.value_bits - 1) - 1)
+        return (1 << (self.value_bits - 1)) - 1
 
     @property
     def scale(self) -> float:
@@ -86,7 +86,7 @@ class Parameters:
     @property
     def ring_bits(self) -> int:
         """w, bits of one word of the sum."""
-        return (self.clients_max * (2**self.value_bits - 1)).bit_length()
+        return (self.clients_max * ((1 << self.value_bits) - 1)).bit_length()
 
     @property
     def rotation_block(self) -> int:

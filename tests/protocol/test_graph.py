@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from aggregator.crypto.canonical import encode
 from aggregator.errors import ParameterError, RoundAborted
-from aggregator.protocol.graph import Degree, Graph, ThreatModel, build, degree
+from aggregator.protocol.graph import Degree, Graph, ThreatModel, _permutation, build, degree
 from tests.reference import graph as twin
 
 CASES = json.loads((Path(__file__).parents[1] / "vectors" / "secagg_graph.json").read_text())["cases"]
@@ -71,6 +71,13 @@ def test_degree_counts_the_corrupt_on_the_roster() -> None:
     assert degree(1_000, 1_000, dataclasses.replace(DEFAULT, corrupt_fraction=0.2)).t == shrunk.t
 
 
+@pytest.mark.parametrize(("n", "gamma", "delta"), [(101, 0.1, 0.2), (157, 0.05, 0.3), (241, 0.1, 0.3)])
+def test_neighbours_are_drawn_from_the_others(n: int, gamma: float, delta: float) -> None:
+    """Here a draw from all n, the client itself included, would give a smaller k."""
+    found = degree(n, n, ThreatModel(gamma, delta, malicious=False, security_bits=40))
+    assert (found.k, found.t) == twin.sparse(n, n, str(gamma), str(delta), False, 40, 20)
+
+
 def test_fractions_are_taken_as_printed() -> None:
     """0.07 · 300 is 21.000000000000004 in binary floating point; 21 of 300 are corrupt, not 22."""
     assert math.ceil(0.07 * 300) == 22
@@ -116,8 +123,8 @@ def test_degree_refuses_what_cannot_be_protected() -> None:
             degree(n, roster, DEFAULT)
     with pytest.raises(RoundAborted, match="10 of 31"):
         degree(10, 31, DEFAULT)
-    with pytest.raises(RoundAborted, match="1500 of 10000"):
-        degree(1_500, 10_000, DEFAULT)
+    with pytest.raises(RoundAborted, match="1200 of 10000"):
+        degree(1_200, 10_000, DEFAULT)
     with pytest.raises(ParameterError):
         degree(101, 101, ThreatModel(0.45, 0.45))
 
@@ -186,6 +193,13 @@ def test_ctx1_decides_the_graph_and_nothing_else_does() -> None:
     assert sum(graph.neighbours(p) != other.neighbours(p) for p in range(300)) > 290
     # The permutation is a real one: places do not follow the order of the list.
     assert graph.neighbours(0) != tuple(sorted((p % 300) for p in range(-size.k // 2, size.k // 2 + 1) if p))
+
+
+def test_permutation_skips_words_that_would_bias_it() -> None:
+    biased = [2**32 - 1]  # 2**32 = 1 mod 3 and mod 5: the last word belongs to no full range of 3 or 5
+    plain = [7, 2, 9, 4]
+    assert _permutation(5, iter(biased + plain[:2] + biased + plain[2:])) == _permutation(5, iter(plain))
+    assert _permutation(5, iter(plain)) == (1, 3, 0, 4, 2)  # by hand
 
 
 def test_permutation_is_unbiased_enough() -> None:

@@ -1,0 +1,47 @@
+"""Step 1: every client sends its ephemeral public keys, signed under ctx0. U1 = those whose adverts arrived."""
+
+from aggregator.errors import Overloaded, ParameterError, RoundAborted
+from aggregator.protocol import coordinator
+from aggregator.protocol.cohort import ClientId, freeze
+from aggregator.rounds.phase import Failed, Phase, Setting, Step
+from aggregator.rounds.share_keys import ShareKeys
+from aggregator.wire.messages import Advert, ClientBody, RoundOpened
+
+
+class AdvertiseKeys(Phase[Advert]):
+    """Collect adverts from the roster."""
+
+    step = Step.ADVERTISE_KEYS
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(set(range(len(setting.roster))))
+        self._setting = setting
+        self._opened = RoundOpened(setting.terms.to_message(), setting.roster_bytes)
+
+    @property
+    def ready(self) -> bool:
+        """At least the minimum cohort."""
+        return len(self.answers) >= self._setting.terms.parameters.minimum_cohort
+
+    def announcement(self, client: ClientId) -> RoundOpened:
+        """The round's terms and the roster."""
+        return self._opened
+
+    def check(self, client: ClientId, body: ClientBody) -> Advert:
+        """A signed advert, while the sum has room."""
+        if not isinstance(body, Advert):
+            raise self.wrong_step(client, body)
+        most = self._setting.terms.parameters.clients_max
+        if client not in self.answers and len(self.answers) >= most:
+            raise Overloaded(f"the round is full: its sum holds at most {most} clients")
+        coordinator.admit_advert(self._setting.terms, self._setting.roster, client, body)
+        return body
+
+    def finish(self) -> ShareKeys | Failed:
+        """Freeze U1."""
+        listed = coordinator.listed_adverts(self._setting.terms, self.answers)
+        try:
+            cohort = freeze(self._setting.terms, [(item.client, item.hash) for item in listed])
+        except (RoundAborted, ParameterError) as error:
+            return Failed(self.step, str(error))
+        return ShareKeys(self._setting, cohort, listed, self.answers)

@@ -1,0 +1,45 @@
+"""Step 4: every survivor signs (U2, U) once, so that no two clients can be shown different survivors."""
+
+from aggregator.protocol import coordinator
+from aggregator.protocol.cohort import ClientId
+from aggregator.protocol.coordinator import View
+from aggregator.protocol.encoding import RingVector
+from aggregator.rounds.phase import Failed, Phase, Setting, Step
+from aggregator.rounds.unmasking import Unmasking
+from aggregator.wire.messages import ClientBody, Survivors, SurvivorSignature
+
+
+class ConsistencyCheck(Phase[SurvivorSignature]):
+    """Collect signatures from U."""
+
+    step = Step.CONSISTENCY_CHECK
+
+    def __init__(self, setting: Setting, view: View, total: RingVector) -> None:
+        super().__init__(set(view.survivors))
+        self._setting = setting
+        self._view = view
+        self._total = total
+        self._survivors = Survivors(view.dealers, view.survivors)
+
+    @property
+    def ready(self) -> bool:
+        """As many signatures as the threshold."""
+        return len(self.answers) >= self._view.cohort.threshold
+
+    def announcement(self, client: ClientId) -> Survivors:
+        """U2 and U."""
+        return self._survivors
+
+    def check(self, client: ClientId, body: ClientBody) -> SurvivorSignature:
+        """A signature over this very view."""
+        if not isinstance(body, SurvivorSignature):
+            raise self.wrong_step(client, body)
+        coordinator.admit_signature(self._view, self._setting.roster, client, body)
+        return body
+
+    def finish(self) -> Unmasking | Failed:
+        """Pass the signatures on."""
+        if not self.ready:
+            need = self._view.cohort.threshold
+            return Failed(self.step, f"consistency check: {len(self.answers)} signatures, need {need}")
+        return Unmasking(self._setting, self._view, self._total, self.answers)

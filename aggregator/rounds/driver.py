@@ -1,0 +1,232 @@
+"""The one driver: it runs the phases of a round, and is the only place that knows of time, lines and failure.
+
+A step ends when all who may still answer have, or at its deadline. A client whose line broke may come back within
+`reconnect_s` and goes on where the round is; who comes later is told that the round went on without it.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+from aggregator.errors import MessageError, OutOfTurn, SangamError
+from aggregator.protocol.cohort import ClientId
+from aggregator.rounds.advertise_keys import AdvertiseKeys
+from aggregator.rounds.events import EventKind, EventLog, clip_text
+from aggregator.rounds.lines import Lines
+from aggregator.rounds.masked_input import MaskedInput, Upload
+from aggregator.rounds.phase import Completed, Failed, Phase, Setting, Step
+from aggregator.wire.messages import (
+    Advert,
+    ClientMessage,
+    Dealing,
+    Deadlines,
+    Excluded,
+    RoundClosed,
+    RoundFailed,
+    SurvivorSignature,
+    Unmasking,
+    UploadHeader,
+    Withdrawal,
+)
+
+_ORDER: Final = list(Step)
+_STEP_OF: Final[dict[type, Step]] = {
+    Advert: Step.ADVERTISE_KEYS,
+    Dealing: Step.SHARE_KEYS,
+    SurvivorSignature: Step.CONSISTENCY_CHECK,
+    Unmasking: Step.UNMASKING,
+}
+
+
+class Driver:
+    """One round from its opening to its end.
+
+    Args:
+        setting: the round's terms, roster and spool.
+        deadlines: how long each step waits, seconds.
+        lines: who is connected.
+        result_shared: whether participants may fetch the result.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        deadlines: Deadlines,
+        lines: Lines,
+        *,
+        result_shared: bool,
+        clock: Callable[[], float],
+    ) -> None:
+        self.events = EventLog(clock)
+        self._setting = setting
+        self._round = setting.terms.round
+        self._deadlines = deadlines
+        self._lines = lines
+        self._result_shared = result_shared
+        self._clock = clock
+        self._start = clock()
+        self._phase: Phase[Any] = AdvertiseKeys(setting)
+        self._entered: frozenset[ClientId] = frozenset()
+        self._withdrawn: set[ClientId] = set()
+        self._turn = asyncio.Lock()  # held while a phase works in a thread, so that nothing changes under it
+        self._ending: RoundClosed | RoundFailed | None = None
+
+    async def run(self) -> Completed | Failed:
+        """Run all phases. Every client that took part is told how the round ended."""
+        phase: Phase[Any] | Completed | Failed = self._phase
+        while isinstance(phase, Phase):
+            phase = await self._step(phase)
+        self._conclude(phase)
+        return phase
+
+    def greet(self, client: ClientId) -> None:
+        """Tell a client that came (back) where the round is."""
+        if self._ending is not None:
+            if client in self._entered:
+                self._lines.send(client, self._round, self._ending)
+        elif client in self._phase.awaited:
+            self._lines.send(client, self._round, self._phase.announcement(client))
+        elif client in self._entered and client not in self._phase.members:
+            self._exclude(client)
+
+    async def deliver(self, client: ClientId, message: ClientMessage) -> None:
+        """Take one message of the control stream.
+
+        Raises:
+            MessageError: malformed, false, differing from an earlier answer, or of a later step.
+            Overloaded: the round is full.
+        """
+        body = message.body
+        if message.round != self._round or self._ending is not None:
+            self._lines.send(client, message.round, Excluded(f"round {message.round} is over"))
+            return
+        if isinstance(body, Withdrawal):
+            self._withdraw(client, body)
+            return
+        async with self._turn:
+            if self._is_late(client, body):
+                return
+            try:
+                new = self._phase.accept(client, body)
+            except SangamError as error:
+                self._log(EventKind.REFUSED, client, str(error))
+                raise
+        if new:
+            self._answered(client)
+
+    async def open_upload(self, client: ClientId, header: UploadHeader) -> tuple[MaskedInput, Upload] | None:
+        """Begin an upload; None when this client's input has already arrived.
+
+        Raises:
+            OutOfTurn: this round is not in its masked-input step, or the client is not in it.
+            MessageError: the header does not fit the round.
+        """
+        async with self._turn:
+            phase = self._phase
+            if header.round != self._round or not isinstance(phase, MaskedInput):
+                raise OutOfTurn(f"client {client}: round {header.round} takes no input now")
+            upload = phase.begin(client, header)
+            return None if upload is None else (phase, upload)
+
+    async def close_upload(self, phase: MaskedInput, upload: Upload) -> bool:
+        """Add a whole upload to the sum; False when an earlier one of this client was first.
+
+        Raises:
+            MessageError: chunks are missing.
+            OutOfTurn: the step ended before the last chunk; the upload is destroyed.
+        """
+        async with self._turn:
+            first = await asyncio.to_thread(phase.commit, upload)
+        if first:
+            self._answered(upload.client)
+            for complaint in upload.complaints:
+                dealer = self._setting.roster.name(complaint.dealer)
+                self._log(
+                    EventKind.COMPLAINT, upload.client, f"the share of {dealer} does not decrypt: dealer or holder"
+                )
+        return first
+
+    async def _step(self, phase: Phase[Any]) -> Phase[Any] | Completed | Failed:
+        self.events.add(EventKind.STEP, phase.step, clients=len(phase.awaited))
+        for client in phase.awaited:
+            self._lines.send(client, self._round, phase.announcement(client))
+        await self._collect(phase, self._clock() + getattr(self._deadlines, f"{phase.step}_s"))
+        async with self._turn:
+            self._note_dropped(phase)
+            after = await asyncio.to_thread(phase.finish)
+            if phase.step is Step.ADVERTISE_KEYS:
+                self._entered = frozenset(phase.answers)
+            if isinstance(after, Phase):
+                self._phase = after
+                for client in self._entered & (phase.members - after.members):
+                    self._exclude(client)
+        return after
+
+    async def _collect(self, phase: Phase[Any], deadline: float) -> None:
+        """Wait until all who may answer have, if that is enough, or until the deadline."""
+        while True:
+            self._lines.changed.clear()
+            now = self._clock()
+            hopes = [self._hope_until(client, deadline) for client in phase.awaited - self._withdrawn]
+            waiting = [until for until in hopes if until > now]
+            if now >= deadline or (phase.ready and not waiting):
+                return
+            wake_at = min([deadline, *waiting])
+            try:
+                async with asyncio.timeout(wake_at - now):
+                    await self._lines.changed.wait()
+            except TimeoutError:
+                continue
+
+    def _hope_until(self, client: ClientId, deadline: float) -> float:
+        """Until when an answer of this client is worth waiting for."""
+        if self._lines.is_connected(client):
+            return deadline
+        away_since = max(self._lines.away_since(client), self._start)
+        return min(deadline, away_since + self._deadlines.reconnect_s)
+
+    def _is_late(self, client: ClientId, body: object) -> bool:
+        """Whether a message belongs to an earlier step: a resend is ignored, a straggler is told."""
+        step = _STEP_OF.get(type(body))
+        if step is None:
+            raise MessageError(f"client {client} sent {type(body).__name__} in the middle of a round")
+        if _ORDER.index(step) >= _ORDER.index(self._phase.step):
+            return False
+        if client not in self._phase.members:
+            self._exclude(client)
+        return True
+
+    def _answered(self, client: ClientId) -> None:
+        self._log(EventKind.ANSWERED, client)
+        self._lines.changed.set()
+
+    def _withdraw(self, client: ClientId, body: Withdrawal) -> None:
+        self._withdrawn.add(client)
+        self._log(EventKind.WITHDREW, client, body.reason)
+        self._lines.changed.set()
+
+    def _note_dropped(self, phase: Phase[Any]) -> None:
+        for client in sorted(phase.awaited - self._withdrawn):
+            away = not self._lines.is_connected(client)
+            self._log(EventKind.DROPPED, client, "its line is broken" if away else "no answer in time")
+
+    def _exclude(self, client: ClientId) -> None:
+        reason = f"round {self._round} went on without this client: its answer did not arrive in time"
+        self._lines.send(client, self._round, Excluded(reason))
+
+    def _conclude(self, end: Completed | Failed) -> None:
+        if isinstance(end, Completed):
+            self._ending = RoundClosed(end.survivors, self._result_shared)
+            told = frozenset(end.survivors)
+            self.events.add(EventKind.CLOSED, self._phase.step, clients=len(end.survivors))
+        else:
+            self._ending = RoundFailed(clip_text(end.reason))
+            told = self._entered | frozenset(self._phase.answers)
+            self.events.add(EventKind.FAILED, end.step, detail=end.reason)
+        self._entered = told
+        for client in told:
+            self._lines.send(client, self._round, self._ending)
+
+    def _log(self, kind: EventKind, client: ClientId, detail: str = "") -> None:
+        self.events.add(kind, self._phase.step, client=self._setting.roster.name(client), detail=detail)

@@ -1,0 +1,149 @@
+"""Step 3: whole masked inputs are summed as they arrive. U = those whose last chunk was accepted.
+
+A half-arrived upload lies in the spool and never touches the sum; when the step ends, it is destroyed.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from aggregator.errors import MessageError, OutOfTurn
+from aggregator.protocol import coordinator
+from aggregator.protocol.cohort import ClientId, Cohort
+from aggregator.protocol.encoding import RingVector
+from aggregator.rounds.consistency_check import ConsistencyCheck
+from aggregator.rounds.phase import Failed, Phase, Setting, Step
+from aggregator.storage.base import Staged
+from aggregator.wire.messages import Advert, Chunk, ClientBody, Complaint, Dealing, ShareList, UploadHeader
+from native import ring
+from native.pack import padding_is_zero, unpack
+
+
+class Upload:
+    """One client's masked input on its way in."""
+
+    def __init__(self, client: ClientId, header: UploadHeader, staged: Staged) -> None:
+        self.client = client
+        self.complaints = header.complaints
+        self.staged = staged
+        self.chunks = 0
+
+
+class MaskedInput(Phase[tuple[Complaint, ...]]):
+    """Sum blinded updates as they arrive; the answer kept of each is its complaints."""
+
+    step = Step.MASKED_INPUT
+
+    def __init__(
+        self,
+        setting: Setting,
+        cohort: Cohort,
+        adverts: Mapping[ClientId, Advert],
+        dealings: Mapping[ClientId, Dealing],
+    ) -> None:
+        super().__init__(dealings.keys())
+        self._setting = setting
+        self._cohort = cohort
+        self._adverts = adverts
+        self._dealings = dealings
+        self._shares = coordinator.share_lists(cohort, dealings)
+        self._parameters = setting.terms.parameters
+        self._plan = self._parameters.chunk_plan
+        self._total: RingVector = np.zeros(self._parameters.entries, ring.word_dtype(self._parameters.ring_bits))
+        self._open: set[Upload] = set()
+
+    @property
+    def ready(self) -> bool:
+        """As many as must survive."""
+        return len(self.answers) >= self._cohort.survivors_least
+
+    def announcement(self, client: ClientId) -> ShareList:
+        """U2, and the shares addressed to this client."""
+        return self._shares[client]
+
+    def check(self, client: ClientId, body: ClientBody) -> tuple[Complaint, ...]:
+        """Nothing on the control stream belongs to this step."""
+        raise self.wrong_step(client, body)
+
+    def begin(self, client: ClientId, header: UploadHeader) -> Upload | None:
+        """Open an upload; None when an earlier one of this client has already arrived whole.
+
+        Raises:
+            MessageError: a stranger, or a length that the round's parameters don't give.
+        """
+        if client not in self.members:
+            raise OutOfTurn(f"{self.step}: client {client} is not in this step of the round")
+        if header.payload_bytes != self._plan.payload_bytes:
+            raise MessageError(
+                f"client {client} announces {header.payload_bytes} bytes, this round's input has "
+                f"{self._plan.payload_bytes}"
+            )
+        coordinator.admit_complaints(self._cohort, self._dealings, client, header.complaints)
+        if client in self.answers:
+            return None
+        upload = Upload(client, header, self._setting.spool.stage())
+        self._open.add(upload)
+        return upload
+
+    def receive(self, upload: Upload, chunk: Chunk) -> None:
+        """Stage one chunk.
+
+        Raises:
+            MessageError: not the next chunk whole, words outside the ring, or the step is over.
+            StorageError: no room; the upload is lost, the round goes on.
+        """
+        if upload not in self._open:
+            raise OutOfTurn(f"client {upload.client}: this step of the round is over")
+        self._plan.check(upload.chunks, chunk)
+        if chunk.index == self._plan.chunks - 1:
+            self._check_padding(upload.client, chunk)
+        upload.staged.write(chunk.data)
+        upload.chunks += 1
+
+    def commit(self, upload: Upload) -> bool:
+        """Add a whole upload to the sum and free its staging; False when another upload of the client was first.
+
+        Raises:
+            MessageError: chunks are missing, or the step is over.
+        """
+        if upload not in self._open:
+            raise OutOfTurn(f"client {upload.client}: this step of the round is over")
+        if upload.chunks != self._plan.chunks:
+            raise MessageError(f"client {upload.client} sent {upload.chunks} of {self._plan.chunks} chunks")
+        first = upload.client not in self.answers
+        if first:
+            self._add(upload.staged)
+            self.answers[upload.client] = upload.complaints
+        self.abandon(upload)
+        return first
+
+    def abandon(self, upload: Upload) -> None:
+        """Destroy an upload's staging; may be called twice."""
+        self._open.discard(upload)
+        upload.staged.close()
+
+    def finish(self) -> ConsistencyCheck | Failed:
+        """Fix U; whatever is still on its way is destroyed."""
+        for upload in tuple(self._open):
+            self.abandon(upload)
+        if not self.ready:
+            need = self._cohort.survivors_least
+            return Failed(self.step, f"masked input: {len(self.answers)} clients, need {need}")
+        survivors = tuple(sorted(self.answers))
+        view = coordinator.View(self._cohort, self._adverts, self._dealings, survivors)
+        return ConsistencyCheck(self._setting, view, self._total)
+
+    def _add(self, staged: Staged) -> None:
+        words_per_chunk = self._plan.chunk_bytes * 8 // self._parameters.ring_bits
+        words: RingVector = np.empty(min(words_per_chunk, self._total.size), self._total.dtype)
+        for index in range(self._plan.chunks):
+            data = staged.read(index * self._plan.chunk_bytes, self._plan.size(index))
+            target = self._total[index * words_per_chunk : (index + 1) * words_per_chunk]
+            unpack(np.frombuffer(data, np.uint8), self._parameters.ring_bits, words[: target.size])
+            ring.add(target, words[: target.size])
+
+    def _check_padding(self, client: ClientId, chunk: Chunk) -> None:
+        """The last byte may be wider than the last word: what is beyond the ring must be zero."""
+        entries = self._total.size - chunk.index * (self._plan.chunk_bytes * 8 // self._parameters.ring_bits)
+        if not padding_is_zero(np.frombuffer(chunk.data, np.uint8), entries, self._parameters.ring_bits):
+            raise MessageError(f"client {client}: bits beyond the last word of the ring")

@@ -1,0 +1,119 @@
+"""The contract of a phase, and the two ways in which a round ends.
+
+A phase collects one kind of answer. It knows nothing of clocks, streams or other phases' insides: the driver tells it
+what arrived, asks whether enough did, and calls `finish`, whose return type is the state diagram.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, ClassVar, Generic, TypeVar
+
+from aggregator.crypto.roster import Roster
+from aggregator.errors import MessageError, OutOfTurn
+from aggregator.protocol.cohort import ClientId
+from aggregator.protocol.context import RoundTerms
+from aggregator.protocol.encoding import RingVector
+from aggregator.storage.base import Spool
+from aggregator.wire.messages import ClientBody, ServerBody
+
+
+class Step(StrEnum):
+    """The protocol's steps, by the paper's names."""
+
+    ADVERTISE_KEYS = "advertise_keys"
+    SHARE_KEYS = "share_keys"
+    MASKED_INPUT = "masked_input"
+    CONSISTENCY_CHECK = "consistency_check"
+    UNMASKING = "unmasking"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What all phases of one round share."""
+
+    terms: RoundTerms
+    roster: Roster = field(repr=False)
+    roster_bytes: bytes = field(repr=False)
+    spool: Spool = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Completed:
+    """The round's sum, shape (L,), unmasked, over the clients in `survivors` (U)."""
+
+    setting: Setting
+    survivors: tuple[ClientId, ...]
+    total: RingVector = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The round ended without a sum and revealed nothing."""
+
+    step: Step
+    reason: str
+
+
+Answer = TypeVar("Answer")
+
+
+class Phase(ABC, Generic[Answer]):
+    """One step of a round on the server's side.
+
+    `members` are the clients still in the round; of those, `awaited` have not answered yet.
+    """
+
+    step: ClassVar[Step]
+
+    def __init__(self, members: AbstractSet[ClientId]) -> None:
+        self.members = frozenset(members)
+        self.answers: dict[ClientId, Answer] = {}
+
+    @property
+    def awaited(self) -> frozenset[ClientId]:
+        """Whose answer may still come."""
+        return self.members - self.answers.keys()
+
+    @property
+    @abstractmethod
+    def ready(self) -> bool:
+        """Whether the answers so far are enough for the next step."""
+
+    @abstractmethod
+    def announcement(self, client: ClientId) -> ServerBody:
+        """What this step says to one member; the same bytes however often it is asked."""
+
+    @abstractmethod
+    def check(self, client: ClientId, body: ClientBody) -> Answer:
+        """Check one answer.
+
+        Raises:
+            MessageError: not this step's message, or not valid; nothing has changed.
+        """
+
+    @abstractmethod
+    def finish(self) -> "Phase[Any] | Completed | Failed":
+        """Go on with the answers that came. May take long in the last step; nothing else runs on this round."""
+
+    def accept(self, client: ClientId, body: ClientBody) -> bool:
+        """Take one answer; False for the identical answer again, which a broken line may bring.
+
+        Raises:
+            OutOfTurn: a client that is not in this step, or a message of another step.
+            MessageError: a second answer that differs, or an invalid one.
+        """
+        if client not in self.members:
+            raise OutOfTurn(f"{self.step}: client {client} is not in this step of the round")
+        answer = self.check(client, body)
+        if client in self.answers:
+            if self.answers[client] != answer:
+                raise MessageError(f"{self.step}: client {client} answered twice, differently")
+            return False
+        self.answers[client] = answer
+        return True
+
+    def wrong_step(self, client: ClientId, body: ClientBody) -> OutOfTurn:
+        """The error for a message of another step."""
+        return OutOfTurn(f"{self.step}: client {client} sent {type(body).__name__}, which belongs to another step")

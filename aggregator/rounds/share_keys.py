@@ -1,0 +1,51 @@
+"""Step 2: every client deals encrypted shares of its two secrets. U2 = those whose shares all arrived."""
+
+from collections.abc import Mapping
+
+from aggregator.protocol import coordinator
+from aggregator.protocol.cohort import ClientId, Cohort
+from aggregator.rounds.masked_input import MaskedInput
+from aggregator.rounds.phase import Failed, Phase, Setting, Step
+from aggregator.wire.messages import Advert, AdvertList, ClientBody, Dealing, ListedAdvert
+
+
+class ShareKeys(Phase[Dealing]):
+    """Collect dealings from U1."""
+
+    step = Step.SHARE_KEYS
+
+    def __init__(
+        self,
+        setting: Setting,
+        cohort: Cohort,
+        listed: tuple[ListedAdvert, ...],
+        adverts: Mapping[ClientId, Advert],
+    ) -> None:
+        super().__init__(adverts.keys())
+        self._setting = setting
+        self._cohort = cohort
+        self._listed = listed
+        self._adverts = adverts
+
+    @property
+    def ready(self) -> bool:
+        """As many as must survive."""
+        return len(self.answers) >= self._cohort.survivors_least
+
+    def announcement(self, client: ClientId) -> AdvertList:
+        """U1 as hashes, and the client's neighbours' adverts."""
+        return coordinator.advert_list(self._cohort, self._listed, self._adverts, client)
+
+    def check(self, client: ClientId, body: ClientBody) -> Dealing:
+        """One envelope per holder, signed."""
+        if not isinstance(body, Dealing):
+            raise self.wrong_step(client, body)
+        coordinator.admit_dealing(self._cohort, self._setting.roster, client, body)
+        return body
+
+    def finish(self) -> MaskedInput | Failed:
+        """Freeze U2."""
+        if not self.ready:
+            need = self._cohort.survivors_least
+            return Failed(self.step, f"share keys: {len(self.answers)} clients, need {need}")
+        return MaskedInput(self._setting, self._cohort, self._adverts, self.answers)

@@ -1,0 +1,158 @@
+"""A task: its parameters, the participants' lines, and its rounds one after the other."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from aggregator.crypto.agreement import Entropy
+from aggregator.crypto.identity import Certificate
+from aggregator.crypto.roster import Roster
+from aggregator.errors import NotFound, OutOfTurn, ParameterError
+from aggregator.protocol.cohort import ClientId
+from aggregator.protocol.context import RoundTerms
+from aggregator.protocol.graph import COMPLETE_UP_TO, degree
+from aggregator.protocol.parameters import Parameters
+from aggregator.rounds.driver import Driver
+from aggregator.rounds.events import EventLog
+from aggregator.rounds.lines import Line, Lines
+from aggregator.rounds.phase import Completed, Setting
+from aggregator.storage.base import Spool
+from aggregator.wire import messages
+
+RESULTS_KEPT = 3  # rounds; an operator fetches a result when its round closes
+EVENT_LOGS_KEPT = 1_000
+NONCE_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What the server gives to every task. `roster` must have been verified against `authority`."""
+
+    deployment: str
+    authority: Certificate
+    roster: Roster = field(repr=False)
+    spool: Spool = field(repr=False)
+    entropy: Entropy = field(repr=False)
+    clock: Callable[[], float] = field(repr=False)
+
+
+class Task:
+    """One task as its operator created it.
+
+    Raises:
+        ParameterError: parameters that could overflow or under-protect, or that this roster cannot meet.
+    """
+
+    def __init__(self, spec: messages.Task, host: Host) -> None:
+        self.spec = spec
+        self.lines = Lines(host.clock)
+        self._parameters = Parameters.from_message(spec.parameters)
+        _check_fits(self._parameters, len(host.roster))
+        self._host = host
+        self._roster_bytes = host.roster.to_bytes()
+        self._driver: Driver | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._rounds = 0
+        self._results: dict[int, Completed] = {}
+        self._events: dict[int, EventLog] = {}
+
+    @property
+    def last_round(self) -> int:
+        """The last round that closed with a result; 0 before the first."""
+        return max(self._results, default=0)
+
+    def join(self, client: ClientId) -> Line:
+        """Open a participant's line, and tell it where the task is."""
+        line = self.lines.connect(client)
+        line.send(0, messages.Welcome(self.spec.name, self.last_round))
+        if self._driver is not None:
+            self._driver.greet(client)
+        return line
+
+    def start_round(self, model_hash: bytes) -> int:
+        """Open the next round; its number.
+
+        Raises:
+            OutOfTurn: a round is running.
+        """
+        if self._running is not None and not self._running.done():
+            raise OutOfTurn(f"task {self.spec.name}: round {self._rounds} is still running")
+        self._rounds += 1
+        setting = Setting(self._terms(model_hash), self._host.roster, self._roster_bytes, self._host.spool)
+        shared = not self.spec.result_to_operator_only
+        self._driver = Driver(setting, self.spec.deadlines, self.lines, result_shared=shared, clock=self._host.clock)
+        self._events[self._rounds] = self._driver.events
+        self._events.pop(self._rounds - EVENT_LOGS_KEPT, None)
+        self._running = asyncio.create_task(self._run(self._driver, self._rounds))
+        return self._rounds
+
+    def driver(self, round_number: int) -> Driver:
+        """The driver of the current round.
+
+        Raises:
+            OutOfTurn: that round is not the current one.
+        """
+        if self._driver is None or round_number != self._rounds:
+            raise OutOfTurn(f"task {self.spec.name}: round {round_number} is not the current one")
+        return self._driver
+
+    @property
+    def current(self) -> Driver | None:
+        """The driver of the last round started, running or ended."""
+        return self._driver
+
+    def events(self, round_number: int) -> EventLog:
+        """The events of one round. NotFound when there is no such round."""
+        if round_number not in self._events:
+            raise NotFound(f"task {self.spec.name} has no round {round_number}")
+        return self._events[round_number]
+
+    def result(self, round_number: int) -> Completed:
+        """The result of one round, 0 for the last.
+
+        Raises:
+            NotFound: the round did not close with a result, or the result is no longer kept.
+        """
+        wanted = round_number or self.last_round
+        if wanted not in self._results:
+            kept = f"the last {RESULTS_KEPT} are kept" if wanted <= self.last_round else "there is none yet"
+            raise NotFound(f"task {self.spec.name} has no result of round {wanted}: {kept}")
+        return self._results[wanted]
+
+    async def close(self) -> None:
+        """Stop a running round; nothing of it remains."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+
+    async def _run(self, driver: Driver, number: int) -> None:
+        end = await driver.run()
+        if isinstance(end, Completed):
+            self._results[number] = end
+            for old in sorted(self._results)[:-RESULTS_KEPT]:
+                del self._results[old]
+
+    def _terms(self, model_hash: bytes) -> RoundTerms:
+        return RoundTerms(
+            deployment=self._host.deployment,
+            task=self.spec.name,
+            round=self._rounds,
+            server_nonce=self._host.entropy(NONCE_BYTES),
+            roster_size=len(self._host.roster),
+            roster_root=self._host.roster.root,
+            authority_hash=self._host.authority.fingerprint,
+            model_hash=model_hash,
+            parameters=self._parameters,
+        )
+
+
+def _check_fits(parameters: Parameters, roster_size: int) -> None:
+    if parameters.minimum_cohort > roster_size:
+        raise ParameterError(
+            f"minimum_cohort is {parameters.minimum_cohort}, the roster has {roster_size} participants"
+        )
+    if roster_size > COMPLETE_UP_TO:
+        raise ParameterError(
+            f"the roster has {roster_size} participants; over the network this version serves up to {COMPLETE_UP_TO}"
+        )
+    degree(roster_size, roster_size, parameters.threat)

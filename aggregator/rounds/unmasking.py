@@ -1,0 +1,52 @@
+"""Step 5: the signers give up one share per neighbour, and the masks come off the sum."""
+
+from collections.abc import Mapping
+
+from aggregator.errors import RoundAborted
+from aggregator.protocol import coordinator
+from aggregator.protocol.cohort import ClientId
+from aggregator.protocol.coordinator import View
+from aggregator.protocol.encoding import RingVector
+from aggregator.rounds.phase import Completed, Failed, Phase, Setting, Step
+from aggregator.wire import messages
+from aggregator.wire.messages import ClientBody, SignatureList, SurvivorSignature
+
+
+class Unmasking(Phase[messages.Unmasking]):
+    """Collect shares from those who signed."""
+
+    step = Step.UNMASKING
+
+    def __init__(
+        self, setting: Setting, view: View, total: RingVector, signatures: Mapping[ClientId, SurvivorSignature]
+    ) -> None:
+        super().__init__(signatures.keys())
+        self._setting = setting
+        self._view = view
+        self._total = total
+        self._signatures = signatures
+
+    @property
+    def ready(self) -> bool:
+        """As many answers as the threshold; whether each secret has its shares shows when they are combined."""
+        return len(self.answers) >= self._view.cohort.threshold
+
+    def announcement(self, client: ClientId) -> SignatureList:
+        """The signatures of the client's neighbours."""
+        return coordinator.signature_list(self._view.cohort, self._signatures, client)
+
+    def check(self, client: ClientId, body: ClientBody) -> messages.Unmasking:
+        """Shares that were asked for and that their dealers dealt."""
+        if not isinstance(body, messages.Unmasking):
+            raise self.wrong_step(client, body)
+        coordinator.admit_unmasking(self._view, client, body)
+        return body
+
+    def finish(self) -> Completed | Failed:
+        """Recover the seeds and take the masks off."""
+        try:
+            recovered = coordinator.reconstruct(self._view, self.answers)
+        except RoundAborted as error:
+            return Failed(self.step, str(error))
+        total = coordinator.remove_masks(self._view, recovered, self._total)
+        return Completed(self._setting, self._view.survivors, total)

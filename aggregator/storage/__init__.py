@@ -1,0 +1,1 @@
+"""Where the server keeps what a round needs: contracts in `base`, one implementation a file."""

@@ -1,0 +1,32 @@
+"""The contracts of storage. Every implementation has the listed behaviour; rounds know no more than this file."""
+
+from typing import Protocol
+
+
+class Staged(Protocol):
+    """The bytes of one upload on their way in.
+
+    - `write` appends in order; `read(start, size)` gives bytes that were written.
+    - `close` destroys the bytes and gives their room back; it may be called twice.
+    - Nothing is visible to any other upload, and nothing survives `close`.
+    """
+
+    def write(self, data: bytes) -> None:
+        """Append. StorageError when the disk refuses: the upload is lost, the round is not."""
+
+    def read(self, start: int, size: int) -> bytes:
+        """`size` bytes from `start`."""
+
+    def close(self) -> None:
+        """Destroy."""
+
+
+class Spool(Protocol):
+    """Room for uploads that are half arrived.
+
+    - At most the budget is held in memory, over all uploads together; what is beyond goes to disk.
+    - A declared length allocates nothing: room is taken as bytes arrive.
+    """
+
+    def stage(self) -> Staged:
+        """Room for one more upload."""
