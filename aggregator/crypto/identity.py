@@ -71,7 +71,11 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """One parsed certificate; every field is read from `der`."""
+    """One parsed certificate; every field is read from `der`.
+
+    The fingerprint finds a certificate in the roster. Revoke by serial, never by fingerprint: the holder can wrap the
+    same signed content in other bytes, since an ECDSA signature has more than one encoding.
+    """
 
     name: str
     role: Role

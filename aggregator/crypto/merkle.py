@@ -14,17 +14,6 @@ HASH_BYTES = 32
 
 
 class Tree:
-    """A tree over `leaves`, each level kept, so that the proofs of all leaves cost no more than one walk each."""
-
-    def __init__(self, leaves: Sequence[bytes]) -> None:
-        level = [_leaf(leaf) for leaf in leaves]
-        self._levels = [level]
-        while len(level) > 1:
-            level = _parents(level)
-            self._levels.append(level)
-
-    @property
-    class Tree:
     """A whole tree, for whoever hands out many proofs: each then costs a look at every level, no hashing."""
 
     __slots__ = ("_levels",)

@@ -3,7 +3,6 @@
 U  (whose whole input arrived)  ⊆  U2  (whose shares all arrived)  ⊆  U1  (whose adverts arrived)  ⊆  U0  (roster)
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -12,7 +11,7 @@ from aggregator.crypto import merkle
 from aggregator.crypto.canonical import digest, encode
 from aggregator.errors import MessageError, RoundAborted
 from aggregator.protocol.context import RoundTerms
-from aggregator.protocol.graph import COMPLETE_UP_TO, Graph, build, degree
+from aggregator.protocol.graph import Graph, build, degree
 
 ClientId: TypeAlias = int
 
@@ -38,10 +37,9 @@ class Cohort:
     @property
     def survivors_least(self) -> int:
         """How many clients a sum must hold by the round's own terms, whatever a client demands beyond."""
-        least = max(self.terms.parameters.minimum_cohort, self.threshold)
-        if len(self.members) <= COMPLETE_UP_TO:
-            return least
-        return max(least, math.ceil((1 - self.terms.parameters.threat.dropout_fraction) * len(self.members)))
+        parameters = self.terms.parameters
+        fewest = parameters.threat.fewest_survivors(len(self.members))
+        return max(parameters.minimum_cohort, self.threshold, fewest)
 
     def neighbours(self, client: ClientId) -> tuple[ClientId, ...]:
         """N(u): with whom `client` shares pairwise masks; ascending."""

@@ -18,8 +18,8 @@ from aggregator.rounds.phase import Completed, Failed, Phase, Setting, Step
 from aggregator.wire.messages import (
     Advert,
     ClientMessage,
-    Dealing,
     Deadlines,
+    Dealing,
     Excluded,
     RoundClosed,
     RoundFailed,
