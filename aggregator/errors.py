@@ -58,3 +58,13 @@ class Disconnected(SangamError):
 
 class StorageError(SangamError):
     """Our disk or memory failed, not the caller."""
+
+
+def by_name(name: str) -> type[SangamError] | None:
+    """The error class of that name, None for a stranger; how a client names what the server raised."""
+    found = [SangamError]
+    for kind in found:
+        if kind.__name__ == name:
+            return kind
+        found.extend(kind.__subclasses__())
+    return None

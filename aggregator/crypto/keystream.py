@@ -34,6 +34,8 @@ PIECE_BYTES = 1 << 17
 
 _BLOCK_BYTES = 16
 _ZEROS = bytes(PIECE_BYTES)
+_FROM_ZERO = modes.CTR(bytes(_BLOCK_BYTES))
+_SHA256 = SHA256()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +83,14 @@ def words(
         ParameterError: a length or a range above does not hold.
     """
     dtype = _dtype(ring_bits)
-    stream = _Stream(seed, context, purpose, vector_chunk, prime)
+    info = _info(context, purpose, vector_chunk, prime)
+    _check_seed(seed)
     if entries < 0:
         raise ParameterError(f"keystream: {entries} entries")
     room = np.empty(entries * dtype.itemsize + _BLOCK_BYTES, dtype=np.uint8)
     view = room.data
     for chunk, start, stop in _chunks(entries * dtype.itemsize, first_chunk):
-        cipher = stream.open(chunk)
+        cipher = _open(seed, info, chunk)
         for at in range(start, stop, PIECE_BYTES):
             cipher.update_into(_zeros(min(PIECE_BYTES, stop - at)), view[at:])
     result: Words = room[: entries * dtype.itemsize].view(dtype)
@@ -115,43 +118,37 @@ def apply_masks(
     """
     if vector.dtype != _dtype(ring_bits) or vector.ndim != 1 or not vector.flags.carray:
         raise ParameterError(f"masks: {ring_bits} bits need a contiguous, writable vector of {_dtype(ring_bits)}")
-    streams = [_Stream(mask.seed, context, mask.purpose, vector_chunk, prime) for mask in masks]
+    infos = {purpose: _info(context, purpose, vector_chunk, prime) for purpose in {mask.purpose for mask in masks}}
     operations = [ring.add if mask.sign == 1 else ring.subtract for mask in masks]
     room = np.empty(min(vector.nbytes, PIECE_BYTES) + _BLOCK_BYTES, dtype=np.uint8)
+    out = room.data
     for chunk, start, stop in _chunks(vector.nbytes, first_chunk):
-        ciphers = [stream.open(chunk) for stream in streams]
+        ciphers = [_open(mask.seed, infos[mask.purpose], chunk) for mask in masks]
         for at in range(start, stop, PIECE_BYTES):
             size = min(PIECE_BYTES, stop - at)
             zeros, keystream = _zeros(size), room[:size].view(vector.dtype)
             piece = vector[at // vector.itemsize : (at + size) // vector.itemsize]
             for cipher, operation in zip(ciphers, operations, strict=True):
-                cipher.update_into(zeros, room.data)
+                cipher.update_into(zeros, out)
                 operation(piece, keystream)
     ring.reduce(vector, ring_bits)
 
 
-class _Stream:
-    """One keystream, before its PRG chunks are opened."""
+def _info(context: bytes, purpose: str, vector_chunk: int, prime: int) -> bytes:
+    """What names a keystream, beside its seed and the number of the PRG chunk."""
+    if len(context) != CONTEXT_BYTES:
+        raise ParameterError(f"keystream: a context of {len(context)} bytes, not {CONTEXT_BYTES}")
+    try:
+        name = purpose.encode("ascii")
+        return context + bytes([len(name)]) + name + struct.pack(">QB", vector_chunk, prime)
+    except (struct.error, ValueError):
+        raise ParameterError("keystream: purpose, vector chunk or prime index out of range") from None
 
-    __slots__ = ("_prefix", "_seed")
 
-    def __init__(self, seed: bytes, context: bytes, purpose: str, vector_chunk: int, prime: int) -> None:
-        _check_seed(seed)
-        if len(context) != CONTEXT_BYTES:
-            raise ParameterError(f"keystream: a context of {len(context)} bytes, not {CONTEXT_BYTES}")
-        try:
-            numbers = struct.pack(">QB", vector_chunk, prime)
-            name = purpose.encode("ascii")
-            self._prefix = context + bytes([len(name)]) + name + numbers
-        except (struct.error, ValueError):
-            raise ParameterError("keystream: purpose, vector chunk or prime index out of range") from None
-        self._seed = seed
-
-    def open(self, chunk: int) -> CipherContext:
-        """The cipher of one PRG chunk, at its start."""
-        info = self._prefix + struct.pack(">Q", chunk)
-        key = HKDFExpand(SHA256(), 32, info).derive(self._seed)
-        return Cipher(algorithms.AES(key), modes.CTR(bytes(_BLOCK_BYTES))).encryptor()
+def _open(seed: bytes, info: bytes, chunk: int) -> CipherContext:
+    """The cipher of one PRG chunk, at its start."""
+    key = HKDFExpand(_SHA256, 32, info + struct.pack(">Q", chunk)).derive(seed)
+    return Cipher(algorithms.AES(key), _FROM_ZERO).encryptor()
 
 
 def _chunks(size: int, first_chunk: int) -> Iterator[tuple[int, int, int]]:

@@ -129,23 +129,23 @@ class Driver:
             upload = phase.begin(client, header)
             return None if upload is None else (phase, upload)
 
-    async def close_upload(self, phase: MaskedInput, upload: Upload) -> bool:
-        """Add a whole upload to the sum; False when an earlier one of this client was first.
+    async def close_upload(self, phase: MaskedInput, upload: Upload) -> None:
+        """Add a whole upload to the sum. Once begun, it goes on even if the caller is gone.
 
         Raises:
             MessageError: chunks are missing.
-            OutOfTurn: the step ended before the last chunk; the upload is destroyed.
+            OutOfTurn: the step ended before the last chunk; the upload was destroyed.
+            StorageError: the staging failed; the upload is lost.
         """
+        await asyncio.shield(asyncio.create_task(self._commit(phase, upload)))
+
+    async def _commit(self, phase: MaskedInput, upload: Upload) -> None:
         async with self._turn:
-            first = await asyncio.to_thread(phase.commit, upload)
-        if first:
-            self._answered(upload.client)
-            for complaint in upload.complaints:
-                dealer = self._setting.roster.name(complaint.dealer)
-                self._log(
-                    EventKind.COMPLAINT, upload.client, f"the share of {dealer} does not decrypt: dealer or holder"
-                )
-        return first
+            await asyncio.to_thread(phase.commit, upload)
+        self._answered(upload.client)
+        for complaint in upload.complaints:
+            dealer = self._setting.roster.name(complaint.dealer)
+            self._log(EventKind.COMPLAINT, upload.client, f"the share of {dealer} does not decrypt: dealer or holder")
 
     async def _step(self, phase: Phase[Any]) -> Phase[Any] | Completed | Failed:
         self.events.add(EventKind.STEP, phase.step, clients=len(phase.awaited))

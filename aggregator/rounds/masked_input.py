@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from aggregator.errors import MessageError, OutOfTurn
+from aggregator.errors import MessageError, OutOfTurn, StorageError
 from aggregator.protocol import coordinator
 from aggregator.protocol.cohort import ClientId, Cohort
 from aggregator.protocol.encoding import RingVector
@@ -50,7 +50,8 @@ class MaskedInput(Phase[tuple[Complaint, ...]]):
         self._parameters = setting.terms.parameters
         self._plan = self._parameters.chunk_plan
         self._total: RingVector = np.zeros(self._parameters.entries, ring.word_dtype(self._parameters.ring_bits))
-        self._open: set[Upload] = set()
+        self._open: dict[ClientId, Upload] = {}
+        self._damage = ""
 
     @property
     def ready(self) -> bool:
@@ -81,8 +82,9 @@ class MaskedInput(Phase[tuple[Complaint, ...]]):
         coordinator.admit_complaints(self._cohort, self._dealings, client, header.complaints)
         if client in self.answers:
             return None
-        upload = Upload(client, header, self._setting.spool.stage())
-        self._open.add(upload)
+        if client in self._open:
+            self.abandon(self._open[client])  # the remains of a broken stream, or a double
+        upload = self._open[client] = Upload(client, header, self._setting.spool.stage())
         return upload
 
     def receive(self, upload: Upload, chunk: Chunk) -> None:
@@ -92,7 +94,7 @@ class MaskedInput(Phase[tuple[Complaint, ...]]):
             MessageError: not the next chunk whole, words outside the ring, or the step is over.
             StorageError: no room; the upload is lost, the round goes on.
         """
-        if upload not in self._open:
+        if self._open.get(upload.client) is not upload:
             raise OutOfTurn(f"client {upload.client}: this step of the round is over")
         self._plan.check(upload.chunks, chunk)
         if chunk.index == self._plan.chunks - 1:
@@ -100,32 +102,33 @@ class MaskedInput(Phase[tuple[Complaint, ...]]):
         upload.staged.write(chunk.data)
         upload.chunks += 1
 
-    def commit(self, upload: Upload) -> bool:
-        """Add a whole upload to the sum and free its staging; False when another upload of the client was first.
+    def commit(self, upload: Upload) -> None:
+        """Add a whole upload to the sum and free its staging.
 
         Raises:
             MessageError: chunks are missing, or the step is over.
         """
-        if upload not in self._open:
+        if self._open.get(upload.client) is not upload:
             raise OutOfTurn(f"client {upload.client}: this step of the round is over")
-        if upload.chunks != self._plan.chunks:
-            raise MessageError(f"client {upload.client} sent {upload.chunks} of {self._plan.chunks} chunks")
-        first = upload.client not in self.answers
-        if first:
-            self._add(upload.staged)
-            self.answers[upload.client] = upload.complaints
-        self.abandon(upload)
-        return first
+        try:
+            if upload.chunks != self._plan.chunks:
+                raise MessageError(f"client {upload.client} sent {upload.chunks} of {self._plan.chunks} chunks")
+            self._add(upload)
+        finally:
+            self.abandon(upload)
 
     def abandon(self, upload: Upload) -> None:
         """Destroy an upload's staging; may be called twice."""
-        self._open.discard(upload)
+        if self._open.get(upload.client) is upload:
+            del self._open[upload.client]
         upload.staged.close()
 
     def finish(self) -> ConsistencyCheck | Failed:
         """Fix U; whatever is still on its way is destroyed."""
-        for upload in tuple(self._open):
+        for upload in tuple(self._open.values()):
             self.abandon(upload)
+        if self._damage:
+            return Failed(self.step, f"masked input: {self._damage}")
         if not self.ready:
             need = self._cohort.survivors_least
             return Failed(self.step, f"masked input: {len(self.answers)} clients, need {need}")
@@ -133,17 +136,23 @@ class MaskedInput(Phase[tuple[Complaint, ...]]):
         view = coordinator.View(self._cohort, self._adverts, self._dealings, survivors)
         return ConsistencyCheck(self._setting, view, self._total)
 
-    def _add(self, staged: Staged) -> None:
-        words_per_chunk = self._plan.chunk_bytes * 8 // self._parameters.ring_bits
-        words: RingVector = np.empty(min(words_per_chunk, self._total.size), self._total.dtype)
-        for index in range(self._plan.chunks):
-            data = staged.read(index * self._plan.chunk_bytes, self._plan.size(index))
-            target = self._total[index * words_per_chunk : (index + 1) * words_per_chunk]
-            unpack(np.frombuffer(data, np.uint8), self._parameters.ring_bits, words[: target.size])
-            ring.add(target, words[: target.size])
+    def _add(self, upload: Upload) -> None:
+        """Read back, unpack and add chunk by chunk. A disk that fails half-way spoils the sum, and so the round."""
+        step = self._plan.chunk_words
+        words: RingVector = np.empty(min(step, self._total.size), self._total.dtype)
+        try:
+            for index in range(self._plan.chunks):
+                data = upload.staged.read(index * self._plan.chunk_bytes, self._plan.size(index))
+                target = self._total[index * step : (index + 1) * step]
+                unpack(np.frombuffer(data, np.uint8), self._parameters.ring_bits, words[: target.size])
+                ring.add(target, words[: target.size])
+        except StorageError as error:
+            self._damage = f"the input of client {upload.client} could not be read back: {error}"
+            raise
+        self.answers[upload.client] = upload.complaints
 
     def _check_padding(self, client: ClientId, chunk: Chunk) -> None:
         """The last byte may be wider than the last word: what is beyond the ring must be zero."""
-        entries = self._total.size - chunk.index * (self._plan.chunk_bytes * 8 // self._parameters.ring_bits)
+        entries = self._total.size - chunk.index * self._plan.chunk_words
         if not padding_is_zero(np.frombuffer(chunk.data, np.uint8), entries, self._parameters.ring_bits):
             raise MessageError(f"client {client}: bits beyond the last word of the ring")

@@ -96,10 +96,15 @@ class Task:
             raise OutOfTurn(f"task {self.spec.name}: round {round_number} is not the current one")
         return self._driver
 
-    @property
-    def current(self) -> Driver | None:
-        """The driver of the last round started, running or ended."""
-        return self._driver
+    async def deliver(self, client: ClientId, message: messages.ClientMessage) -> None:
+        """Take one message of a participant's control stream; errors as `Driver.deliver`.
+
+        Raises:
+            OutOfTurn: no round was ever opened.
+        """
+        if self._driver is None:
+            raise OutOfTurn(f"task {self.spec.name} has no round yet")
+        await self._driver.deliver(client, message)
 
     def events(self, round_number: int) -> EventLog:
         """The events of one round. NotFound when there is no such round."""

@@ -12,12 +12,22 @@ class ChunkPlan:
     """Where a payload is cut: every chunk but the last has `chunk_bytes`."""
 
     payload_bytes: int
-    chunk_bytes: int
+    word_bits: int
 
     @classmethod
     def of_words(cls, entries: int, word_bits: int) -> "ChunkPlan":
         """The plan for `entries` packed words; 8 words fill `word_bits` whole bytes, hence the size."""
-        return cls(-(-entries * word_bits // 8), CHUNK_BYTES_MAX // word_bits * word_bits)
+        return cls(-(-entries * word_bits // 8), word_bits)
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Bytes of every chunk but the last, at most 1 MiB."""
+        return CHUNK_BYTES_MAX // self.word_bits * self.word_bits
+
+    @property
+    def chunk_words(self) -> int:
+        """Words of every chunk but the last."""
+        return self.chunk_bytes // self.word_bits * 8
 
     @property
     def chunks(self) -> int:

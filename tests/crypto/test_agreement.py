@@ -129,3 +129,10 @@ def test_private_key_is_in_no_repr():
         assert repr(pair.private)[2:-1] not in text
         assert pair.private.hex() not in text
         assert "private" not in text
+
+
+def test_check_public_refuses_what_agree_would():
+    agreement.check_public(DH["bob_public"])
+    for bad in (*map(bytes.fromhex, LOW_ORDER), DH["bob_public"][:31]):
+        with pytest.raises(MessageError):
+            agreement.check_public(bad)

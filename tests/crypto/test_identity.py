@@ -394,3 +394,9 @@ async def test_an_expired_client_is_refused_and_named_before_dialling():
     with pytest.raises(NotAdmitted, match="aiims-delhi expired on"):
         expired.check(Role.PARTICIPANT, NOW)
     assert await refused_over_mutual_tls(expired, HUB)
+
+
+def test_no_request_makes_a_second_authority():
+    csr_pem = make_csr(ec.generate_private_key(ec.SECP256R1()), ("demo", "authority", "authority"))
+    with pytest.raises(ParameterError, match="nobody can ask for the role authority"):
+        identity.issue(AUTHORITY, csr_pem, NOW, valid_for=YEAR, role=Role.AUTHORITY)

@@ -1,0 +1,1 @@
+"""The gRPC service: thin. Decode, admit, hand over to the rounds, encode."""

@@ -1,0 +1,112 @@
+"""The composition root: files, clock and randomness go in, a running server comes out."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+from typing import Final
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from aggregator.config import ServerConfig
+from aggregator.crypto import roster as rosters
+from aggregator.crypto.identity import Identity, Role, read_file
+from aggregator.errors import ParameterError, StorageError
+from aggregator.rounds.task import Host
+from aggregator.service.grpc_server import AggregationService, OperatorService
+from aggregator.service.rpc import Gate
+from aggregator.service.tasks import Tasks
+from aggregator.storage.spool import MemorySpool
+from aggregator.wire.codec import MESSAGE_BYTES_MAX
+
+STOP_GRACE_S = 2.0
+
+# Hospital firewalls cut lines that are silent for a minute or more: a ping every 20 s keeps them open.
+OPTIONS: Final = (
+    ("grpc.so_reuseport", 0),  # a port in use is an error, not a second server beside the first
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.max_concurrent_streams", 1_000),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that listens on `port`."""
+
+    port: int
+    server: grpc.aio.Server
+
+    async def wait(self) -> None:
+        """Until the server is stopped."""
+        await self.server.wait_for_termination()
+
+
+@asynccontextmanager
+async def serve(config: ServerConfig) -> AsyncIterator[Running]:
+    """Run a server until the block ends; then rounds are stopped and streams closed.
+
+    Raises:
+        NotAdmitted: this is no aggregator's identity, it has expired, or the roster is not this authority's.
+        StorageError: a file cannot be read.
+        ParameterError: the address cannot be listened on, or a file does not hold what it should.
+    """
+    identity = Identity.load(config.identity)
+    identity.check(Role.AGGREGATOR, _now())
+    roster = rosters.from_bytes(read_file(config.roster))
+    roster.verify(identity.authority, _now())
+    spool = MemorySpool(config.staging_bytes, config.staging_directory)
+    host = Host(identity.certificate.deployment, identity.authority, roster, spool, os.urandom, monotonic)
+    tasks = Tasks(host)
+    gate = Gate(identity.authority, _read_revoked(config.revoked), _now)
+    server = grpc.aio.server(options=OPTIONS)
+    port = _listen(server, config.address, identity)
+    server.add_generic_rpc_handlers((AggregationService(tasks).handlers(gate), OperatorService(tasks).handlers(gate)))
+    await _add_health(server)
+    await server.start()
+    try:
+        yield Running(port, server)
+    finally:
+        await tasks.close()
+        await server.stop(STOP_GRACE_S)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _listen(server: grpc.aio.Server, address: str, identity: Identity) -> int:
+    credentials = grpc.ssl_server_credentials(
+        [(identity.key_pem, identity.certificate.pem)],
+        root_certificates=identity.authority.pem,
+        require_client_auth=True,
+    )
+    try:
+        return server.add_secure_port(address, credentials)
+    except RuntimeError:
+        raise ParameterError(f"cannot listen on {address}: the port is in use, or the address is not ours") from None
+
+
+async def _add_health(server: grpc.aio.Server) -> None:
+    servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    for service in ("", "sangam.v1.Aggregation", "sangam.v1.Operator"):
+        await servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
+
+
+def _read_revoked(path: Path | None) -> frozenset[int]:
+    if path is None:
+        return frozenset()
+    try:
+        return frozenset(int(line, 0) for line in read_file(path).decode().split())
+    except ValueError:
+        raise StorageError(f"{path} must hold one serial number per line, decimal or 0x hexadecimal") from None

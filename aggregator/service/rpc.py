@@ -1,0 +1,131 @@
+"""How a method becomes a gRPC handler: admit the caller by certificate, decode, call, encode, report errors.
+
+There is no way to register a method without a role, so none can be forgotten.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeAlias, TypeVar
+
+import grpc
+
+from aggregator.crypto.identity import Certificate, Role
+from aggregator.errors import NotAdmitted
+from aggregator.service.status import reporting
+from aggregator.wire.codec import decode, encode
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
+
+CERTIFICATES_REMEMBERED = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Who may call: a certificate of this authority, of the right role, valid now and not revoked.
+
+    TLS has checked the chain before; this checks what TLS does not know.
+    """
+
+    authority: Certificate
+    revoked_serials: frozenset[int]
+    now: Callable[[], datetime] = field(repr=False)
+    _seen: dict[bytes, Certificate] = field(default_factory=dict, repr=False)
+
+    def admit(self, context: Context, role: Role) -> Certificate:
+        """The caller's certificate.
+
+        Raises:
+            NotAdmitted: no certificate, another consortium's, another role's, expired or revoked.
+        """
+        certificate = self._certificate(context)
+        if certificate.role is not role:
+            raise NotAdmitted(f"{certificate.name} is certified as {certificate.role}, this call is for {role}")
+        if certificate.serial in self.revoked_serials:
+            raise NotAdmitted(f"the certificate of {certificate.name} was revoked")
+        certificate.check_valid_at(self.now())
+        return certificate
+
+    def _certificate(self, context: Context) -> Certificate:
+        auth: Any = context.auth_context()
+        pem = next(iter(auth.get("x509_pem_cert", ())), b"")
+        if not pem:
+            raise NotAdmitted("this call needs a client certificate")
+        if pem not in self._seen:
+            certificate = Certificate.from_pem(pem)
+            if not certificate.issued_by(self.authority):
+                raise NotAdmitted(f"the certificate of {certificate.name} was not issued by this consortium")
+            if len(self._seen) >= CERTIFICATES_REMEMBERED:
+                self._seen.clear()
+            self._seen[pem] = certificate
+        return self._seen[pem]
+
+
+def unary(
+    gate: Gate, role: Role, kind: type[Request], method: Callable[[Certificate, Request], Awaitable[object]]
+) -> Handler:
+    """One request, one response."""
+
+    async def call(data: bytes, context: Context) -> bytes:
+        async with reporting(context):
+            caller = gate.admit(context, role)
+            response = await method(caller, decode(kind, data))
+        return encode(response)
+
+    return grpc.unary_unary_rpc_method_handler(call)
+
+
+def downward(
+    gate: Gate, role: Role, kind: type[Request], method: Callable[[Certificate, Request], AsyncIterator[object]]
+) -> Handler:
+    """One request, a stream of responses."""
+
+    async def call(data: bytes, context: Context) -> AsyncIterator[bytes]:
+        async with reporting(context):
+            caller = gate.admit(context, role)
+            async for response in method(caller, decode(kind, data)):
+                yield encode(response)
+
+    return grpc.unary_stream_rpc_method_handler(call)
+
+
+def upward(
+    gate: Gate,
+    role: Role,
+    kind: type[Request],
+    method: Callable[[Certificate, AsyncIterator[Request]], Awaitable[object]],
+) -> Handler:
+    """A stream of requests, one response."""
+
+    async def call(stream: AsyncIterator[bytes], context: Context) -> bytes:
+        async with reporting(context):
+            caller = gate.admit(context, role)
+            response = await method(caller, _decoded(kind, stream))
+        return encode(response)
+
+    return grpc.stream_unary_rpc_method_handler(call)
+
+
+def both_ways(
+    gate: Gate,
+    role: Role,
+    kind: type[Request],
+    method: Callable[[Certificate, AsyncIterator[Request]], AsyncIterator[object]],
+) -> Handler:
+    """A stream each way."""
+
+    async def call(stream: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+        async with reporting(context):
+            caller = gate.admit(context, role)
+            async for response in method(caller, _decoded(kind, stream)):
+                yield encode(response)
+
+    return grpc.stream_stream_rpc_method_handler(call)
+
+
+async def _decoded(kind: type[Request], stream: AsyncIterator[bytes]) -> AsyncIterator[Request]:
+    async for data in stream:
+        yield decode(kind, data)

@@ -1,0 +1,50 @@
+"""The one table from our errors to gRPC's status codes."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import grpc
+
+from aggregator.errors import (
+    Disconnected,
+    MessageError,
+    NotAdmitted,
+    NotFound,
+    OutOfTurn,
+    Overloaded,
+    ParameterError,
+    RoundAborted,
+    SangamError,
+    StorageError,
+)
+from aggregator.rounds.events import clip_text
+
+ERROR_NAME_KEY: Final = "sangam-error"  # trailing metadata: the error's class, so that the client can raise the same
+
+STATUS: Final[dict[type[SangamError], grpc.StatusCode]] = {
+    ParameterError: grpc.StatusCode.INVALID_ARGUMENT,
+    MessageError: grpc.StatusCode.INVALID_ARGUMENT,
+    OutOfTurn: grpc.StatusCode.FAILED_PRECONDITION,
+    NotAdmitted: grpc.StatusCode.PERMISSION_DENIED,
+    NotFound: grpc.StatusCode.NOT_FOUND,
+    RoundAborted: grpc.StatusCode.ABORTED,
+    Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Disconnected: grpc.StatusCode.UNAVAILABLE,
+    StorageError: grpc.StatusCode.UNAVAILABLE,
+}
+
+
+def code_of(error: SangamError) -> grpc.StatusCode:
+    """The status of an error: its own class's, or the nearest parent's."""
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), grpc.StatusCode.INTERNAL)
+
+
+@asynccontextmanager
+async def reporting(context: "grpc.aio.ServicerContext[bytes, bytes]") -> AsyncIterator[None]:
+    """Turn our errors into the call's status, in one sentence and with the class's name; others stay gRPC's."""
+    try:
+        yield
+    except SangamError as error:
+        name = ((ERROR_NAME_KEY, type(error).__name__),)
+        await context.abort(code_of(error), clip_text(str(error)), trailing_metadata=name)

@@ -1,0 +1,98 @@
+"""A round's result as participants and operators get it: the weighted mean, exact counts, and the error's bound."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from aggregator.errors import Equivocation, MessageError
+from aggregator.protocol.context import RoundTerms
+from aggregator.protocol.encoding import Floats, RingVector, decode
+from aggregator.wire.messages import Chunk, ResultHeader, ResultMessage
+from native.pack import padding_is_zero, unpack
+from native.ring import word_dtype
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RoundResult:
+    """What one round gave.
+
+    Attributes:
+        task, round: which round it was.
+        mean: the weighted mean per tensor, float64, in the update's unit.
+        total_weight: the sum of the participants' weights, exact.
+        participants: the names of those whose updates are in the mean.
+        error_bound: the mean's largest error per entry by quantisation, if no participant had to clip that entry.
+        terms: what the round was about.
+        words: the sum itself, words of the ring, shape (L,).
+        clipped_entries: how many entries of this site's own update were clipped; None for who contributed none.
+    """
+
+    task: str
+    round: int
+    mean: Mapping[str, Floats] = field(repr=False)
+    total_weight: int
+    participants: tuple[str, ...]
+    error_bound: float
+    terms: RoundTerms = field(repr=False)
+    words: RingVector = field(repr=False)
+    clipped_entries: int | None = None
+
+
+async def collect(parts: AsyncIterator[ResultMessage], expected_ctx0: bytes | None = None) -> RoundResult:
+    """Assemble and decode a result as it streams in.
+
+    Args:
+        parts: header, then chunks in order.
+        expected_ctx0: the context of the round that this client took part in; None for who took none.
+
+    Raises:
+        Equivocation: the result is of another round than the one this client took part in.
+        MessageError: chunks are missing, surplus or of a wrong size.
+        RoundAborted: the sum cannot have come from that many clients.
+    """
+    header = await _header(parts)
+    terms = RoundTerms.from_message(header.terms)
+    if expected_ctx0 is not None and terms.ctx0 != expected_ctx0:
+        raise Equivocation(f"the result of round {terms.round} is not of the round that this client took part in")
+    words = await _words(parts, header, terms)
+    decoded = decode(words, len(header.participants), terms.parameters, terms.ctx0)
+    return RoundResult(
+        task=terms.task,
+        round=terms.round,
+        mean=decoded.mean,
+        total_weight=decoded.total_weight,
+        participants=header.participants,
+        error_bound=decoded.error_bound,
+        terms=terms,
+        words=words,
+    )
+
+
+async def _header(parts: AsyncIterator[ResultMessage]) -> ResultHeader:
+    async for part in parts:
+        if isinstance(part.body, ResultHeader):
+            return part.body
+        break
+    raise MessageError("a result starts with its header")
+
+
+async def _words(parts: AsyncIterator[ResultMessage], header: ResultHeader, terms: RoundTerms) -> RingVector:
+    parameters, plan = terms.parameters, terms.parameters.chunk_plan
+    if header.payload_bytes != plan.payload_bytes:
+        raise MessageError(f"the result announces {header.payload_bytes} bytes, expected {plan.payload_bytes}")
+    words: RingVector = np.empty(parameters.entries, word_dtype(parameters.ring_bits))
+    expected = 0
+    async for part in parts:
+        if not isinstance(part.body, Chunk):
+            raise MessageError("a result has one header, then chunks")
+        plan.check(expected, part.body)
+        target = words[expected * plan.chunk_words : (expected + 1) * plan.chunk_words]
+        data = np.frombuffer(part.body.data, np.uint8)
+        if not padding_is_zero(data, target.size, parameters.ring_bits):
+            raise MessageError("the result has bits beyond its last word")
+        unpack(data, parameters.ring_bits, target)
+        expected += 1
+    if expected != plan.chunks:
+        raise MessageError(f"the result ended after {expected} of {plan.chunks} chunks")
+    return words

@@ -1,0 +1,169 @@
+"""How messages reach the aggregator: the contract, and gRPC over mutual TLS.
+
+Errors that the server names are raised here under the same name.
+"""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, Final, Protocol, TypeVar
+
+import grpc
+
+from aggregator.crypto.identity import Identity
+from aggregator.errors import Disconnected, NotAdmitted, Overloaded, SangamError, by_name
+from aggregator.wire import messages
+from aggregator.wire.codec import MESSAGE_BYTES_MAX, decode, encode
+from aggregator.wire.messages import ClientMessage, ResultMessage, ResultRequest, ServerMessage, UploadMessage
+
+T = TypeVar("T")
+
+ERROR_NAME_KEY: Final = "sangam-error"
+
+# gRPC's own back-off grows to 120 s and would dominate every recovery; 2 s is the most a client waits here.
+OPTIONS: Final = (
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+
+
+class ControlStream(Protocol):
+    """An open control stream."""
+
+    async def send(self, message: ClientMessage) -> None:
+        """Send one message. Disconnected when the stream is broken."""
+
+    async def receive(self) -> ServerMessage:
+        """The next message. Disconnected when the stream ended, or the error that the server named."""
+
+
+class Transport(Protocol):
+    """What a session needs of the way to the server."""
+
+    def control(self) -> Any:
+        """An async context manager that gives a ControlStream."""
+
+    async def upload(self, parts: Iterable[UploadMessage]) -> messages.UploadReceipt:
+        """Send one upload."""
+
+    def fetch_result(self, request: ResultRequest) -> AsyncIterator[ResultMessage]:
+        """Receive one result."""
+
+
+class GrpcChannel:
+    """A channel to the aggregator that raises our errors."""
+
+    def __init__(self, address: str, identity: Identity) -> None:
+        credentials = grpc.ssl_channel_credentials(
+            root_certificates=identity.authority.pem,
+            private_key=identity.key_pem,
+            certificate_chain=identity.certificate.pem,
+        )
+        self._address = address
+        self._channel = grpc.aio.secure_channel(address, credentials, options=OPTIONS)
+
+    async def close(self) -> None:
+        """Close the channel and all that runs over it."""
+        await self._channel.close()
+
+    async def unary(self, method: str, request: object, response: type[T]) -> T:
+        """One request, one response."""
+        try:
+            return decode(response, await self._channel.unary_unary(method)(encode(request)))
+        except grpc.aio.AioRpcError as error:
+            raise self.named(error) from None
+
+    async def downward(self, method: str, request: object, response: type[T]) -> AsyncIterator[T]:
+        """One request, a stream of responses."""
+        try:
+            async for data in self._channel.unary_stream(method)(encode(request)):
+                yield decode(response, data)
+        except grpc.aio.AioRpcError as error:
+            raise self.named(error) from None
+
+    async def upward(self, method: str, requests: Iterable[object], response: type[T]) -> T:
+        """A stream of requests, one response."""
+        call = self._channel.stream_unary(method)((encode(request) for request in requests))
+        try:
+            return decode(response, await call)
+        except grpc.aio.AioRpcError as error:
+            raise self.named(error) from None
+
+    def both_ways(self, method: str) -> Any:
+        """A stream each way."""
+        return self._channel.stream_stream(method)()
+
+    def named(self, error: grpc.aio.AioRpcError) -> SangamError:
+        """The error that the server named, or what gRPC's code means to us."""
+        metadata = error.trailing_metadata()
+        name = str(metadata.get(ERROR_NAME_KEY, "")) if metadata is not None else ""
+        kind = by_name(name)
+        detail = error.details() or error.code().name
+        if kind is not None:
+            return kind(detail)
+        if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return Overloaded(f"{self._address}: {detail}")
+        if error.code() in {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}:
+            return NotAdmitted(f"{self._address}: {detail}")
+        return Disconnected(
+            f"{self._address} cannot be reached, or TLS was refused "
+            f"(is the server up, is its name in its certificate, do both trust one authority?): {detail}"
+        )
+
+
+class GrpcTransport:
+    """A participant's transport over one channel."""
+
+    def __init__(self, channel: GrpcChannel) -> None:
+        self._channel = channel
+
+    @asynccontextmanager
+    async def control(self) -> AsyncIterator[ControlStream]:
+        """Open a control stream; it is cancelled when the block ends."""
+        call = self._channel.both_ways("/sangam.v1.Aggregation/Participate")
+        try:
+            yield _GrpcControl(self._channel, call)
+        finally:
+            call.cancel()
+
+    async def upload(self, parts: Iterable[UploadMessage]) -> messages.UploadReceipt:
+        """Send one upload."""
+        return await self._channel.upward("/sangam.v1.Aggregation/Upload", parts, messages.UploadReceipt)
+
+    def fetch_result(self, request: ResultRequest) -> AsyncIterator[ResultMessage]:
+        """Receive one result."""
+        return self._channel.downward("/sangam.v1.Aggregation/FetchResult", request, ResultMessage)
+
+
+class _GrpcControl:
+    def __init__(self, channel: GrpcChannel, call: Any) -> None:
+        self._channel = channel
+        self._call = call
+
+    async def send(self, message: ClientMessage) -> None:
+        try:
+            await self._call.write(encode(message))
+        except grpc.aio.AioRpcError as error:
+            raise self._channel.named(error) from None
+        except grpc.aio.UsageError:
+            raise await self._broken() from None
+
+    async def receive(self) -> ServerMessage:
+        try:
+            data = await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            raise self._channel.named(error) from None
+        if data is grpc.aio.EOF:
+            raise await self._broken()
+        return decode(ServerMessage, data)
+
+    async def _broken(self) -> SangamError:
+        """The call has ended: under the status that the server gave it."""
+        code, detail = await self._call.code(), await self._call.details()
+        metadata = await self._call.trailing_metadata()
+        return self._channel.named(grpc.aio.AioRpcError(code, metadata, metadata, detail))
