@@ -2,6 +2,7 @@
 
 SangamError
 |- ParameterError   the caller's mistake, before any message is sent
+|  `- StaleModel    the round starts from another model than the caller's base: fetch the last result
 |- MessageError     a message that is malformed or false
 |  |- OutOfTurn     a message that this step of the round does not expect
 |  `- Equivocation  the other side lies: two answers where the protocol allows one
@@ -22,6 +23,10 @@ class SangamError(Exception):
 
 class ParameterError(SangamError):
     """The caller's mistake, found before any message is sent."""
+
+
+class StaleModel(ParameterError):
+    """The round starts from another model than the caller's base; the last result has the newer one."""
 
 
 class MessageError(SangamError):

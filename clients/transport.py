@@ -13,11 +13,16 @@ from aggregator.crypto.identity import Identity
 from aggregator.errors import Disconnected, NotAdmitted, Overloaded, SangamError, by_name
 from aggregator.wire import messages
 from aggregator.wire.codec import MESSAGE_BYTES_MAX, decode, encode
-from aggregator.wire.messages import ClientMessage, ResultMessage, ResultRequest, ServerMessage, UploadMessage
+from aggregator.wire.messages import (
+    ERROR_NAME_KEY,
+    ClientMessage,
+    ResultMessage,
+    ResultRequest,
+    ServerMessage,
+    UploadMessage,
+)
 
 T = TypeVar("T")
-
-ERROR_NAME_KEY: Final = "sangam-error"
 
 # gRPC's own back-off grows to 120 s and would dominate every recovery; 2 s is the most a client waits here.
 OPTIONS: Final = (
@@ -65,7 +70,7 @@ class GrpcChannel:
             certificate_chain=identity.certificate.pem,
         )
         self._address = address
-        self._channel = grpc.aio.secure_channel(address, credentials, options=OPTIONS)
+        self._channel: Any = grpc.aio.secure_channel(address, credentials, options=OPTIONS)
 
     async def close(self) -> None:
         """Close the channel and all that runs over it."""
@@ -88,7 +93,7 @@ class GrpcChannel:
 
     async def upward(self, method: str, requests: Iterable[object], response: type[T]) -> T:
         """A stream of requests, one response."""
-        call = self._channel.stream_unary(method)((encode(request) for request in requests))
+        call = self._channel.stream_unary(method)(encode(request) for request in requests)
         try:
             return decode(response, await call)
         except grpc.aio.AioRpcError as error:

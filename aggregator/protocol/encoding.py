@@ -107,7 +107,8 @@ def quantised_sum(total: RingVector, participants: int, parameters: Parameters) 
         RoundAborted: an entry exceeds what that many clients can add up to.
     """
     steps = total[: parameters.coded_entries].astype(np.int64) - participants * parameters.zero_point
-    if steps.size and int(np.abs(steps).max()) > participants * parameters.zero_point:
+    most = participants * parameters.zero_point
+    if steps.size and not -most <= int(steps.min()) <= int(steps.max()) <= most:
         raise RoundAborted(f"the sum of {participants} clients is out of range: it was not unmasked rightly")
     return steps
 

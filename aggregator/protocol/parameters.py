@@ -38,7 +38,8 @@ class Parameters:
             entry is below clip / (2^(v-1) - 1) per client.
         clients_max: n_max, how many clients one sum may hold.
         minimum_cohort: a round with fewer clients in it is aborted.
-        weight_max: the largest weight (number of samples) of one client.
+        weight_max: the largest weight (number of samples) of one client; the mean's error grows with weight_max over
+            the mean weight, so choose it near the largest site, not far beyond.
         value_bits: v, 2 to 54.
         rotate: apply the random rotation before clipping, which spreads outliers over 4,096 entries.
         threat: what the graph above 100 clients must withstand.
@@ -51,7 +52,7 @@ class Parameters:
     clip: float
     clients_max: int
     minimum_cohort: int
-    weight_max: int = 1_000_000
+    weight_max: int
     value_bits: int = 16
     rotate: bool = False
     mode: Mode = Mode.PAIRWISE

@@ -19,8 +19,7 @@ from aggregator.errors import (
     StorageError,
 )
 from aggregator.rounds.events import clip_text
-
-ERROR_NAME_KEY: Final = "sangam-error"  # trailing metadata: the error's class, so that the client can raise the same
+from aggregator.wire.messages import ERROR_NAME_KEY
 
 STATUS: Final[dict[type[SangamError], grpc.StatusCode]] = {
     ParameterError: grpc.StatusCode.INVALID_ARGUMENT,

@@ -6,16 +6,19 @@ from typing import Protocol
 class Staged(Protocol):
     """The bytes of one upload on their way in.
 
-    - `write` appends in order; `read(start, size)` gives bytes that were written.
-    - `close` destroys the bytes and gives their room back; it may be called twice.
+    - `write` appends in order; `read(start, size)` gives bytes that were written, all of them or a StorageError.
+    - When a `write` fails, the upload is destroyed: what was written before is not readable as if it were whole.
+    - `close` destroys the bytes and gives their room back; it never fails, and may be called twice.
+    - A closed or destroyed upload takes and gives nothing: StorageError.
     - Nothing is visible to any other upload, and nothing survives `close`.
+    - Calls may come from several threads: a round ends in one while a chunk arrives in another.
     """
 
     def write(self, data: bytes) -> None:
         """Append. StorageError when the disk refuses: the upload is lost, the round is not."""
 
     def read(self, start: int, size: int) -> bytes:
-        """`size` bytes from `start`."""
+        """`size` bytes from `start`. StorageError when they were never written, or the disk fails."""
 
     def close(self) -> None:
         """Destroy."""

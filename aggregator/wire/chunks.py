@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from aggregator.errors import MessageError
+from aggregator.errors import MessageError, ParameterError
 from aggregator.wire.messages import CHUNK_BYTES_MAX, Chunk
 
 
@@ -39,10 +39,17 @@ class ChunkPlan:
         return min(self.chunk_bytes, self.payload_bytes - index * self.chunk_bytes)
 
     def cut(self, payload: memoryview) -> Iterator[Chunk]:
-        """Cut a payload; the bytes are copied chunk by chunk."""
+        """Cut a payload; the bytes are copied chunk by chunk.
+
+        Raises:
+            ParameterError: the payload has not the plan's length.
+        """
+        if payload.nbytes != self.payload_bytes:
+            raise ParameterError(f"a payload of {payload.nbytes} bytes, the plan has {self.payload_bytes}")
+        octets = payload.cast("B")
         for index in range(self.chunks):
             start = index * self.chunk_bytes
-            yield Chunk(index, bytes(payload[start : start + self.size(index)]))
+            yield Chunk(index, bytes(octets[start : start + self.size(index)]))
 
     def check(self, expected_index: int, chunk: Chunk) -> None:
         """Refuse a chunk that is not the next one, whole.

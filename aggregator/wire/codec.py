@@ -1,7 +1,9 @@
 """Bytes to messages and back: the one place where a length, a range or a count from the wire is checked.
 
-The annotations of `messages` are the schema; this file is the rule that reads them. protobuf's parser never allocates
-beyond the bytes that arrived, and those are bounded by gRPC's message limit (service and transport set it).
+The annotations of `messages` are the schema; this file is the rule that reads them. A message longer than its bounds
+allow is refused before it is parsed, because protobuf's parser builds every sub-message that it meets: 2 bytes on the
+wire become up to 74 in memory. A count is refused before one item becomes an object here. Unknown fields are ignored,
+as protobuf does, so that a later version can add some; of a oneof set twice, the last one counts.
 """
 
 from dataclasses import dataclass, fields, is_dataclass
@@ -13,9 +15,12 @@ from google.protobuf.message import DecodeError, EncodeError, Message
 
 from aggregator.errors import MessageError
 from aggregator.wire._pb import aggregation_pb2, operator_pb2
-from aggregator.wire.bounds import Bound, Count, check
+from aggregator.wire.bounds import Bound, Count, Length, check
 
-MESSAGE_BYTES_MAX = 24 << 20
+MESSAGE_BYTES_MAX = 24 << 20  # for gRPC's limit: no message of `messages` is longer
+SPARE_BYTES = 64 << 10  # for the unknown fields of a later version
+_SCALAR_BYTES_MAX = 10  # a 64-bit varint; a double has 8
+_FRAME_BYTES_MAX = 7  # tag (2 bytes up to field number 2,047) and length (5 bytes up to 2^35)
 
 T = TypeVar("T")
 
@@ -24,9 +29,12 @@ def decode(kind: type[T], data: bytes) -> T:
     """Parse and check one message.
 
     Raises:
-        MessageError: not protobuf, an empty oneof, or a field outside its bounds (the field is named).
+        MessageError: too long, not protobuf, an empty oneof, or a field outside its bounds (the field is named).
     """
     schema: Any = kind
+    most = bytes_max(schema) + SPARE_BYTES
+    if len(data) > most:
+        raise MessageError(f"{kind.__name__}: {len(data)} bytes, expected at most {most}")
     message = _generated(schema)()
     try:
         message.ParseFromString(data)
@@ -40,14 +48,29 @@ def encode(value: Any) -> bytes:
     """Check and serialise one message; a value outside its bounds never leaves.
 
     Raises:
-        MessageError: a field is outside its bounds.
+        MessageError: a field is outside its bounds, or of another type than its annotation.
     """
     message = _generated(value.__class__)()
     try:
         _write(value, message)
         return message.SerializeToString(deterministic=True)
-    except (EncodeError, ValueError, TypeError) as error:
+    except (EncodeError, AttributeError, TypeError, ValueError) as error:
         raise MessageError(f"{type(value).__name__}: {error}") from None
+
+
+@cache
+def bytes_max(kind: Any) -> int:
+    """Bytes that no valid encoding of this message exceeds, from the bounds of its fields."""
+    return sum(_field_bytes_max(field) for field in _schema(kind))
+
+
+def _field_bytes_max(field: "_Field") -> int:
+    if field.choices:
+        return _FRAME_BYTES_MAX + max(bytes_max(choice) for choice in field.choices.values())
+    lengths = [bound.most for bound in field.bounds if isinstance(bound, Length)]
+    counts = [bound.most for bound in field.bounds if isinstance(bound, Count)]
+    item = bytes_max(field.item) if field.item else sum(lengths) or _SCALAR_BYTES_MAX
+    return (_FRAME_BYTES_MAX + item) * (sum(counts) or 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +81,29 @@ class _Field:
     bounds: tuple[Bound, ...]
     item: type | None  # the message class of a nested or repeated field
     repeated: bool
-    choices: tuple[type, ...]  # the message classes of a oneof
+    choices: dict[str, type]  # the message classes of a oneof, by the name of their member
 
 
 @cache
 def _schema(kind: Any) -> tuple[_Field, ...]:
     hints = get_type_hints(kind, include_extras=True)
-    return tuple(_field(field.name, hints[field.name]) for field in fields(kind))
+    return tuple(_field(kind, field.name, hints[field.name]) for field in fields(kind))
 
 
-def _field(name: str, hint: object) -> _Field:
+def _field(kind: Any, name: str, hint: object) -> _Field:
     bounds: tuple[Bound, ...] = ()
     if get_origin(hint) is Annotated:
         hint, *found = get_args(hint)
         bounds = tuple(found)
     if get_origin(hint) is UnionType:
-        return _Field(name, bounds, None, repeated=False, choices=get_args(hint))
+        classes = {choice.__name__: choice for choice in get_args(hint)}
+        members = _generated(kind).DESCRIPTOR.oneofs_by_name[name].fields
+        choices = {member.name: classes[member.message_type.name] for member in members if member.message_type}
+        return _Field(name, bounds, None, repeated=False, choices=choices)
     repeated = get_origin(hint) is tuple
     item = get_args(hint)[0] if repeated else hint
     nested = item if isinstance(item, type) and is_dataclass(item) else None
-    return _Field(name, bounds, nested, repeated=repeated, choices=())
+    return _Field(name, bounds, nested, repeated=repeated, choices={})
 
 
 @cache
@@ -109,10 +135,6 @@ def _check_count(kind: type, field: _Field, value: Any) -> None:
             bound.check(f"{kind.__name__}.{field.name}", value)
 
 
-def _snake(kind: type) -> str:
-    return "".join(f"_{c.lower()}" if c.isupper() else c for c in kind.__name__).lstrip("_")
-
-
 def _read_field(kind: type, field: _Field, message: Any) -> object:
     if field.choices:
         return _read_choice(kind, field, message)
@@ -131,8 +153,7 @@ def _read_choice(kind: type, field: _Field, message: Any) -> object:
     chosen = message.WhichOneof(field.name)
     if chosen is None:
         raise MessageError(f"{kind.__name__} is empty")
-    body = getattr(message, chosen)
-    return _read(next(c for c in field.choices if _snake(c) == chosen), body)
+    return _read(field.choices[chosen], getattr(message, chosen))
 
 
 def _write(value: Any, message: Any) -> None:
@@ -141,7 +162,7 @@ def _write(value: Any, message: Any) -> None:
         item = getattr(value, field.name)
         _check(kind, field, item)
         if field.choices:
-            target = getattr(message, _snake(type(item)))
+            target = getattr(message, _member(kind, field, item))
             target.SetInParent()
             _write(item, target)
         elif field.item and field.repeated:
@@ -154,3 +175,10 @@ def _write(value: Any, message: Any) -> None:
             getattr(message, field.name).extend(item)
         else:
             setattr(message, field.name, item)
+
+
+def _member(kind: type, field: _Field, item: object) -> str:
+    for name, choice in field.choices.items():
+        if type(item) is choice:
+            return name
+    raise MessageError(f"{kind.__name__}.{field.name} cannot be a {type(item).__name__}")

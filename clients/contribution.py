@@ -1,0 +1,174 @@
+"""One client's part in one round: each announcement is answered once, and the same answer is given again.
+
+The journal is written before anything leaves: an advert, a share, a signature, an unmasking answer. Secrets live
+here, in memory only; a process that restarts has dropped out of the round.
+"""
+
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+from aggregator.crypto.agreement import Entropy
+from aggregator.errors import Equivocation, MessageError
+from aggregator.protocol import participant
+from aggregator.protocol.encoding import Encoded, RingVector
+from aggregator.protocol.participant import Advertised, Invited, Masked, Shared, Signed
+from aggregator.wire.messages import (
+    AdvertList,
+    ClientBody,
+    RoundOpened,
+    ServerBody,
+    ShareList,
+    SignatureList,
+    Survivors,
+    UploadHeader,
+)
+from clients.journal import Journal, RoundKey
+from native.pack import pack
+
+
+class Observer(Protocol):
+    """What a caller may watch of its own contribution, on its own machine; for progress bars, demos and tests."""
+
+    def step(self, name: str) -> None:
+        """The client is about to answer in this step."""
+
+    def vectors(self, encoded: RingVector, masked: RingVector) -> None:
+        """The update as words of the ring, and as it leaves."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MaskedUpload:
+    """A whole masked input, ready to send, and to send again: the header and the packed words."""
+
+    header: UploadHeader
+    payload: memoryview = field(repr=False)
+
+
+Answer: TypeAlias = ClientBody | MaskedUpload
+
+
+class Contribution:
+    """One round from this client's side. Announcements come in order; a repeated one gets the identical answer.
+
+    Args:
+        invited: the round, its terms already checked.
+        encoded: the update as words of the ring.
+        journal: this site's memory across restarts.
+        entropy: the source of the round's secrets.
+        observer: told of each step; None for nobody.
+    """
+
+    def __init__(
+        self,
+        invited: Invited,
+        encoded: Encoded,
+        *,
+        journal: Journal,
+        entropy: Entropy,
+        observer: Observer | None,
+    ) -> None:
+        self.invited = invited
+        self.encoded = encoded
+        self._journal = journal
+        self._entropy = entropy
+        self._observer = observer
+        self._answered: dict[type, tuple[ServerBody, Answer]] = {}
+        self._state: Invited | Advertised | Shared | Masked | Signed | None = invited
+        self._key: RoundKey | None = None
+
+    @property
+    def round(self) -> int:
+        """The round's number."""
+        return self.invited.terms.round
+
+    @property
+    def shares_left(self) -> bool:
+        """Whether anything beyond the advert has left: then this update belongs to this round."""
+        return AdvertList in self._answered
+
+    @property
+    def signed_survivors(self) -> tuple[int, ...] | None:
+        """U as this client signed it; None before that."""
+        return self._state.survivors if isinstance(self._state, Signed) else None
+
+    def answer(self, body: ServerBody) -> Answer:
+        """The answer to one announcement.
+
+        Raises:
+            Equivocation: another announcement for a step that was answered; all that the steps raise.
+            MessageError: an announcement out of order.
+        """
+        if type(body) in self._answered:
+            seen, answer = self._answered[type(body)]
+            if seen != body:
+                raise Equivocation(f"round {self.round}: the server announced {type(body).__name__} twice, differently")
+            return answer
+        answer = self._next(body)
+        self._answered[type(body)] = (body, answer)
+        return answer
+
+    def forget(self) -> None:
+        """Drop the round's secrets."""
+        self._state = None
+        self._answered.clear()
+
+    def _next(self, body: ServerBody) -> Answer:
+        match body, self._state:
+            case RoundOpened(), Invited() as invited:
+                return self._advertise(invited)
+            case AdvertList(), Advertised() as advertised:
+                return self._share(advertised, body)
+            case ShareList(), Shared() as shared:
+                return self._mask(shared, body)
+            case Survivors(), Masked() as masked:
+                return self._sign(masked, body)
+            case SignatureList(), Signed() as signed:
+                return self._unmask(signed, body)
+        raise MessageError(f"round {self.round}: {type(body).__name__} came out of order")
+
+    def _advertise(self, invited: Invited) -> ClientBody:
+        self._watch("advertise_keys")
+        terms = invited.terms
+        self._key = self._journal.open_context(terms.deployment, terms.task, terms.round, invited.ctx0)
+        self._state = participant.advertise_keys(invited, self._entropy)
+        return self._state.advert
+
+    def _share(self, state: Advertised, body: AdvertList) -> ClientBody:
+        self._watch("share_keys")
+        shared, dealing = participant.share_keys(state, body, self._entropy)
+        self._journal.fix_context(self._entered(), shared.cohort.ctx1)
+        self._state = shared
+        return dealing
+
+    def _mask(self, state: Shared, body: ShareList) -> MaskedUpload:
+        self._watch("masked_input")
+        masked, words = participant.mask_input(state, body, self.encoded.words)
+        if self._observer is not None:
+            self._observer.vectors(self.encoded.words, words)
+        self._state = masked
+        terms = self.invited.terms
+        payload = pack(words, terms.parameters.ring_bits).data
+        return MaskedUpload(UploadHeader(terms.task, terms.round, len(payload), masked.complaints), payload)
+
+    def _sign(self, state: Masked, body: Survivors) -> ClientBody:
+        self._watch("consistency_check")
+        signed = participant.check_consistency(state, body)
+        self._journal.sign_survivors(self._entered(), signed.survivors_hash)
+        self._state = signed
+        return signed.signature
+
+    def _unmask(self, state: Signed, body: SignatureList) -> ClientBody:
+        self._watch("unmasking")
+        terms = self.invited.terms
+        answer = participant.unmask(state, body)
+        self._journal.record_answer(terms.deployment, terms.task, terms.round, terms.model_hash)
+        return answer
+
+    def _entered(self) -> RoundKey:
+        if self._key is None:
+            raise MessageError(f"round {self.round} was never entered")
+        return self._key
+
+    def _watch(self, step: str) -> None:
+        if self._observer is not None:
+            self._observer.step(step)

@@ -1,0 +1,123 @@
+"""A participant's line: the control stream, opened again whenever it breaks, and the messages that came over it."""
+
+import asyncio
+from collections import deque
+
+from aggregator.errors import Disconnected, SangamError
+from aggregator.wire.messages import (
+    PROTOCOL_VERSION,
+    ClientBody,
+    ClientMessage,
+    Excluded,
+    Join,
+    RoundClosed,
+    RoundFailed,
+    RoundOpened,
+    ServerMessage,
+    Welcome,
+)
+from clients.retry import patiently
+from clients.transport import ControlStream, Transport
+
+
+class Line:
+    """Keeps one control stream open in the background.
+
+    Args:
+        transport: the way to the server.
+        task: the task to join; empty for the server's only one.
+        patience_s: how long a broken line is retried before it counts as dead, seconds.
+    """
+
+    def __init__(self, transport: Transport, task: str, patience_s: float) -> None:
+        self.task = task
+        self._transport = transport
+        self._patience_s = patience_s
+        self._stream: ControlStream | None = None
+        self._inbox: deque[ServerMessage] = deque()
+        self._failure: SangamError | None = None
+        self._arrived = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Connect, and wait for the server's welcome.
+
+        Raises:
+            SangamError: whatever the server names; Disconnected when patience ran out.
+        """
+        self._keeper = asyncio.create_task(self._keep())
+        while self._failure is None and not self._inbox:
+            await self._wait()
+        if self._failure is not None:
+            raise self._failure
+
+    async def close(self) -> None:
+        """End the stream."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+
+    async def send(self, round_number: int, body: ClientBody) -> None:
+        """Send one message; on a broken line it is dropped, since the server asks again when the line is back."""
+        if self._stream is None:
+            return
+        try:
+            await self._stream.send(ClientMessage(round_number, body))
+        except Disconnected:
+            return
+
+    async def receive(self) -> ServerMessage:
+        """The next message.
+
+        Raises:
+            SangamError: the line is dead, for the reason that the server named or because patience ran out.
+        """
+        while not self._inbox:
+            if self._failure is not None:
+                raise self._failure
+            await self._wait()
+        return self._inbox.popleft()
+
+    def put_back(self, message: ServerMessage) -> None:
+        """Leave a message for the next reader."""
+        self._inbox.appendleft(message)
+
+    def skip_ended_rounds(self) -> None:
+        """Forget what came while nobody listened, but for a round that is still open."""
+        ended = {m.round for m in self._inbox if isinstance(m.body, RoundClosed | RoundFailed | Excluded)}
+        opened = [m for m in self._inbox if isinstance(m.body, RoundOpened) and m.round not in ended]
+        newest = max((m.round for m in opened), default=0)
+        self._inbox = deque(m for m in self._inbox if m.round == newest and newest)
+
+    async def _wait(self) -> None:
+        self._arrived.clear()
+        await self._arrived.wait()
+
+    async def _keep(self) -> None:
+        try:
+            while True:
+                await patiently(self._patience_s)(self._run)
+        except SangamError as error:
+            self._failure = error
+            self._arrived.set()
+
+    async def _run(self) -> None:
+        """One stream's life; returns when it breaks after the server's welcome."""
+        async with self._transport.control() as stream:
+            await stream.send(ClientMessage(0, Join(PROTOCOL_VERSION, self.task)))
+            welcome = await stream.receive()
+            if isinstance(welcome.body, Welcome):
+                self.task = welcome.body.task
+            self._take(welcome)
+            self._stream = stream
+            try:
+                while True:
+                    self._take(await stream.receive())
+            except Disconnected:
+                return
+            finally:
+                self._stream = None
+
+    def _take(self, message: ServerMessage) -> None:
+        self._inbox.append(message)
+        self._arrived.set()

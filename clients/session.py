@@ -1,0 +1,336 @@
+"""A participant's session: connect once, contribute round after round.
+
+async with clients.connect("aggregator:7443", "site/") as session:
+    result = await session.contribute({"w": w, "b": b}, weight=569, base=model)
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from hashlib import sha256
+from itertools import chain
+from pathlib import Path
+from typing import TypeVar
+
+from aggregator.crypto import roster as rosters
+from aggregator.crypto.agreement import Entropy
+from aggregator.crypto.identity import Identity, Role
+from aggregator.crypto.roster import Roster
+from aggregator.errors import (
+    Equivocation,
+    MessageError,
+    OutOfTurn,
+    ParameterError,
+    RoundAborted,
+    SangamError,
+    StaleModel,
+)
+from aggregator.protocol import participant
+from aggregator.protocol.context import RoundTerms, hash_model
+from aggregator.protocol.encoding import Encoded, Update, encode
+from aggregator.protocol.participant import Invited, Safeguards, Site
+from aggregator.wire.messages import (
+    Excluded,
+    ResultRequest,
+    RoundClosed,
+    RoundFailed,
+    RoundOpened,
+    ServerMessage,
+    ShareList,
+    UploadMessage,
+    Withdrawal,
+)
+from clients.contribution import Answer, Contribution, MaskedUpload, Observer
+from clients.journal import Journal
+from clients.line import Line
+from clients.result import RoundResult, collect
+from clients.retry import DEFAULT_PATIENCE_S, patiently
+from clients.transport import GrpcChannel, GrpcTransport, Transport
+
+JOURNAL_FILE = "journal.sqlite"
+SEED_BYTES = 32
+T = TypeVar("T")
+
+# All that the server may know of it: which entry is at fault depends on the data.
+REFUSED_UPDATE = "the site's own update does not fit the task"
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """What the caller wants to contribute."""
+
+    update: Update = field(repr=False)
+    weight: int = field(repr=False)
+    model_hash: bytes
+    again: str
+    observer: Observer | None
+
+
+class Session:
+    """One participant of one task; one contribution at a time. Made by `connect`.
+
+    Args:
+        transport: the way to the server.
+        site: who this client is and what it insists on.
+        journal: this site's memory across restarts.
+        task: the task's name; empty for the server's only task.
+        patience_s: how long a broken line is retried, seconds.
+        entropy: the source of every secret.
+        now: the wall clock, for certificates.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        site: Site,
+        journal: Journal,
+        *,
+        task: str = "",
+        patience_s: float = DEFAULT_PATIENCE_S,
+        entropy: Entropy = os.urandom,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._transport = transport
+        self._site = site
+        self._journal = journal
+        self._patience_s = patience_s
+        self._entropy = entropy
+        self._now = now
+        self._line = Line(transport, task, patience_s)
+        self._rosters: dict[bytes, Roster] = {}
+        self._busy = False
+
+    @property
+    def task(self) -> str:
+        """The task that this session joined."""
+        return self._line.task
+
+    async def open(self) -> None:
+        """Join the task. SangamError as the server names it; Disconnected when it cannot be reached."""
+        await self._line.open()
+
+    async def close(self) -> None:
+        """Leave; a round in progress goes on without this site."""
+        await self._line.close()
+
+    async def contribute(
+        self,
+        update: Update,
+        *,
+        weight: int,
+        base: Update | None = None,
+        again: str = "",
+        observer: Observer | None = None,
+    ) -> RoundResult | None:
+        """Take part in the next round with one update; waits for a round to open, and for its end.
+
+        Args:
+            update: arrays by tensor name, as the task defines them; real and finite.
+            weight: the number of samples behind the update; travels masked.
+            base: the model that the update starts from. The round must start from the very same one.
+            again: why this site contributes once more to this task on the same model; kept in the journal.
+            observer: told of each step and of the vectors, on this machine.
+
+        Returns:
+            The round's weighted mean; None where the task keeps results for its operator.
+
+        Raises:
+            ParameterError: the update does not fit the task, or the round protects less than this site demands.
+            StaleModel: the round starts from another model than `base`.
+            Equivocation: the server lies; this site's journal keeps it out of that round.
+            RoundAborted: the round failed, or went on without this site.
+            Disconnected: the line stayed broken for longer than this session's patience.
+        """
+        if self._busy:
+            raise ParameterError("this session is already contributing: one contribution at a time")
+        offer = _Offer(update, weight, hash_model(base), again, observer)
+        self._busy = True
+        try:
+            self._line.skip_ended_rounds()
+            return await self._take_part(offer)
+        finally:
+            self._busy = False
+
+    async def fetch_result(self, round_number: int = 0) -> RoundResult:
+        """The result of a closed round; 0 is the last one. How a site that was away gets the current model.
+
+        Raises:
+            NotFound: no such result, or no longer kept.
+            NotAdmitted: the task keeps its results for its operator.
+        """
+        return await self._fetch(round_number, None)
+
+    async def _take_part(self, offer: _Offer) -> RoundResult | None:
+        part: Contribution | None = None
+        try:
+            while True:
+                message = await self._line.receive()
+                if isinstance(message.body, RoundOpened):
+                    part = await self._opened(part, message, message.body, offer)
+                if part is None or message.round != part.round:
+                    continue
+                match message.body:
+                    case RoundClosed() as closed:
+                        return await self._closed(part, closed)
+                    case RoundFailed(reason):
+                        raise RoundAborted(f"round {part.round}: {reason}")
+                    case Excluded(reason) if part.shares_left:
+                        raise RoundAborted(reason)
+                    case Excluded():
+                        part = None  # only public keys have left: the update may wait for the next round
+                    case _:
+                        await self._answer(part, message)
+        finally:
+            if part is not None:
+                part.forget()
+
+    async def _opened(
+        self, part: Contribution | None, message: ServerMessage, opened: RoundOpened, offer: _Offer
+    ) -> Contribution:
+        if part is not None and message.round == part.round:
+            return part
+        if part is not None and part.shares_left:
+            self._line.put_back(message)
+            raise RoundAborted(f"round {part.round} ended while this site was away")
+        invited = await self._withdrawing(message.round, self._enter(opened, offer))
+        encoding = asyncio.to_thread(self._encode, invited, offer)
+        encoded = await self._withdrawing(message.round, encoding, reason=REFUSED_UPDATE)
+        return Contribution(invited, encoded, journal=self._journal, entropy=self._entropy, observer=offer.observer)
+
+    async def _enter(self, opened: RoundOpened, offer: _Offer) -> Invited:
+        terms = RoundTerms.from_message(opened.terms)
+        invited = participant.enter(terms, self._verified(opened.roster), self._site)
+        if terms.task != self.task:
+            raise MessageError(f"round {terms.round} is of task {terms.task}, this session joined {self.task}")
+        if terms.model_hash != offer.model_hash:
+            raise StaleModel(f"round {terms.round} starts from another model than `base`: fetch the last result")
+        self._check_fresh(terms, offer)
+        return invited
+
+    def _verified(self, data: bytes) -> Roster:
+        """The roster, checked against the authority once per content; never an older one than was seen."""
+        key = sha256(data).digest()
+        if key not in self._rosters:
+            roster = rosters.from_bytes(data)
+            roster.verify(self._site.authority, self._now())
+            self._rosters = {key: roster}
+        roster = self._rosters[key]
+        self._journal.roster_version(roster.deployment, roster.version, roster.root)
+        return roster
+
+    def _check_fresh(self, terms: RoundTerms, offer: _Offer) -> None:
+        """Two sums over cohorts that differ by one reveal the difference: one sum per model, unless chosen."""
+        if not self._journal.answered(terms.deployment, terms.task, terms.model_hash):
+            return
+        if not offer.again:
+            raise ParameterError(
+                f"this site has contributed to task {terms.task} on this very model before; "
+                f"contributing again is a choice: pass again='the reason'"
+            )
+        self._journal.allow_again(terms.deployment, terms.task, terms.model_hash, offer.again, self._now())
+
+    def _encode(self, invited: Invited, offer: _Offer) -> Encoded:
+        parameters = invited.terms.parameters
+        return encode(offer.update, offer.weight, parameters, invited.ctx0, self._entropy(SEED_BYTES))
+
+    async def _answer(self, part: Contribution, message: ServerMessage) -> None:
+        if isinstance(message.body, ShareList):  # the masking; it touches no journal
+            work: Awaitable[Answer] = asyncio.to_thread(part.answer, message.body)
+        else:
+            work = _at_once(part, message)
+        answer = await self._withdrawing(part.round, work)
+        if isinstance(answer, MaskedUpload):
+            await self._upload(part, answer)
+        else:
+            await self._line.send(part.round, answer)
+
+    async def _upload(self, part: Contribution, upload: MaskedUpload) -> None:
+        """Send the input until it has arrived; when the step is over, the control stream says what comes next."""
+        plan = part.invited.terms.parameters.chunk_plan
+
+        async def send() -> None:
+            chunks = (UploadMessage(chunk) for chunk in plan.cut(upload.payload))
+            await self._transport.upload(chain([UploadMessage(upload.header)], chunks))
+
+        try:
+            await patiently(self._patience_s)(send)
+        except OutOfTurn:
+            return
+
+    async def _closed(self, part: Contribution, closed: RoundClosed) -> RoundResult | None:
+        signed = part.signed_survivors
+        if signed is not None and signed != closed.survivors:
+            raise Equivocation(f"round {part.round}: the sum is said to be over other clients than were signed")
+        if not closed.result_shared:
+            return None
+        result = await self._fetch(part.round, part.invited.ctx0)
+        names = tuple(part.invited.roster.name(client) for client in closed.survivors)
+        if result.participants != names:
+            raise Equivocation(f"round {part.round}: the result names other participants than the round")
+        return replace(result, clipped_entries=part.encoded.clipped_entries)
+
+    async def _fetch(self, round_number: int, ctx0: bytes | None) -> RoundResult:
+        async def receive() -> RoundResult:
+            return await collect(self._transport.fetch_result(ResultRequest(self.task, round_number)), ctx0)
+
+        return await patiently(self._patience_s)(receive)
+
+    async def _withdrawing(self, round_number: int, work: Awaitable[T], reason: str = "") -> T:
+        """Do one step's work; when it refuses, tell the server, then the caller."""
+        try:
+            return await work
+        except SangamError as error:
+            await self._line.send(round_number, Withdrawal(reason or str(error)))
+            raise
+
+
+@asynccontextmanager
+async def connect(
+    address: str,
+    identity: Identity | Path | str,
+    *,
+    task: str = "",
+    journal: Path | None = None,
+    safeguards: Safeguards | None = None,
+    patience_s: float = DEFAULT_PATIENCE_S,
+) -> AsyncIterator[Session]:
+    """Join a task as a participant.
+
+    Args:
+        address: host:port of the aggregator; the host must stand in its certificate.
+        identity: this site's identity, or the directory that holds it.
+        task: the task's name; empty for the server's only task.
+        journal: this site's journal; by default beside the identity. One process at a time.
+        safeguards: what this site insists on; by default at least three clients and more than half the roster.
+        patience_s: how long a broken line is retried, seconds.
+
+    Raises:
+        NotAdmitted: the certificate has expired, is of another role, or the server refuses it.
+        StorageError: identity or journal cannot be read, or another process holds the journal.
+        NotFound: no such task.
+        Disconnected: the server cannot be reached.
+    """
+    who = identity if isinstance(identity, Identity) else Identity.load(Path(identity))
+    who.check(Role.PARTICIPANT, datetime.now(UTC))
+    if journal is None and isinstance(identity, Identity):
+        raise ParameterError("with an identity in memory, name the file of its journal")
+    path = journal or Path(str(identity)) / JOURNAL_FILE
+    site = Site(who.certificate, who.authority, who.signing_key, safeguards or Safeguards())
+    channel = GrpcChannel(address, who)
+    try:
+        with Journal(path) as opened:
+            session = Session(GrpcTransport(channel), site, opened, task=task, patience_s=patience_s)
+            try:
+                await session.open()
+                yield session
+            finally:
+                await session.close()
+    finally:
+        await channel.close()
+
+
+async def _at_once(part: Contribution, message: ServerMessage) -> Answer:
+    return part.answer(message.body)

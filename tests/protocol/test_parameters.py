@@ -1,0 +1,146 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aggregator.crypto.canonical import encode
+from aggregator.errors import MessageError, ParameterError
+from aggregator.protocol.graph import ThreatModel
+from aggregator.protocol.parameters import Parameters
+from aggregator.wire import codec, messages
+from aggregator.wire.messages import Tensor
+from tests.harness import parameters
+
+TWO = (Tensor("w", (3, 4)), Tensor("b", ()))
+
+
+def test_sixteen_bit_values_of_64_clients_are_22_bits():
+    made = parameters(64, 64_000)
+    assert (made.ring_bits, made.weight_limbs) == (22, 2)
+    assert made.entries == 64_002
+    assert made.chunk_plan.payload_bytes == math.ceil(64_002 * 2.75)
+
+
+@given(value_bits=st.integers(2, 54), clients_max=st.integers(2, 1024), weight_max=st.integers(1, 2**53))
+def test_no_sum_of_allowed_parameters_overflows(value_bits, clients_max, weight_max):
+    made = parameters(clients_max, value_bits=value_bits, weight_max=weight_max)
+    largest_entry, largest_limb = 2 * made.zero_point, 2**value_bits - 1
+    assert clients_max * max(largest_entry, largest_limb) < 2**made.ring_bits <= 2**64
+    assert clients_max * largest_limb >= 2 ** (made.ring_bits - 1), "the ring is no wider than it must be"
+    assert weight_max < 2 ** (value_bits * made.weight_limbs)
+    assert made.scale * made.zero_point == pytest.approx(made.clip)
+
+
+@pytest.mark.parametrize(
+    ("value_bits", "most"), [(54, 1024), (53, 2048), (52, 4096), (51, 8192), (50, messages.CLIENTS_MAX)]
+)
+def test_overflow_is_refused_at_the_boundary_and_accepted_one_step_below(value_bits, most):
+    made = parameters(most, value_bits=value_bits)
+    assert made.ring_bits <= 64
+    assert most * (2**value_bits - 1) < 2**64
+    if most < messages.CLIENTS_MAX:
+        assert made.ring_bits == 64
+        with pytest.raises(ParameterError, match="need 65 bits, the ring has at most 64: lower value_bits or clients"):
+            parameters(most + 1, value_bits=value_bits)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"value_bits": 1}, "value_bits is 1"),
+        ({"value_bits": 55}, "value_bits is 55"),
+        ({"clients_max": 1}, "clients_max is 1"),
+        ({"clients_max": messages.CLIENTS_MAX + 1}, "clients_max"),
+        ({"minimum_cohort": 1}, "minimum_cohort is 1"),
+        ({"minimum_cohort": 11}, "minimum_cohort is 11, allowed are 2 to 10"),
+        ({"weight_max": 0}, "weight_max is 0"),
+        ({"weight_max": 2**53 + 1}, "weight_max"),
+        ({"clip": 0.0}, "clip"),
+        ({"clip": -1.0}, "clip"),
+        ({"clip": math.inf}, "clip"),
+        ({"clip": math.nan}, "clip"),
+        ({"clip": 1e301}, "clip"),
+        ({"tensors": ()}, "at least one tensor"),
+        ({"tensors": (Tensor("w", (3,)), Tensor("w", (4,)))}, r"not unique: \['w'\]"),
+        ({"tensors": (Tensor("", (3,)),)}, "needs a name"),
+        ({"tensors": (Tensor("w", (3, 0)),)}, "dimensions of at least 1"),
+        ({"tensors": (Tensor("w", (10**9,)),)}, "1000000002 entries"),
+    ],
+)
+def test_bad_parameters_are_refused_by_name(changes, named):
+    assert parameters(10)
+    with pytest.raises(ParameterError, match=named):
+        parameters(10, **changes)
+
+
+def test_a_billion_entries_fit_just():
+    assert parameters(10, 10**9 - 2).entries == 10**9
+
+
+def test_rotation_pads_to_whole_blocks():
+    assert (parameters(4, 5000).coded_entries, parameters(4, 5000).rotation_block) == (5000, 1)
+    for entries, block, coded in ((1, 1, 1), (3, 4, 4), (4, 4, 4), (4096, 4096, 4096), (4097, 4096, 8192)):
+        rotated = parameters(4, entries, rotate=True)
+        assert (rotated.rotation_block, rotated.coded_entries) == (block, coded)
+
+
+def test_a_scalar_is_one_entry():
+    assert parameters(4, tensors=TWO).tensor_entries == 13
+
+
+def test_every_field_is_in_the_canonical_fields():
+    base = parameters(10, tensors=TWO)
+    changed = [
+        {"tensors": (TWO[0], Tensor("c", ()))},
+        {"tensors": TWO[::-1]},
+        {"tensors": (Tensor("w", (4, 3)), TWO[1])},
+        {"clip": np.nextafter(1.0, 2.0).item()},
+        {"clients_max": 9},
+        {"minimum_cohort": 3},
+        {"weight_max": 999_999},
+        {"value_bits": 15},
+        {"rotate": True},
+        {"threat": ThreatModel(security_bits=105)},
+    ]
+    assert {name for change in changed for name in change} == {f.name for f in dataclasses.fields(Parameters)} - {
+        "mode"
+    }
+    made = [base, *(dataclasses.replace(base, **change) for change in changed)]
+    assert len({encode(*each.fields()) for each in made}) == len(made)
+
+
+@given(value_bits=st.integers(2, 54), clip=st.floats(1e-300, 1e300), rotate=st.booleans(), bits=st.integers(40, 128))
+def test_the_wire_carries_every_parameter(value_bits, clip, rotate, bits):
+    made = parameters(
+        9,
+        tensors=TWO,
+        clip=clip,
+        value_bits=value_bits,
+        rotate=rotate,
+        minimum_cohort=3,
+        weight_max=77,
+        threat=ThreatModel(0.2, 0.3, malicious=False, security_bits=bits, failure_bits=11),
+    )
+    raw = codec.encode(made.to_message())
+    assert Parameters.from_message(codec.decode(messages.Parameters, raw)) == made
+
+
+def test_the_wire_carries_no_scale_and_no_ring():
+    """They are computed by each side; there is no field through which a server could lower them."""
+    on_wire = {f.name for f in dataclasses.fields(messages.Parameters)}
+    assert on_wire == {f.name for f in dataclasses.fields(Parameters)}
+
+
+def test_from_message_checks_everything_again():
+    message = parameters(1024, value_bits=54).to_message()
+    with pytest.raises(ParameterError, match="mode 'plain' is unknown: this version has pairwise"):
+        Parameters.from_message(dataclasses.replace(message, mode="plain"))
+    with pytest.raises(ParameterError, match="need 65 bits"):
+        Parameters.from_message(dataclasses.replace(message, clients_max=1025))
+    with pytest.raises(ParameterError, match="must be below 1"):
+        Parameters.from_message(dataclasses.replace(message, threat=messages.Threat(0.5, 0.5, True, 104, 20)))
+    with pytest.raises(MessageError, match="clip"):
+        codec.encode(dataclasses.replace(message, clip=math.nan))

@@ -1,0 +1,104 @@
+from typing import Literal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aggregator.errors import MessageError, ParameterError
+from aggregator.wire.chunks import ChunkPlan
+from aggregator.wire.messages import CHUNK_BYTES_MAX, Chunk
+
+BITS = st.integers(1, 64)
+WORDS_OF_THREE_CHUNKS = 3 * (1 << 20) * 8 // 64  # at 64 bits; fewer bits make fewer chunks of them
+
+
+def payload_of(plan: ChunkPlan) -> bytes:
+    """Every byte tells its place, so that a swapped or shifted one shows."""
+    pattern = bytes(range(251))
+    return (pattern * (plan.payload_bytes // 251 + 1))[: plan.payload_bytes]
+
+
+def three_chunks() -> tuple[ChunkPlan, list[Chunk]]:
+    plan = ChunkPlan.of_words(WORDS_OF_THREE_CHUNKS - 1000, 64)
+    return plan, list(plan.cut(memoryview(payload_of(plan))))
+
+
+def receive(plan: ChunkPlan, chunks: list[Chunk]) -> bytes:
+    for expected, chunk in enumerate(chunks):
+        plan.check(expected, chunk)
+    assert len(chunks) == plan.chunks
+    return b"".join(chunk.data for chunk in chunks)
+
+
+@settings(deadline=None, max_examples=60)
+@given(entries=st.integers(1, WORDS_OF_THREE_CHUNKS), bits=BITS)
+def test_cut_check_and_join_give_the_payload(entries: int, bits: int) -> None:
+    plan = ChunkPlan.of_words(entries, bits)
+    assert (plan.payload_bytes - 1) * 8 < entries * bits <= plan.payload_bytes * 8
+    payload = payload_of(plan)
+    assert receive(plan, list(plan.cut(memoryview(payload)))) == payload
+
+
+@given(bits=BITS, chunks=st.integers(1, 8), spare=st.integers(-1, 1))
+def test_whole_chunks_and_their_neighbours(bits: int, chunks: int, spare: int) -> None:
+    words = ChunkPlan.of_words(1, bits).chunk_words * chunks + spare
+    assert ChunkPlan.of_words(words, bits).chunks == chunks + (spare > 0)
+
+
+@given(entries=st.integers(1, 10**9), bits=BITS)
+def test_chunks_hold_whole_words_and_are_near_the_limit(entries: int, bits: int) -> None:
+    plan = ChunkPlan.of_words(entries, bits)
+    assert plan.chunk_bytes * 8 == plan.chunk_words * bits
+    assert CHUNK_BYTES_MAX - 64 < plan.chunk_bytes <= CHUNK_BYTES_MAX
+    sizes = [plan.size(index) for index in range(plan.chunks)]
+    assert sum(sizes) == plan.payload_bytes
+    assert set(sizes[:-1]) <= {plan.chunk_bytes}
+    assert 0 < sizes[-1] <= plan.chunk_bytes
+
+
+@pytest.mark.parametrize("item", ["B", "I", "Q"])
+def test_a_payload_is_measured_in_bytes_whatever_its_items(item: Literal["B", "I", "Q"]) -> None:
+    plan = ChunkPlan.of_words(400_000, 32)
+    payload = payload_of(plan)
+    assert receive(plan, list(plan.cut(memoryview(payload).cast(item)))) == payload
+
+
+@pytest.mark.parametrize("difference", [-1, 1])
+def test_a_payload_of_another_length_is_not_cut(difference: int) -> None:
+    plan = ChunkPlan.of_words(100, 26)
+    with pytest.raises(ParameterError, match=f"{325 + difference} bytes, the plan has 325"):
+        next(plan.cut(memoryview(bytes(325 + difference))))
+
+
+def test_surplus_chunk() -> None:
+    plan, chunks = three_chunks()
+    with pytest.raises(MessageError, match="chunk 3 is surplus: the payload has 3 chunks"):
+        receive(plan, [*chunks, Chunk(3, b"x")])
+
+
+def test_missing_chunk() -> None:
+    plan, chunks = three_chunks()
+    with pytest.raises(MessageError, match="chunk 2 arrived, expected chunk 1"):
+        receive(plan, [chunks[0], chunks[2]])
+
+
+def test_reordered_chunks() -> None:
+    plan, chunks = three_chunks()
+    with pytest.raises(MessageError, match="chunk 1 arrived, expected chunk 0"):
+        receive(plan, [chunks[1], chunks[0], chunks[2]])
+
+
+def test_repeated_chunk() -> None:
+    plan, chunks = three_chunks()
+    with pytest.raises(MessageError, match="chunk 0 arrived, expected chunk 1"):
+        receive(plan, [chunks[0], *chunks])
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+@pytest.mark.parametrize("difference", [-1, 1])
+def test_short_and_long_chunks(index: int, difference: int) -> None:
+    plan, chunks = three_chunks()
+    size = plan.size(index)
+    chunks[index] = Chunk(index, bytes(size + difference))
+    with pytest.raises(MessageError, match=f"chunk {index} has {size + difference} bytes, expected {size}"):
+        receive(plan, chunks)
