@@ -323,3 +323,16 @@ def no_secret_on_the_wire(outcome: Outcome) -> None:
         for name, secret in player.secrets.items() if player.states else ():
             assert secret not in wire, f"{name} of client {client}"
             assert secret[:16] not in wire, f"half of the {name} of client {client}"
+
+
+def short_round(n: int, entries: int = 4, *, seed: object = 0, **how: Any) -> Outcome:
+    """A round of all n clients on random words; `how` goes to `play`."""
+    consortium = Consortium.of(n)
+    terms = consortium.terms(parameters(n, entries))
+    return play(consortium, terms, ring_words(terms, range(n)), seed=seed, **how)
+
+
+def plain_sum(outcome: Outcome, clients: Sequence[int]) -> list[int]:
+    """What the sum of these clients' inputs is, in plain integers."""
+    columns = zip(*(outcome.players[c].words.tolist() for c in clients), strict=True)
+    return [sum(column) % 2**outcome.terms.parameters.ring_bits for column in columns]

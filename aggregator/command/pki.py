@@ -199,7 +199,7 @@ def issue(
     typer.echo(f"{certificate.name} is {certificate.role} until {ends}, serial {certificate.serial:x}.")
     typer.echo(f"The site copies both files from {out} beside its {identity.KEY_FILE}.")
     if role is Role.PARTICIPANT:
-        typer.echo(f"The aggregator and all sites need the new {authority / ROSTER_FILE}.")
+        typer.echo(f"Restart the aggregator with the new {authority / ROSTER_FILE}; sites get it from there.")
     _echo_fingerprint(Authority.load(authority).certificate)
 
 

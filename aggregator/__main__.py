@@ -1,0 +1,49 @@
+"""The `sangam` command."""
+
+import sys
+from importlib.metadata import version as installed_version
+
+import typer
+
+from aggregator.command.demo import demo
+from aggregator.command.join import join
+from aggregator.command.pki import app as pki
+from aggregator.command.round import run_round
+from aggregator.command.serve import serve
+from aggregator.errors import SangamError
+from aggregator.wire.messages import PROTOCOL_VERSION
+
+app = typer.Typer(
+    name="sangam",
+    help="Secure aggregation for federated learning: the server learns the sum, and nothing else. Try: sangam demo",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+)
+app.add_typer(pki, name="pki")
+app.command("serve")(serve)
+app.command("round")(run_round)
+app.command("join")(join)
+app.command("demo")(demo)
+
+
+@app.command()
+def version() -> None:
+    """Print the version, and the protocol's.
+
+    Example: [bold]sangam version[/bold]
+    """
+    typer.echo(f"sangam {installed_version('sangam')}, protocol {PROTOCOL_VERSION}")
+
+
+def main() -> None:
+    """Run the command; an error that we raise on purpose is one sentence on stderr and exit status 1."""
+    try:
+        app()
+    except SangamError as error:
+        typer.echo(f"sangam: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""`sangam join`: contribute one update to the next round."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from aggregator.command.arrays import read_arrays, write_arrays
+from aggregator.errors import ParameterError
+from aggregator.protocol.encoding import RingVector
+from aggregator.protocol.participant import Safeguards
+from clients.result import RoundResult
+from clients.session import connect
+
+
+class StepLine:
+    """Shows the step that the client is in."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def step(self, name: str) -> None:
+        """Print the step's name."""
+        self._console.print(f"[dim]{name.replace('_', ' ')}[/dim]")
+
+    def vectors(self, encoded: RingVector, masked: RingVector) -> None:
+        """Nothing of the vectors is shown."""
+
+
+def join(
+    address: Annotated[str, typer.Option(help="The aggregator, host:port.")],
+    identity: Annotated[Path, typer.Option(help="This site's directory: key.pem, certificate.pem, authority.pem.")],
+    update: Annotated[Path, typer.Option(help="The update, an .npz file of arrays by tensor name.")],
+    weight: Annotated[int, typer.Option(min=1, help="Number of samples behind the update; travels masked.")],
+    *,
+    task: Annotated[str, typer.Option(help="The task; by default the server's only one.")] = "",
+    base: Annotated[Path | None, typer.Option(help="The model that the update starts from, .npz.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write the round's mean, .npz.")] = None,
+    minimum_cohort: Annotated[
+        int | None, typer.Option(min=2, help="Fewest clients in a sum; default max(3, more than half the roster).")
+    ] = None,
+    again: Annotated[
+        str, typer.Option(help="Why to contribute once more on the same model; kept in the journal.")
+    ] = "",
+) -> None:
+    """Contribute one update to the next round: waits for it to open, and for its end.
+
+    Example: [bold]sangam join --address hub:7443 --identity site --update u.npz --weight 569 --out mean.npz[/bold]
+    """
+    arrays = read_arrays(update)
+    start = read_arrays(base) if base is not None else None
+    console = Console(stderr=True)
+
+    async def contribute() -> RoundResult | None:
+        safeguards = Safeguards(minimum_cohort=minimum_cohort)
+        async with connect(address, identity, task=task, safeguards=safeguards) as session:
+            console.print(f"joined task [bold]{session.task}[/bold]; waiting for a round to open")
+            line = StepLine(console)
+            return await session.contribute(arrays, weight=weight, base=start, again=again, observer=line)
+
+    _show(asyncio.run(contribute()), out)
+
+
+def _show(result: RoundResult | None, out: Path | None) -> None:
+    if result is None:
+        typer.echo("The round is complete; this task keeps its results for its operator.")
+        if out is not None:
+            raise ParameterError(f"there is no result to write to {out}")
+        return
+    typer.echo(
+        f"Round {result.round} of {result.task}: mean over {len(result.participants)} sites, total weight "
+        f"{result.total_weight}, error below {result.error_bound:.3g}, {result.clipped_entries} own entries clipped."
+    )
+    if out is not None:
+        write_arrays(out, result.mean)
+        typer.echo(f"The mean is in {out}.")
