@@ -1,8 +1,7 @@
 import errno
 import os
-import sys
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import closing
 from io import FileIO
 from pathlib import Path
@@ -287,35 +286,46 @@ def test_close_never_fails(tmp_path: Path) -> None:
     staged.close()
 
 
-@pytest.fixture
-def _busy_threads() -> Iterator[None]:
-    """Threads that take turns every microsecond show a race that five milliseconds hide."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(interval)
+def while_it_waits(use: Callable[[], object]) -> Thread:
+    """Another thread that has had ample time for `use`, unless a lock makes it wait."""
+    thread = Thread(target=use)
+    thread.start()
+    thread.join(0.05)
+    return thread
 
 
-@pytest.mark.usefixtures("_busy_threads")
-def test_a_round_that_ends_in_one_thread_while_chunks_arrive_in_another() -> None:
-    spool = MemorySpool(1 << 20)
-    uploads = [spool.stage() for _ in range(300)]
+def test_a_round_that_ends_while_a_chunk_is_being_written() -> None:
+    """Between the reservation and the copy, close() must wait: what it cannot see it would never give back."""
+    threads: list[Thread] = []
 
-    def arrive() -> None:
-        for upload in uploads:
-            try:
-                for _ in range(20):
-                    upload.write(bytes(100))
-            except StorageError:
-                continue
+    class Interrupted(MemorySpool):
+        def take(self, size: int) -> bool:
+            taken = super().take(size)
+            threads.append(while_it_waits(staged.close))
+            return taken
 
-    def end() -> None:
-        for upload in uploads:
-            upload.close()
-
-    threads = [Thread(target=arrive), Thread(target=arrive), Thread(target=end)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    spool = Interrupted(100)
+    staged = spool.stage()
+    staged.write(bytes(60))
+    threads[0].join()
     assert spool.held_bytes == 0
+    with pytest.raises(StorageError, match="closed"):
+        staged.read(0, 60)
+
+
+def test_two_uploads_that_want_the_last_room_at_once() -> None:
+    threads: list[Thread] = []
+
+    class Slow(int):
+        """A budget; while it is compared, another upload takes its turn."""
+
+        def __lt__(self, other: int) -> bool:
+            if not threads:
+                threads.append(Thread())
+                threads[0] = while_it_waits(lambda: spool.take(60))
+            return int(self) < other
+
+    spool = MemorySpool(Slow(100))
+    assert spool.take(60)
+    threads[0].join()
+    assert spool.held_bytes == 60

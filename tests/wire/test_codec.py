@@ -195,6 +195,14 @@ def test_the_limit_of_a_stream_is_near_its_longest_message(kind: Any) -> None:
     assert bytes_max(kind) < 1.2 * len(encode(extreme(kind, "most")))
 
 
+@every_kind
+def test_a_body_in_which_nothing_is_set_is_still_a_body(kind: Any) -> None:
+    for field in fields_of(kind):
+        for choice in get_args(field.item) if isinstance(field.item, UnionType) else ():
+            value = replace(extreme(kind, "least"), **{field.name: extreme(choice, "least")})
+            assert decode(kind, encode(value)) == value
+
+
 def test_the_wire_is_protobuf() -> None:
     """By hand: field 1, the header, holds field 1 "t", field 2 = 1 and field 3 = 5."""
     value = messages.UploadMessage(messages.UploadHeader("t", 1, 5, ()))
