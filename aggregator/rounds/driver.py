@@ -71,6 +71,7 @@ class Driver:
         self._withdrawn: set[ClientId] = set()
         self._turn = asyncio.Lock()  # held while a phase works in a thread, so that nothing changes under it
         self._ending: RoundClosed | RoundFailed | None = None
+        self._told: frozenset[ClientId] = frozenset()  # to whom the ending is addressed
 
     async def run(self) -> Completed | Failed:
         """Run all phases. Every client that took part is told how the round ended."""
@@ -82,13 +83,17 @@ class Driver:
 
     def greet(self, client: ClientId) -> None:
         """Tell a client that came (back) where the round is."""
-        if self._ending is not None:
-            if client in self._entered:
-                self._lines.send(client, self._round, self._ending)
-        elif client in self._phase.awaited:
+        if self._ending is not None and client in self._told:
+            self._lines.send(client, self._round, self._ending)
+        elif self._ending is None and client in self._phase.awaited:
             self._lines.send(client, self._round, self._phase.announcement(client))
         elif client in self._entered and client not in self._phase.members:
             self._exclude(client)
+
+    def end_unexpectedly(self, reason: str) -> None:
+        """End a round that its phases did not end: the server is stopping, or a step failed for no named reason."""
+        if self._ending is None:
+            self._conclude(Failed(self._phase.step, reason))
 
     async def deliver(self, client: ClientId, message: ClientMessage) -> None:
         """Take one message of the control stream.
@@ -224,7 +229,7 @@ class Driver:
             self._ending = RoundFailed(clip_text(end.reason))
             told = self._entered | frozenset(self._phase.answers)
             self.events.add(EventKind.FAILED, end.step, detail=end.reason)
-        self._entered = told
+        self._told = told
         for client in told:
             self._lines.send(client, self._round, self._ending)
 

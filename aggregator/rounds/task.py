@@ -1,6 +1,7 @@
 """A task: its parameters, the participants' lines, and its rounds one after the other."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -18,6 +19,8 @@ from aggregator.rounds.lines import Line, Lines
 from aggregator.rounds.phase import Completed, Setting
 from aggregator.storage.base import Spool
 from aggregator.wire import messages
+
+_LOG = logging.getLogger(__name__)
 
 RESULTS_KEPT = 3  # rounds; an operator fetches a result when its round closes
 EVENT_LOGS_KEPT = 1_000
@@ -131,7 +134,13 @@ class Task:
             await asyncio.gather(self._running, return_exceptions=True)
 
     async def _run(self, driver: Driver, number: int) -> None:
-        end = await driver.run()
+        try:
+            end = await driver.run()
+        except Exception:
+            _LOG.exception("task %s: round %d broke off", self.spec.name, number)
+            raise
+        finally:
+            driver.end_unexpectedly("the server stopped in this step")
         if isinstance(end, Completed):
             self._results[number] = end
             for old in sorted(self._results)[:-RESULTS_KEPT]:

@@ -1,0 +1,99 @@
+"""Does any step of a round grow faster than n·k² as clients join, and with what constants?
+
+A whole round in memory at each size: real identities, the real steps of every client and the server's real phases,
+L = 100, default threat model, one client in twenty gone before its input. Only the network and its codec are left out.
+The sum is compared with the survivors' sum, entry by entry.
+
+Server figures are for all clients together, a client's are its median. CPU seconds of one thread: a loaded machine
+counts less. `growth` is seconds / (n·k²), a client's seconds / k², relative to the smallest size: at most 1 is the goal.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from statistics import median
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from aggregator.crypto import roster as rosters
+from aggregator.crypto.roster import Roster
+from aggregator.protocol.graph import ThreatModel, degree
+from aggregator.protocol.participant import Safeguards
+from aggregator.rounds.advertise_keys import AdvertiseKeys
+from aggregator.rounds.masked_input import MaskedInput
+from aggregator.rounds.phase import Completed, Phase, Step
+from tests.consortium import Consortium, drbg
+from tests.harness import NOW, Player, parameters, ring_words
+
+SIZES = (250, 500, 1_000)
+ENTRIES = 98  # and two limbs of the weight: L = 100
+VANISH_EVERY = 20
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Stopwatch:
+    """CPU seconds of every call, by what it was for."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, list[float]] = defaultdict(list)
+
+    def time(self, step: str, action: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        start = time.process_time()
+        result = action(*args, **kwargs)
+        self.seconds[step].append(time.process_time() - start)
+        return result
+
+    def figures(self) -> dict[str, float]:
+        """Seconds by step: the server's over all clients, a client's at the median."""
+        return {step: (median if step.startswith("client") else sum)(each) for step, each in self.seconds.items()}
+
+
+def simulate(n: int) -> dict[str, float]:
+    """One exact round of n clients; seconds by step."""
+    watch, consortium = Stopwatch(), Consortium.of(n)
+    terms = consortium.terms(parameters(n, ENTRIES, minimum_cohort=n // 2 + 1))
+    words = ring_words(terms, range(n))
+    players = {c: Player(consortium.site(c, Safeguards()), words[c], drbg("growth", c)) for c in words}
+    setting = consortium.setting(terms)
+    watch.time("client: check the roster", check_roster, consortium, setting.roster_bytes)
+    phase: Any = AdvertiseKeys(setting)
+    while isinstance(phase, Phase):
+        collect(watch, phase, players)
+        phase = watch.time(f"server: {phase.step}, finish", phase.finish)
+    assert isinstance(phase, Completed), phase
+    assert phase.survivors == tuple(c for c in range(n) if c % VANISH_EVERY)
+    plain = np.sum([words[c].astype(np.uint64) for c in phase.survivors], axis=0) % 2**terms.parameters.ring_bits
+    assert np.array_equal(phase.total, plain)
+    return watch.figures()
+
+
+def collect(watch: Stopwatch, phase: Phase[Any], players: dict[int, Player]) -> None:
+    """Every client hears the step's announcement and answers it."""
+    for client in sorted(phase.awaited):
+        if isinstance(phase, MaskedInput) and client % VANISH_EVERY == 0:
+            continue
+        body = watch.time(f"server: {phase.step}, announce", phase.announcement, client)
+        answer = watch.time(f"client: {phase.step}", players[client].react, body)
+        watch.time(f"server: {phase.step}, receive", receive, phase, client, answer)
+
+
+def receive(phase: Phase[Any], client: int, answer: tuple[Any, ...]) -> None:
+    if not isinstance(phase, MaskedInput):
+        phase.accept(client, *answer)
+        return
+    upload = phase.begin(client, answer[0])
+    assert upload is not None
+    for chunk in answer[1:]:
+        phase.receive(upload, chunk)
+    phase.commit(upload)
+
+
+def check_roster(consortium: Consortium, roster: bytes) -> Roster:
+    """What a client does once for each version of the roster."""
+    found = rosters.from_bytes(roster)
+    found.verify(consortium.authority.certificate, NOW)
+    return found
