@@ -16,6 +16,7 @@ import hmac
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from aggregator.crypto import agreement, merkle, shamir, signing
 from aggregator.crypto.roster import Roster
@@ -42,24 +43,37 @@ from aggregator.wire.messages import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class View:
-    """What the round knows once U is fixed: of each client in U2 either the seed or the key will be recovered."""
+    """What the round knows once U is fixed: of each client in U2 either the seed or the key will be recovered.
+
+    Without slots, so that what follows from the fields is found once and not for each of n·k shares.
+    """
 
     cohort: Cohort
     adverts: Mapping[ClientId, Advert] = field(repr=False)
     dealings: Mapping[ClientId, Dealing] = field(repr=False)  # of U2
     survivors: tuple[ClientId, ...]  # U
 
-    @property
+    @cached_property
     def dealers(self) -> tuple[ClientId, ...]:
         """U2, ascending."""
         return tuple(sorted(self.dealings))
 
-    @property
+    @cached_property
     def dropped(self) -> tuple[ClientId, ...]:
         """U2 without U, ascending: their masks dangle in the sum."""
         return tuple(sorted(set(self.dealings) - set(self.survivors)))
+
+    @cached_property
+    def hashes(self) -> tuple[bytes, bytes]:
+        """(H(U2), H(U)), as every survivor signs them."""
+        return commitments.clients_hash(self.dealers), commitments.clients_hash(self.survivors)
+
+    @cached_property
+    def holders(self) -> dict[ClientId, tuple[ClientId, ...]]:
+        """Who holds shares of each client in U2; see `Cohort.holders`."""
+        return {dealer: self.cohort.holders(dealer) for dealer in self.dealers}
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +167,8 @@ def admit_signature(view: View, roster: Roster, client: ClientId, message: Survi
     Raises:
         MessageError: it is not the client's, or over another view.
     """
-    hashes = commitments.clients_hash(view.dealers), commitments.clients_hash(view.survivors)
     key = roster.verifying_key(client)
-    if not signing.verify(key, message.signature, commitments.SURVIVORS, view.cohort.ctx1, *hashes):
+    if not signing.verify(key, message.signature, commitments.SURVIVORS, view.cohort.ctx1, *view.hashes):
         raise MessageError(f"client {client} signed other survivors than it was shown")
 
 
@@ -171,9 +184,9 @@ def admit_unmasking(view: View, client: ClientId, answer: Unmasking) -> None:
     Raises:
         MessageError: a share that was not asked for, or that is not the dealer's; dealer and holder are named.
     """
-    around = set(view.cohort.neighbours(client)) | ({client} if view.cohort.graph.complete else set())
-    alive, dropped = around & set(view.survivors), around & set(view.dropped)
-    _check_shares(view, client, answer.self_seed_shares, alive, commitments.SELF_SEED)
+    dealers = {dealer for dealer in view.cohort.holders(client) if dealer in view.dealings}
+    dropped = dealers.intersection(view.dropped)
+    _check_shares(view, client, answer.self_seed_shares, dealers - dropped, commitments.SELF_SEED)
     _check_shares(view, client, answer.mask_key_shares, dropped, commitments.MASK_KEY)
 
 
@@ -214,7 +227,7 @@ def _check_shares(
 
 
 def _share_hash(view: View, dealer: ClientId, holder: ClientId, kind: str) -> bytes:
-    envelope = view.dealings[dealer].envelopes[view.cohort.holders(dealer).index(holder)]
+    envelope = view.dealings[dealer].envelopes[view.holders[dealer].index(holder)]
     return envelope.self_seed_share_hash if kind == commitments.SELF_SEED else envelope.mask_key_share_hash
 
 
@@ -248,5 +261,5 @@ def _combine(view: View, client: ClientId, shares: Mapping[ClientId, bytes]) -> 
     threshold = view.cohort.threshold
     if len(shares) < threshold:
         raise RoundAborted(f"unmasking: {len(shares)} shares for client {client}, need {threshold}")
-    place = {holder: i for i, holder in enumerate(view.cohort.holders(client))}
+    place = {holder: i for i, holder in enumerate(view.holders[client])}
     return shamir.combine({place[h]: share for h, share in shares.items()}, threshold)

@@ -89,7 +89,7 @@ class Graph:
     k: int
     threshold: int
     complete: bool
-    _order: tuple[int, ...] = field(repr=False)  # place on the circle -> position; empty when complete
+    _circle: tuple[int, ...] = field(repr=False)  # place -> position, first k repeated at the end; empty when complete
     _place: tuple[int, ...] = field(repr=False)  # position -> place
 
     def neighbours(self, position: int) -> tuple[int, ...]:
@@ -102,8 +102,10 @@ class Graph:
             raise ParameterError(f"graph: position {position} is not among {self.n} clients")
         if self.complete:
             return (*range(position), *range(position + 1, self.n))
-        here, reach = self._place[position], self.k // 2
-        return tuple(sorted(self._order[(here + d) % self.n] for d in range(-reach, reach + 1) if d))
+        reach = self.k // 2
+        start = (self._place[position] - reach) % self.n
+        before, after = self._circle[start : start + reach], self._circle[start + reach + 1 : start + self.k + 1]
+        return tuple(sorted(before + after))
 
     def holders(self, position: int) -> tuple[int, ...]:
         """The positions that hold a share of its secrets, sorted: its neighbours, and itself when complete."""
@@ -158,7 +160,7 @@ def build(ctx1: bytes, size: Degree, n: int) -> Graph:
     place = [0] * len(order)
     for where, position in enumerate(order):
         place[position] = where
-    return Graph(n, size.k, size.t, size.complete, order, tuple(place))
+    return Graph(n, size.k, size.t, size.complete, order + order[: size.k], tuple(place))
 
 
 def _complete(n: int, roster: int) -> Degree | None:

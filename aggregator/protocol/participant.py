@@ -55,6 +55,12 @@ class Safeguards:
     minimum_cohort: int | None = None
     threat: ThreatModel = field(default_factory=ThreatModel)
 
+    def __post_init__(self) -> None:
+        if self.minimum_cohort is not None and self.minimum_cohort < 2:
+            raise ParameterError(
+                f"minimum_cohort is {self.minimum_cohort}: a sum over one client is that client's update"
+            )
+
     def least(self, roster_size: int) -> int:
         """The minimum cohort for a roster of this size, clients."""
         return max(3, roster_size // 2 + 1) if self.minimum_cohort is None else self.minimum_cohort

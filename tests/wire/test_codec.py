@@ -195,12 +195,12 @@ def test_the_limit_of_a_stream_is_near_its_longest_message(kind: Any) -> None:
     assert bytes_max(kind) < 1.2 * len(encode(extreme(kind, "most")))
 
 
-@every_kind
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if hasattr(kind, "body")], ids=lambda kind: kind.__name__)
 def test_a_body_in_which_nothing_is_set_is_still_a_body(kind: Any) -> None:
-    for field in fields_of(kind):
-        for choice in get_args(field.item) if isinstance(field.item, UnionType) else ():
-            value = replace(extreme(kind, "least"), **{field.name: extreme(choice, "least")})
-            assert decode(kind, encode(value)) == value
+    body = next(field for field in fields_of(kind) if field.name == "body")
+    for choice in get_args(body.item):
+        value = replace(extreme(kind, "least"), body=extreme(choice, "least"))
+        assert decode(kind, encode(value)) == value
 
 
 def test_the_wire_is_protobuf() -> None:

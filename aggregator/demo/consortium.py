@@ -1,0 +1,67 @@
+"""A throw-away consortium in one directory: the authority, the aggregator, an operator and the hospitals.
+
+    directory/authority            the consortium's key and roster
+    directory/aggregator           who serves        directory/operator      who starts the rounds
+    directory/hospital-01 ...      a hospital's key, its certificate, its records, its journal, its log
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from aggregator.command import pki
+from aggregator.crypto.identity import Role
+
+DEPLOYMENT = "demo"
+HOST = "127.0.0.1"
+LIFETIME = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Consortium:
+    """Where everybody's files are."""
+
+    directory: Path
+    hospitals: tuple[str, ...]
+
+    @property
+    def aggregator(self) -> Path:
+        """The aggregator's identity."""
+        return self.directory / "aggregator"
+
+    @property
+    def operator(self) -> Path:
+        """The operator's identity."""
+        return self.directory / "operator"
+
+    @property
+    def roster(self) -> Path:
+        """The signed list of hospitals."""
+        return self.directory / "authority" / pki.ROSTER_FILE
+
+    def hospital(self, site: int) -> Path:
+        """One hospital's own directory."""
+        return self.directory / self.hospitals[site]
+
+
+def hospital_names(sites: int) -> tuple[str, ...]:
+    """hospital-01, hospital-02, ..., in the roster's order."""
+    width = max(2, len(str(sites)))
+    return tuple(f"hospital-{number:0{width}}" for number in range(1, sites + 1))
+
+
+def found(directory: Path, hospitals: Sequence[str], now: datetime) -> Consortium:
+    """Make the authority and certify everybody, as `sangam pki init`, `request` and `issue` do."""
+    authority = directory / "authority"
+    pki.initialise(authority, DEPLOYMENT, now, LIFETIME)
+    _admit(authority, directory / "aggregator", Role.AGGREGATOR, now, (HOST,))
+    _admit(authority, directory / "operator", Role.OPERATOR, now)
+    for name in hospitals:
+        _admit(authority, directory / name, Role.PARTICIPANT, now)
+    return Consortium(directory, tuple(hospitals))
+
+
+def _admit(authority: Path, out: Path, role: Role, now: datetime, hosts: Sequence[str] = ()) -> None:
+    request = pki.request_identity(out, out.name, role, DEPLOYMENT, hosts)
+    pki.issue_identity(request, authority, out, now, valid_for=LIFETIME, role=role, hosts=hosts)

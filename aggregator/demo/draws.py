@@ -1,0 +1,21 @@
+"""Seeded draws for the split of the data and the plan of the dropouts: equal on every machine, never for secrets."""
+
+from hashlib import shake_256
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+Indices: TypeAlias = npt.NDArray[np.intp]
+
+
+def uniforms(seed: int, purpose: str, count: int) -> Floats:
+    """`count` numbers in [0, 1) from SHAKE-256 of seed and purpose, 53 bits each."""
+    stream = shake_256(f"sangam demo/{purpose}/{seed}".encode()).digest(8 * count)
+    return (np.frombuffer(stream, "<u8") >> np.uint64(11)) * 2.0**-53
+
+
+def shuffled(seed: int, purpose: str, count: int) -> Indices:
+    """The numbers 0 to count - 1 in a drawn order."""
+    return np.argsort(uniforms(seed, purpose, count), kind="stable")

@@ -1,0 +1,292 @@
+"""A real server on loopback over mutual TLS, and sites that join it; ports are the system's choice.
+
+    async with hub(tmp_path, 4) as h:
+        run = await h.run_round({0: ({"x": x0}, 10), 1: ({"x": x1}, 20), ...})
+    run.results[c]     what client c got: a RoundResult, or the error that ended it
+    run.operator       the same for the operator
+    run.watchers[c]    the steps and vectors that client c saw on its own machine
+    run.events         what the operator watched
+
+A `Cable` is a TCP proxy before the server: tests cut it, or let it carry only so many bytes.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+import clients
+from aggregator.config import ServerConfig
+from aggregator.crypto import identity as identities
+from aggregator.crypto.identity import Identity, Role
+from aggregator.protocol.encoding import RingVector, Update
+from aggregator.protocol.parameters import Parameters
+from aggregator.service.app import serve
+from aggregator.wire.messages import Deadlines, RoundEvent, Tensor
+from clients.journal import Journal
+from clients.session import Session
+from clients.transport import GrpcChannel, GrpcTransport, Transport
+from tests.consortium import ANY_COHORT, DEPLOYMENT, TASK, Consortium
+
+YEAR = timedelta(days=365)
+TOO_LONG_S = 60.0  # a test that hangs fails; none waits for this
+PATIENT = Deadlines(60.0, 60.0, 60.0, 60.0, 60.0, 60.0)
+BRISK = Deadlines(60.0, 60.0, 60.0, 60.0, 60.0, 0.0)  # a broken line is not waited for
+
+Offer: TypeAlias = tuple[Update, int]
+
+
+def parameters(shape: tuple[int, ...] = (4,), **changes: Any) -> Parameters:
+    """One tensor `x`, up to ten clients, at least two."""
+    fields: dict[str, Any] = {
+        "tensors": (Tensor("x", shape),),
+        "clip": 4.0,
+        "clients_max": 10,
+        "minimum_cohort": 2,
+        "weight_max": 100,
+    }
+    return Parameters(**{**fields, **changes})
+
+
+def offers(n: int, shape: tuple[int, ...] = (4,), seed: int = 0) -> dict[int, Offer]:
+    """An update within the clip and a weight for each of n clients."""
+    rng = np.random.default_rng(seed)
+    return {client: ({"x": rng.uniform(-3, 3, shape)}, 10 + client) for client in range(n)}
+
+
+def weighted_mean(offered: Mapping[int, Offer], survivors: Any, name: str = "x") -> Any:
+    """What secure averaging should give, in float64."""
+    total = sum(offered[c][1] for c in survivors)
+    return sum(np.asarray(offered[c][0][name]) * offered[c][1] for c in survivors) / total
+
+
+@cache
+def issued(name: str, role: Role, hosts: tuple[str, ...] = (), *, days: int = 365, starts: int = -1) -> Identity:
+    """An identity of the tests' consortium that is not in its roster."""
+    authority = Consortium.of(0).authority
+    key, request = identities.request(name, role, DEPLOYMENT, hosts)
+    begin = datetime.now(UTC) + timedelta(days=starts)
+    certificate = identities.issue(authority, request, begin, valid_for=timedelta(days=days), role=role)
+    return Identity(certificate, key, authority.certificate)
+
+
+def aggregator() -> Identity:
+    return issued("hub", Role.AGGREGATOR, ("localhost",))
+
+
+def operator() -> Identity:
+    return issued("operator", Role.OPERATOR)
+
+
+class Vanished(Exception):
+    """A client's process died."""
+
+
+@dataclass
+class Watcher:
+    """An observer that keeps what it sees, and that may kill its client at one step."""
+
+    dies_at: str = ""
+    steps: list[str] = field(default_factory=list)
+    encoded: RingVector | None = None
+    masked: RingVector | None = None
+
+    def step(self, name: str) -> None:
+        self.steps.append(name)
+        if name == self.dies_at:
+            raise Vanished(name)
+
+    def vectors(self, encoded: RingVector, masked: RingVector) -> None:
+        self.encoded, self.masked = encoded.copy(), masked.copy()
+
+
+@dataclass
+class Run:
+    """How one round went for all concerned."""
+
+    number: int = 0
+    results: dict[int, Any] = field(default_factory=dict)
+    operator: Any = None
+    events: list[RoundEvent] = field(default_factory=list)
+    watchers: dict[int, Watcher] = field(default_factory=dict)
+
+    def told(self, kind: str) -> list[tuple[str, str]]:
+        """(client, step) of the events of one kind."""
+        return [(event.client, event.step) for event in self.events if event.kind == kind]
+
+    def plain_sum(self, survivors: Any, ring_bits: int) -> list[int]:
+        """The sum of the survivors' own encodings, in plain integers."""
+        columns = zip(*(self.watchers[c].encoded.tolist() for c in survivors), strict=True)
+        return [sum(column) % 2**ring_bits for column in columns]
+
+
+@dataclass
+class Hub:
+    """A running server, and how to come to it."""
+
+    port: int
+    consortium: Consortium
+    directory: Path
+    operator: clients.Operator
+    calls: GrpcChannel  # the operator's raw calls
+
+    @property
+    def address(self) -> str:
+        return f"localhost:{self.port}"
+
+    def journal(self, client: int) -> Path:
+        """Where this client's journal is."""
+        return self.directory / f"journal-{client}.sqlite"
+
+    @asynccontextmanager
+    async def join(
+        self,
+        client: int,
+        *,
+        port: int | None = None,
+        wrap: Callable[[Transport], Transport] | None = None,
+        entropy: Callable[[int], bytes] | None = None,
+        **options: Any,
+    ) -> AsyncIterator[Session]:
+        """A session of one participant; `wrap` puts something between it and the line."""
+        who = self.consortium.identities[client]
+        address = f"localhost:{port or self.port}"
+        options.setdefault("task", TASK)
+        if wrap is None and entropy is None:
+            options.setdefault("safeguards", ANY_COHORT)
+            async with clients.connect(address, who, journal=self.journal(client), **options) as session:
+                yield session
+            return
+        async with raw(address, who) as channel:
+            with Journal(self.journal(client)) as journal:
+                transport = (wrap or (lambda same: same))(GrpcTransport(channel))
+                more = options | ({"entropy": entropy} if entropy else {})
+                session = Session(transport, self.consortium.site(client), journal, **more)
+                try:
+                    await session.open()
+                    yield session
+                finally:
+                    await session.close()
+
+    async def create(self, spec: Parameters, deadlines: Deadlines = BRISK, task: str = TASK, **options: Any) -> None:
+        await self.operator.create_task(task, spec, deadlines=deadlines, **options)
+
+    async def run_round(
+        self,
+        offered: Mapping[int, Offer],
+        *,
+        dies: Mapping[int, str] | None = None,
+        how: Mapping[int, Mapping[str, Any]] | None = None,
+        base: Update | None = None,
+        task: str = TASK,
+    ) -> Run:
+        """One round of a task: each client joins, contributes and leaves. `dies`: the step that kills a client."""
+        run = Run(watchers={c: Watcher((dies or {}).get(c, "")) for c in offered})
+        joined = asyncio.Barrier(len(offered) + 1)
+
+        async def take_part(client: int) -> Any:
+            async with self.join(client, task=task, **(how or {}).get(client, {})) as session:
+                await joined.wait()
+                update, weight = offered[client]
+                return await session.contribute(update, weight=weight, base=base, observer=run.watchers[client])
+
+        async def lead() -> Any:
+            await joined.wait()
+            run.number = await self.operator.start_round(task, base=base)
+            async for event in self.operator.watch(task, run.number):
+                run.events.append(event)
+            return await self.operator.fetch_result(task, run.number)
+
+        ends = await asyncio.gather(lead(), *(take_part(c) for c in offered), return_exceptions=True)
+        run.operator, run.results = ends[0], dict(zip(offered, ends[1:], strict=True))
+        return run
+
+
+@asynccontextmanager
+async def raw(address: str, who: Identity) -> AsyncIterator[GrpcChannel]:
+    """A channel for calls that no SDK would make."""
+    channel = GrpcChannel(address, who)
+    try:
+        yield channel
+    finally:
+        await channel.close()
+
+
+def configured(directory: Path, consortium: Consortium, **config: Any) -> ServerConfig:
+    """A server's files, and its configuration."""
+    home, roster = directory / "hub", directory / "roster.json"
+    if not home.exists():
+        aggregator().save(home)
+        roster.write_bytes(consortium.roster.to_bytes())
+    return ServerConfig(**{"address": "localhost:0", "identity": home, "roster": roster} | config)
+
+
+@asynccontextmanager
+async def hub(directory: Path, n: int, **config: Any) -> AsyncIterator[Hub]:
+    """A server for a roster of n participants, and an operator at it."""
+    consortium = Consortium.of(n)
+    async with asyncio.timeout(TOO_LONG_S), AsyncExitStack() as stack:
+        running = await stack.enter_async_context(serve(configured(directory, consortium, **config)))
+        address = f"localhost:{running.port}"
+        leader = await stack.enter_async_context(clients.operate(address, operator()))
+        calls = await stack.enter_async_context(raw(address, operator()))
+        yield Hub(running.port, consortium, directory, leader, calls)
+
+
+class Cable:
+    """A TCP proxy to a server's port; used as an async context."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._ends: set[asyncio.StreamWriter] = set()
+        self._pumps: set[asyncio.Task[None]] = set()
+        self.upward_bytes = 0
+        self.cut_at: int | None = None  # once this many bytes have gone up, the line breaks, once
+        self.cuts = 0
+
+    async def __aenter__(self) -> "Cable":
+        self._server = await asyncio.start_server(self._carry, "localhost", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        self.cut()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+
+    @property
+    def port(self) -> int:
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def cut(self) -> None:
+        """Break every connection that runs over this cable; new ones work."""
+        self.cuts += 1
+        for end in self._ends:
+            end.transport.abort()
+        self._ends.clear()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("localhost", self._target)
+        self._ends |= {writer, far_writer}
+        for pump in (self._pump(reader, far_writer, up=True), self._pump(far_reader, writer, up=False)):
+            task = asyncio.create_task(pump)
+            self._pumps.add(task)
+            task.add_done_callback(self._pumps.discard)
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, up: bool) -> None:
+        with suppress(OSError):
+            while data := await reader.read(1 << 16):
+                if up:
+                    self.upward_bytes += len(data)
+                    if self.cut_at is not None and self.upward_bytes >= self.cut_at:
+                        self.cut_at = None
+                        self.cut()
+                        return
+                writer.write(data)
+                await writer.drain()
+        writer.close()
