@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from aggregator.command.arrays import read_arrays, write_arrays
 from aggregator.errors import ParameterError, RoundAborted
@@ -78,7 +79,7 @@ def _sentence(event: RoundEvent) -> str:
         case "closed":
             text = f"[green]closed[/green] with {event.clients} sites"
         case _:
-            text = f"  {event.client} {event.kind} {event.detail}".rstrip()
+            text = escape(f"  {event.client} {event.kind} {event.detail}".rstrip())
     return f"[dim]{event.seconds:8.2f} s[/dim]  {text}"
 
 

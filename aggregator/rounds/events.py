@@ -58,5 +58,6 @@ class EventLog:
 
 
 def clip_text(text: str) -> str:
-    """A sentence that fits the wire."""
+    """A sentence that fits the wire, without control characters: it ends in an operator's terminal."""
+    text = "".join(c if c.isprintable() else " " for c in text)
     return text.encode()[:REASON_BYTES_MAX].decode(errors="ignore")

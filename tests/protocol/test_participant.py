@@ -42,7 +42,7 @@ def test_the_default_minimum_is_more_than_half_the_roster_and_three(roster, leas
 def test_two_clients_only_by_explicit_choice():
     pair = Consortium.of(2)
     terms = pair.terms(parameters(2))
-    with pytest.raises(ParameterError, match="at least 3 clients, the roster has 2 .* an explicit choice of this site"):
+    with pytest.raises(ParameterError, match="at least 3 clients, the roster has 2 and"):
         participant.enter(terms, pair.roster, pair.site(0, Safeguards()))
     assert participant.enter(terms, pair.roster, pair.site(0, Safeguards(2))).minimum == 2
 

@@ -1,0 +1,45 @@
+"""How a process of the demo begins, and what it hears from the process that started it."""
+
+import asyncio
+import os
+import signal
+import sys
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+LOG_FILE = "log.txt"
+
+
+def settle(directory: Path) -> None:
+    """Write all output to the log, and leave Ctrl-C to the starter, which then hangs up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with (directory / LOG_FILE).open("ab") as log:
+        os.dup2(log.fileno(), sys.stdout.fileno())
+        os.dup2(log.fileno(), sys.stderr.fileno())
+
+
+class Starter:
+    """The pipe to the starter, on the running event loop. The process ends when the starter hangs up."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._closed = 0
+        self._news = asyncio.Event()
+        asyncio.get_running_loop().add_reader(pipe.fileno(), self._read)
+
+    def tell(self, message: object) -> None:
+        """Send one message; a starter that is gone is noticed on the other way."""
+        self._pipe.send(message)
+
+    async def round_closed(self, number: int) -> None:
+        """Wait until the starter says that this round has closed."""
+        while self._closed < number:
+            self._news.clear()
+            await self._news.wait()
+
+    def _read(self) -> None:
+        try:
+            self._closed = self._pipe.recv()
+        except (EOFError, OSError):
+            raise SystemExit from None
+        self._news.set()

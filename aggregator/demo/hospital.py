@@ -1,0 +1,148 @@
+"""One hospital: its own process, its own key, its own records. It trains, contributes, vanishes and comes back.
+
+    starter --> hospital    the number of a round that has closed
+    starter <-- hospital    Ready(round): trained on the current model, about to contribute
+    starter <-- hospital    Finished(round, ...): has the round's result
+
+When the starter hangs up, the process ends.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from aggregator.crypto.identity import Identity
+from aggregator.demo import child, training
+from aggregator.demo.data import Records
+from aggregator.demo.plan import Absence
+from aggregator.demo.training import LOCAL_STEPS, Model
+from aggregator.demo.witness import Vanished, Witness, WitnessedTransport
+from aggregator.errors import MessageError, NotFound, StaleModel
+from aggregator.protocol.participant import Safeguards, Site
+from clients.journal import Journal
+from clients.session import JOURNAL_FILE, Session
+from clients.transport import GrpcChannel, GrpcTransport
+
+RECORDS_FILE = "records.npz"
+PATIENCE_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """All that a hospital is told when its process starts.
+
+    Args:
+        name: the hospital's.
+        directory: its identity, records and journal.
+        address: host:port of the aggregator.
+        minimum_cohort: how many hospitals it insists on in a sum.
+        evidence: the demo's directory for encoded and masked words.
+        absences: where it will vanish.
+    """
+
+    name: str
+    directory: Path
+    address: str
+    minimum_cohort: int
+    evidence: Path
+    absences: tuple[Absence, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The hospital is connected and about to contribute to `round`."""
+
+    round: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The hospital has the result of `round`; what its messages came to, and how many entries it had to clip."""
+
+    round: int
+    sent_bytes: int
+    clipped_entries: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """The model that the next round starts from; `round` made it, 0 is the beginning."""
+
+    round: int
+    model: Model
+
+
+def main(invitation: Invitation, pipe: Connection) -> None:
+    """Run one hospital until the starter hangs up. The target of its process."""
+    child.settle(invitation.directory)
+    asyncio.run(_attend(invitation, pipe))
+
+
+async def _attend(invitation: Invitation, pipe: Connection) -> None:
+    starter = child.Starter(pipe)
+    hospital = Hospital(invitation, starter)
+    while True:
+        try:
+            await hospital.visit()
+        except Vanished as vanished:
+            await starter.round_closed(vanished.round)
+
+
+class Hospital:
+    """What a hospital keeps while its process lives."""
+
+    def __init__(self, invitation: Invitation, starter: child.Starter) -> None:
+        self._invitation = invitation
+        self._starter = starter
+        self._records = Records.load(invitation.directory / RECORDS_FILE)
+        absences = {absence.round: absence for absence in invitation.absences}
+        self._witness = Witness(invitation.name, invitation.evidence, absences)
+
+    async def visit(self) -> None:
+        """Connect, fetch the current model and contribute round after round, until this hospital vanishes."""
+        async with self._connect() as session:
+            base = await self._current(session)
+            while True:
+                base = await self._contribute(session, base)
+
+    async def _contribute(self, session: Session, base: _Base) -> _Base:
+        update = training.descend(base.model, self._records, LOCAL_STEPS)
+        self._witness.enter(base.round + 1)
+        self._starter.tell(Ready(base.round + 1))
+        weight = len(self._records)
+        try:
+            result = await session.contribute(update, weight=weight, base=base.model, observer=self._witness)
+        except StaleModel:
+            return await self._current(session)
+        if result is None:
+            raise MessageError("the demo's task shares its results, the server does not")
+        self._starter.tell(Finished(result.round, self._witness.sent_bytes, result.clipped_entries or 0))
+        return _Base(result.round, result.mean)
+
+    async def _current(self, session: Session) -> _Base:
+        """The last round's mean is the model; before the first round all start from zero."""
+        try:
+            result = await session.fetch_result()
+        except NotFound:
+            return _Base(0, training.initial(self._records.features.shape[1]))
+        return _Base(result.round, result.mean)
+
+    @asynccontextmanager
+    async def _connect(self) -> AsyncIterator[Session]:
+        """`clients.connect`, with the witness between the session and its channel."""
+        directory = self._invitation.directory
+        who = Identity.load(directory)
+        site = Site(who.certificate, who.authority, who.signing_key, Safeguards(self._invitation.minimum_cohort))
+        channel = GrpcChannel(self._invitation.address, who)
+        transport = WitnessedTransport(GrpcTransport(channel), self._witness)
+        with Journal(directory / JOURNAL_FILE) as journal:
+            session = Session(transport, site, journal, patience_s=PATIENCE_S)
+            try:
+                await session.open()
+                yield session
+            finally:
+                await session.close()
+                await channel.close()

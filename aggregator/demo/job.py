@@ -1,0 +1,130 @@
+"""The rounds, as the operator runs them, and the comparison that only the owner of all hospitals can make."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from aggregator.demo import plan, training
+from aggregator.demo.data import Study
+from aggregator.demo.hospital import Finished, Ready
+from aggregator.demo.outcome import UNPLANNED, Dropout, Round, step_seconds
+from aggregator.demo.plan import Absence, Exit
+from aggregator.demo.processes import Child
+from aggregator.demo.screen import LOST, Bar
+from aggregator.demo.training import Model
+from aggregator.demo.witness import Words
+from aggregator.errors import RoundAborted
+from aggregator.protocol.parameters import Parameters
+from aggregator.rounds.events import EventKind
+from aggregator.wire.messages import Deadlines, RoundEvent
+from clients.operator import Operator
+from clients.result import RoundResult
+
+TASK = "breast-cancer"
+
+# On one machine a line only breaks on purpose, so nobody is waited for; and a slow step is slow, not dead.
+STEP_S = 60.0
+DEADLINES = Deadlines(STEP_S, STEP_S, STEP_S, STEP_S, STEP_S, reconnect_s=0.0)
+
+
+def parameters(study: Study) -> Parameters:
+    """How the models travel: 16-bit values, weights up to the largest hospital's number of records."""
+    sites = len(study.shards)
+    return Parameters(
+        training.tensors(len(study.names)),
+        clip=training.CLIP,
+        clients_max=sites,
+        minimum_cohort=plan.minimum_cohort(sites),
+        weight_max=max(map(len, study.shards)),
+    )
+
+
+class Job:
+    """One training. The rounds that closed, the model they made and what the hospitals said are its attributes.
+
+    Args:
+        operator: an open session of the operator.
+        hospitals: their processes.
+        absences: who vanishes when.
+        study: the data; only its shape is read here.
+        evidence: where the hospitals leave their words.
+    """
+
+    def __init__(
+        self,
+        operator: Operator,
+        hospitals: Sequence[Child],
+        absences: tuple[Absence, ...],
+        study: Study,
+        evidence: Path,
+    ) -> None:
+        self.parameters = parameters(study)
+        self.model: Model = training.initial(len(study.names))
+        self.rounds: list[Round] = []
+        self.finished: list[Finished] = []
+        self.aborted = ""
+        self._operator = operator
+        self._hospitals = hospitals
+        self._absences = absences
+        self._evidence = evidence
+
+    async def run(self, rounds: int, bar: Bar) -> None:
+        """Run the rounds; the first that is aborted is the last."""
+        for number in range(1, rounds + 1):
+            try:
+                await self._round(number, bar)
+            except RoundAborted as error:
+                self.aborted = str(error)
+                return
+
+    async def _round(self, number: int, bar: Bar) -> None:
+        await asyncio.gather(*(self._ready(site, number) for site in range(len(self._hospitals))))
+        await self._operator.start_round(TASK, base=self.model)
+        events = []
+        async for event in self._operator.watch(TASK, number):
+            bar.show(event)
+            events.append(event)
+        if events[-1].kind == EventKind.FAILED:
+            raise RoundAborted(f"round {number}: {events[-1].detail}")
+        result = await self._operator.fetch_result(TASK, number)
+        exact = is_exact(result, self._evidence)
+        dropouts = self._dropouts(number, events)
+        self.rounds.append(Round(number, dropouts, result.participants, exact, step_seconds(events)))
+        self.model = result.mean
+        for child in self._hospitals:
+            child.tell(number)
+
+    async def _ready(self, site: int, number: int) -> None:
+        """Wait until a hospital stands ready for this round; one that was killed in the last round is started."""
+        child, last = self._hospitals[site], plan.of_round(self._absences, number - 1).get(site)
+        while True:
+            try:
+                message = await child.hear()
+            except EOFError:
+                if last is None or last.exit is not Exit.PROCESS:
+                    raise child.ended() from None
+                child.start()
+                last = None
+                continue
+            if isinstance(message, Finished):
+                self.finished.append(message)
+            elif message == Ready(number):
+                return
+
+    def _dropouts(self, number: int, events: Sequence[RoundEvent]) -> tuple[Dropout, ...]:
+        planned = plan.of_round(self._absences, number)
+        exits = {(self._hospitals[site].name, str(absence.step)): absence.exit for site, absence in planned.items()}
+        lost = [(event.client, event.step) for event in events if event.kind in LOST]
+        return tuple(Dropout(name, step, exits.get((name, step), UNPLANNED)) for name, step in lost)
+
+
+def is_exact(result: RoundResult, evidence: Path) -> bool:
+    """Whether each word of the sum, weights included, is the plain integer sum of the participants' words.
+
+    Nothing is reduced: words of at most 23 bits from at most 100 hospitals are summed in 64 bits.
+    """
+    paths = [Words.path(evidence, result.round, name) for name in result.participants]
+    total = np.sum([Words.load(path).encoded for path in paths], axis=0, dtype=np.uint64)
+    return bool(np.array_equal(total, result.words))

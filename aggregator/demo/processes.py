@@ -1,0 +1,114 @@
+"""Starting the demo's processes, hearing from them, and ending them.
+
+They come from multiprocessing's fork server: one process imports the heavy modules once (Numba, NumPy, gRPC without
+any channel: about a second), and every process is forked from it in milliseconds. So a killed hospital is back at once.
+"""
+
+import asyncio
+import multiprocessing
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Any
+
+from aggregator.demo.child import LOG_FILE
+from aggregator.errors import Disconnected
+
+PRELOADED = ("aggregator.demo.hospital", "aggregator.demo.server")
+START_S = 60.0
+LOG_LINES = 12
+
+
+def nursery() -> ForkServerContext:
+    """Start the fork server; it imports while we go on. One thread in it, since a fork copies only one."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("no_grpc_proxy", "127.0.0.1")  # the demo never leaves this machine
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOADED))
+    multiprocessing.forkserver.ensure_running()
+    return context
+
+
+class Child:
+    """One process, started at once and again on demand; inside a running event loop.
+
+    Args:
+        context: where it is forked.
+        name: for people.
+        directory: where its log is.
+        target: its main function, called with `argument` and its end of the pipe.
+    """
+
+    def __init__(
+        self, context: ForkServerContext, name: str, directory: Path, target: Callable[..., None], argument: object
+    ) -> None:
+        self.name = name
+        self._context = context
+        self._log = directory / LOG_FILE
+        self._target = target
+        self._argument = argument
+        self.start()
+
+    def start(self) -> None:
+        """Start the process, for the first time or after its end."""
+        self._inbox: asyncio.Queue[Any] = asyncio.Queue()
+        self._pipe, theirs = self._context.Pipe()
+        self._process = self._context.Process(target=self._target, args=(self._argument, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+        asyncio.get_running_loop().add_reader(self._pipe.fileno(), self._read)
+
+    def tell(self, message: object) -> None:
+        """Send one message; to a process that has ended, it is lost."""
+        with suppress(OSError):
+            self._pipe.send(message)
+
+    async def hear(self) -> Any:
+        """The next message.
+
+        Raises:
+            EOFError: the process has ended.
+            Disconnected: it says nothing for a minute.
+        """
+        try:
+            async with asyncio.timeout(START_S):
+                message = await self._inbox.get()
+        except TimeoutError:
+            raise Disconnected(f"{self.name} said nothing for {START_S:.0f} s") from None
+        if isinstance(message, EOFError):
+            raise message
+        return message
+
+    def ended(self) -> Disconnected:
+        """The error for a process that ended although it should not."""
+        self._process.join(START_S)
+        return Disconnected(f"{self.name} ended unexpectedly (exit code {self._process.exitcode}): {self._last_words()}")
+
+    def kill(self) -> None:
+        """End the process, whatever it does."""
+        self._hang_up()
+        self._process.kill()
+        self._process.join()
+
+    def log_tail(self) -> str:
+        """The last lines of its log."""
+        with suppress(OSError):
+            return "\n".join(self._log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+        return ""
+
+    def _last_words(self) -> str:
+        return next(iter(self.log_tail().splitlines()[-1:]), "its log is empty")
+
+    def _read(self) -> None:
+        try:
+            self._inbox.put_nowait(self._pipe.recv())
+        except (EOFError, OSError):
+            self._inbox.put_nowait(EOFError(self.name))
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        if not self._pipe.closed:
+            asyncio.get_running_loop().remove_reader(self._pipe.fileno())
+            self._pipe.close()

@@ -1,0 +1,156 @@
+"""What the demo does to a hospital's own line: it counts what leaves, keeps the words, and lets the hospital vanish."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from aggregator.demo.plan import Absence, Exit
+from aggregator.protocol.encoding import RingVector
+from aggregator.rounds.phase import Step
+from aggregator.wire.codec import encode
+from aggregator.wire.messages import (
+    Chunk,
+    ClientMessage,
+    ResultMessage,
+    ResultRequest,
+    ServerMessage,
+    UploadMessage,
+    UploadReceipt,
+)
+from clients.transport import ControlStream, Transport
+
+
+class Vanished(Exception):
+    """This hospital drops its connections, as planned, in `round`."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"vanished from round {number}")
+        self.round = number
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Words:
+    """One hospital's vector in one round, words of the ring: as encoded, and masked as it was to leave."""
+
+    encoded: RingVector = field(repr=False)
+    masked: RingVector = field(repr=False)
+
+    @staticmethod
+    def path(evidence: Path, number: int, hospital: str) -> Path:
+        """The file of one hospital in one round."""
+        return evidence / f"round-{number:04}-{hospital}.npz"
+
+    def save(self, path: Path) -> None:
+        """Write to one file."""
+        np.savez(path, encoded=self.encoded, masked=self.masked)
+
+    @classmethod
+    def load(cls, path: Path) -> "Words":
+        """Read what `save` wrote."""
+        with np.load(path) as file:
+            return cls(file["encoded"], file["masked"])
+
+
+class Witness:
+    """The observer of one hospital's contributions, which makes it vanish where the plan says.
+
+    Args:
+        hospital: its name.
+        evidence: the demo's directory for the words of all hospitals. No real site has such a thing.
+        absences: this hospital's own, by round.
+    """
+
+    def __init__(self, hospital: str, evidence: Path, absences: dict[int, Absence]) -> None:
+        self.sent_bytes = 0
+        self._hospital = hospital
+        self._evidence = evidence
+        self._absences = absences
+        self._round = 0
+
+    def enter(self, number: int) -> None:
+        """A new round; its bytes count from zero."""
+        self._round = number
+        self.sent_bytes = 0
+
+    def step(self, name: str) -> None:
+        """Vanish before this step's answer; the masked input leaves in parts, so there `uploading` decides."""
+        if name != Step.MASKED_INPUT:
+            self._vanish_at(name)
+
+    def vectors(self, encoded: RingVector, masked: RingVector) -> None:
+        """Keep the words, for the comparison at the end of the round."""
+        Words(encoded, masked).save(Words.path(self._evidence, self._round, self._hospital))
+
+    def uploading(self) -> None:
+        """Vanish in the middle of an upload: the header has left, the last chunk has not."""
+        self._vanish_at(Step.MASKED_INPUT)
+
+    def _vanish_at(self, step: str) -> None:
+        absence = self._absences.get(self._round)
+        if absence is None or absence.step != step:
+            return
+        if absence.exit is Exit.PROCESS:
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise Vanished(self._round)
+
+
+class WitnessedTransport:
+    """A participant's transport under the eyes of a witness."""
+
+    def __init__(self, inner: Transport, witness: Witness) -> None:
+        self._inner = inner
+        self._witness = witness
+        self._vanished: Vanished | None = None
+
+    @asynccontextmanager
+    async def control(self) -> AsyncIterator[ControlStream]:
+        """Open a control stream."""
+        async with self._inner.control() as stream:
+            yield _WitnessedStream(stream, self._witness)
+
+    async def upload(self, parts: Iterable[UploadMessage]) -> UploadReceipt:
+        """Send one upload; gRPC cancels the call when its parts raise, which is how the stream is cut."""
+        try:
+            return await self._inner.upload(self._counted(parts))
+        except asyncio.CancelledError:
+            if self._vanished is None:
+                raise
+            raise self._vanished from None
+
+    def fetch_result(self, request: ResultRequest) -> AsyncIterator[ResultMessage]:
+        """Receive one result."""
+        self._witness.sent_bytes += len(encode(request))
+        return self._inner.fetch_result(request)
+
+    def _counted(self, parts: Iterable[UploadMessage]) -> Iterator[UploadMessage]:
+        for part in parts:
+            if isinstance(part.body, Chunk):
+                self._leave_if_planned()
+            self._witness.sent_bytes += len(encode(part))
+            yield part
+
+    def _leave_if_planned(self) -> None:
+        try:
+            self._witness.uploading()
+        except Vanished as vanished:
+            self._vanished = vanished
+            raise
+
+
+class _WitnessedStream:
+    def __init__(self, inner: ControlStream, witness: Witness) -> None:
+        self._inner = inner
+        self._witness = witness
+
+    async def send(self, message: ClientMessage) -> None:
+        self._witness.sent_bytes += len(encode(message))
+        await self._inner.send(message)
+
+    async def receive(self) -> ServerMessage:
+        return await self._inner.receive()
