@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 
-from aggregator.errors import Disconnected, SangamError
+from aggregator.errors import Disconnected
 from aggregator.wire.messages import (
     PROTOCOL_VERSION,
     ClientBody,
@@ -35,7 +35,6 @@ class Line:
         self._patience_s = patience_s
         self._stream: ControlStream | None = None
         self._inbox: deque[ServerMessage] = deque()
-        self._failure: SangamError | None = None
         self._arrived = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
 
@@ -46,10 +45,9 @@ class Line:
             SangamError: whatever the server names; Disconnected when patience ran out.
         """
         self._keeper = asyncio.create_task(self._keep())
-        while self._failure is None and not self._inbox:
+        self._keeper.add_done_callback(lambda _: self._arrived.set())
+        while not self._inbox:
             await self._wait()
-        if self._failure is not None:
-            raise self._failure
 
     async def close(self) -> None:
         """End the stream."""
@@ -73,8 +71,6 @@ class Line:
             SangamError: the line is dead, for the reason that the server named or because patience ran out.
         """
         while not self._inbox:
-            if self._failure is not None:
-                raise self._failure
             await self._wait()
         return self._inbox.popleft()
 
@@ -90,16 +86,17 @@ class Line:
         self._inbox = deque(m for m in self._inbox if m.round == newest and newest)
 
     async def _wait(self) -> None:
+        """Until something arrives; raises what ended the line, whatever it was."""
+        if self._keeper is None or self._keeper.cancelled():
+            raise Disconnected("this session is closed")
+        if self._keeper.done():
+            self._keeper.result()
         self._arrived.clear()
         await self._arrived.wait()
 
     async def _keep(self) -> None:
-        try:
-            while True:
-                await patiently(self._patience_s)(self._run)
-        except SangamError as error:
-            self._failure = error
-            self._arrived.set()
+        while True:
+            await patiently(self._patience_s)(self._run)
 
     async def _run(self) -> None:
         """One stream's life; returns when it breaks after the server's welcome."""

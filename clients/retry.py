@@ -1,6 +1,6 @@
 """How long a broken line is retried, and how fast: exponential with jitter, at most 2 s apart."""
 
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential, wait_random
 
 from aggregator.errors import Disconnected, Overloaded, StorageError
 
@@ -16,7 +16,7 @@ def patiently(patience_s: float) -> AsyncRetrying:
     """
     return AsyncRetrying(
         retry=retry_if_exception_type((Disconnected, Overloaded, StorageError)),
-        wait=wait_exponential_jitter(WAIT_FIRST_S, WAIT_MAX_S, jitter=WAIT_FIRST_S),
+        wait=wait_exponential(WAIT_FIRST_S, WAIT_MAX_S) + wait_random(0, WAIT_FIRST_S),
         stop=stop_after_delay(patience_s),
         reraise=True,
     )

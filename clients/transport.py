@@ -3,6 +3,7 @@
 Errors that the server names are raised here under the same name.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol, TypeVar
@@ -155,7 +156,7 @@ class _GrpcControl:
             await self._call.write(encode(message))
         except grpc.aio.AioRpcError as error:
             raise self._channel.named(error) from None
-        except grpc.aio.UsageError:
+        except asyncio.InvalidStateError:  # the call has ended, and nobody has read its status yet
             raise await self._broken() from None
 
     async def receive(self) -> ServerMessage:

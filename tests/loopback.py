@@ -11,7 +11,7 @@ A `Cable` is a TCP proxy before the server: tests cut it, or let it carry only s
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -88,17 +88,23 @@ class Vanished(Exception):
     """A client's process died."""
 
 
+def ignore(step: str) -> None:
+    """Nothing happens at this step."""
+
+
 @dataclass
 class Watcher:
     """An observer that keeps what it sees, and that may kill its client at one step."""
 
     dies_at: str = ""
+    calls: Callable[[str], None] = ignore
     steps: list[str] = field(default_factory=list)
     encoded: RingVector | None = None
     masked: RingVector | None = None
 
     def step(self, name: str) -> None:
         self.steps.append(name)
+        self.calls(name)
         if name == self.dies_at:
             raise Vanished(name)
 
@@ -159,8 +165,8 @@ class Hub:
         address = f"localhost:{port or self.port}"
         options.setdefault("task", TASK)
         if wrap is None and entropy is None:
-            options.setdefault("safeguards", ANY_COHORT)
-            async with clients.connect(address, who, journal=self.journal(client), **options) as session:
+            options = {"safeguards": ANY_COHORT, "journal": self.journal(client)} | options
+            async with clients.connect(address, who, **options) as session:
                 yield session
             return
         async with raw(address, who) as channel:
@@ -182,16 +188,32 @@ class Hub:
         offered: Mapping[int, Offer],
         *,
         dies: Mapping[int, str] | None = None,
+        calls: Mapping[int, Callable[[str], None]] | None = None,
         how: Mapping[int, Mapping[str, Any]] | None = None,
         base: Update | None = None,
         task: str = TASK,
     ) -> Run:
-        """One round of a task: each client joins, contributes and leaves. `dies`: the step that kills a client."""
-        run = Run(watchers={c: Watcher((dies or {}).get(c, "")) for c in offered})
+        """One round of a task: each client joins, contributes and leaves.
+
+        Args:
+            offered: update and weight of each client that joins.
+            dies: the step that kills a client.
+            calls: run with the name of each step that a client enters.
+            how: options of `join`, for each client.
+            base: the model that all start from.
+            task: whose round.
+        """
+        run = Run(watchers={c: Watcher((dies or {}).get(c, ""), (calls or {}).get(c, ignore)) for c in offered})
         joined = asyncio.Barrier(len(offered) + 1)
 
         async def take_part(client: int) -> Any:
-            async with self.join(client, task=task, **(how or {}).get(client, {})) as session:
+            async with AsyncExitStack() as stack:
+                try:
+                    opening = self.join(client, task=task, **(how or {}).get(client, {}))
+                    session = await stack.enter_async_context(opening)
+                except BaseException:
+                    await joined.abort()  # nobody waits for a client that cannot join
+                    raise
                 await joined.wait()
                 update, weight = offered[client]
                 return await session.contribute(update, weight=weight, base=base, observer=run.watchers[client])
@@ -239,6 +261,22 @@ async def hub(directory: Path, n: int, **config: Any) -> AsyncIterator[Hub]:
         yield Hub(running.port, consortium, directory, leader, calls)
 
 
+def check_mean(run: Run, offered: Mapping[int, Offer], survivors: Sequence[int], ring_bits: int) -> None:
+    """All survivors and the operator got one result: the exact sum, and the mean within its bound."""
+    got = run.operator
+    assert isinstance(got, clients.RoundResult), got
+    assert got.words.tolist() == run.plain_sum(survivors, ring_bits)
+    assert got.total_weight == sum(offered[c][1] for c in survivors)
+    assert got.participants == tuple(f"site-{c:04}" for c in sorted(survivors))
+    assert 0 < np.abs(got.mean["x"] - weighted_mean(offered, survivors)).max() <= got.error_bound
+    for client in survivors:
+        result = run.results[client]
+        assert isinstance(result, clients.RoundResult), (client, result)
+        assert np.array_equal(result.words, got.words)
+        assert np.array_equal(result.mean["x"], got.mean["x"])
+        assert (result.participants, result.total_weight) == (got.participants, got.total_weight)
+
+
 class Cable:
     """A TCP proxy to a server's port; used as an async context."""
 
@@ -248,7 +286,8 @@ class Cable:
         self._pumps: set[asyncio.Task[None]] = set()
         self.upward_bytes = 0
         self.cut_at: int | None = None  # once this many bytes have gone up, the line breaks, once
-        self.cuts = 0
+        self.refusing = False
+        self.refused = asyncio.Event()
 
     async def __aenter__(self) -> "Cable":
         self._server = await asyncio.start_server(self._carry, "localhost", 0)
@@ -265,12 +304,15 @@ class Cable:
 
     def cut(self) -> None:
         """Break every connection that runs over this cable; new ones work."""
-        self.cuts += 1
         for end in self._ends:
             end.transport.abort()
         self._ends.clear()
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.refusing:
+            writer.transport.abort()
+            self.refused.set()
+            return
         far_reader, far_writer = await asyncio.open_connection("localhost", self._target)
         self._ends |= {writer, far_writer}
         for pump in (self._pump(reader, far_writer, up=True), self._pump(far_reader, writer, up=False)):

@@ -16,6 +16,7 @@ from aggregator.crypto.identity import Role
 DEPLOYMENT = "demo"
 HOST = "127.0.0.1"
 LIFETIME = timedelta(days=1)
+AUTHORITY_LIFETIME = timedelta(days=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def hospital_names(sites: int) -> tuple[str, ...]:
 def found(directory: Path, hospitals: Sequence[str], now: datetime) -> Consortium:
     """Make the authority and certify everybody, as `sangam pki init`, `request` and `issue` do."""
     authority = directory / "authority"
-    pki.initialise(authority, DEPLOYMENT, now, LIFETIME)
+    pki.initialise(authority, DEPLOYMENT, now, AUTHORITY_LIFETIME)
     _admit(authority, directory / "aggregator", Role.AGGREGATOR, now, (HOST,))
     _admit(authority, directory / "operator", Role.OPERATOR, now)
     for name in hospitals:

@@ -101,7 +101,7 @@ def _feed_smallest(owner: Indices, sites: int) -> None:
 
 def _scaled(raw: Floats) -> Floats:
     low, high = raw.min(axis=0), raw.max(axis=0)
-    return ((raw - low) / (high - low) - CENTRE) * UNITS
+    return np.asarray(((raw - low) / (high - low) - CENTRE) * UNITS)
 
 
 def _held_out(labels: Floats, seed: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

@@ -13,7 +13,8 @@ Indices: TypeAlias = npt.NDArray[np.intp]
 def uniforms(seed: int, purpose: str, count: int) -> Floats:
     """`count` numbers in [0, 1) from SHAKE-256 of seed and purpose, 53 bits each."""
     stream = shake_256(f"sangam demo/{purpose}/{seed}".encode()).digest(8 * count)
-    return (np.frombuffer(stream, "<u8") >> np.uint64(11)) * 2.0**-53
+    draws = np.frombuffer(stream, "<u8") >> np.uint64(11)
+    return draws.astype(np.float64) * 2.0**-53
 
 
 def shuffled(seed: int, purpose: str, count: int) -> Indices:

@@ -7,7 +7,6 @@ its connections go (and keeps its memory), the others kill their own process. Al
 
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import islice
 
 from aggregator.demo.draws import shuffled
 from aggregator.errors import ParameterError
@@ -79,7 +78,8 @@ def _absences(sites: int, number: int, dropouts: int, seed: int) -> list[Absence
     steps, exits = list(Step), list(Exit)
     who = shuffled(seed, f"sites of round {number}", sites)
     where = shuffled(seed, f"steps of round {number}", len(steps))
+    before = seed + (number - 1) * dropouts
     return [
-        Absence(number, int(site), steps[where[i % len(steps)]], exits[(seed + (number - 1) * dropouts + i) % len(exits)])
-        for i, site in enumerate(islice(who, dropouts))
+        Absence(number, int(site), steps[where[i % len(steps)]], exits[(before + i) % len(exits)])
+        for i, site in enumerate(who[:dropouts])
     ]

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.context import ForkServerContext
+from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def nursery() -> ForkServerContext:
     os.environ.setdefault("no_grpc_proxy", "127.0.0.1")  # the demo never leaves this machine
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOADED))
-    multiprocessing.forkserver.ensure_running()
+    ensure_running()
     return context
 
 
@@ -84,7 +85,8 @@ class Child:
     def ended(self) -> Disconnected:
         """The error for a process that ended although it should not."""
         self._process.join(START_S)
-        return Disconnected(f"{self.name} ended unexpectedly (exit code {self._process.exitcode}): {self._last_words()}")
+        code = self._process.exitcode
+        return Disconnected(f"{self.name} ended unexpectedly (exit code {code}): {self._last_words()}")
 
     def kill(self) -> None:
         """End the process, whatever it does."""

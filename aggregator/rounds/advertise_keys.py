@@ -19,9 +19,9 @@ class AdvertiseKeys(Phase[Advert]):
         self._opened = RoundOpened(setting.terms.to_message(), setting.roster_bytes)
 
     @property
-    def ready(self) -> bool:
-        """At least the minimum cohort."""
-        return len(self.answers) >= self._setting.terms.parameters.minimum_cohort
+    def needed(self) -> int:
+        """The minimum cohort."""
+        return self._setting.terms.parameters.minimum_cohort
 
     def announcement(self, client: ClientId) -> RoundOpened:
         """The round's terms and the roster."""

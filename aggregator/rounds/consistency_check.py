@@ -22,9 +22,9 @@ class ConsistencyCheck(Phase[SurvivorSignature]):
         self._survivors = Survivors(view.dealers, view.survivors)
 
     @property
-    def ready(self) -> bool:
+    def needed(self) -> int:
         """As many signatures as the threshold."""
-        return len(self.answers) >= self._view.cohort.threshold
+        return self._view.cohort.threshold
 
     def announcement(self, client: ClientId) -> Survivors:
         """U2 and U."""
@@ -40,6 +40,5 @@ class ConsistencyCheck(Phase[SurvivorSignature]):
     def finish(self) -> Unmasking | Failed:
         """Pass the signatures on."""
         if not self.ready:
-            need = self._view.cohort.threshold
-            return Failed(self.step, f"consistency check: {len(self.answers)} signatures, need {need}")
+            return Failed(self.step, f"consistency check: {len(self.answers)} signatures, need {self.needed}")
         return Unmasking(self._setting, self._view, self._total, self.answers)

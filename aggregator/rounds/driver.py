@@ -142,7 +142,9 @@ class Driver:
             OutOfTurn: the step ended before the last chunk; the upload was destroyed.
             StorageError: the staging failed; the upload is lost.
         """
-        await asyncio.shield(asyncio.create_task(self._commit(phase, upload)))
+        committing = asyncio.create_task(self._commit(phase, upload))
+        committing.add_done_callback(_take_error)  # the caller may be gone
+        await asyncio.shield(committing)
 
     async def _commit(self, phase: MaskedInput, upload: Upload) -> None:
         async with self._turn:
@@ -169,13 +171,18 @@ class Driver:
         return after
 
     async def _collect(self, phase: Phase[Any], deadline: float) -> None:
-        """Wait until all who may answer have, if that is enough, or until the deadline."""
+        """Wait until all who may answer have, or too few are left to, or until the deadline.
+
+        While too few have answered, a line that is away for long may still come back and save the round.
+        """
         while True:
             self._lines.changed.clear()
             now = self._clock()
-            hopes = [self._hope_until(client, deadline) for client in phase.awaited - self._withdrawn]
+            hopeful = phase.awaited - self._withdrawn
+            hopes = [self._hope_until(client, deadline) for client in hopeful]
             waiting = [until for until in hopes if until > now]
-            if now >= deadline or (phase.ready and not waiting):
+            hopeless = len(phase.answers) + len(hopeful) < phase.needed
+            if now >= deadline or hopeless or (phase.ready and not waiting):
                 return
             wake_at = min([deadline, *waiting])
             try:
@@ -193,6 +200,8 @@ class Driver:
 
     def _is_late(self, client: ClientId, body: object) -> bool:
         """Whether a message belongs to an earlier step: a resend is ignored, a straggler is told."""
+        if self._ending is not None:
+            return True  # the round ended while this message waited for its turn
         step = _STEP_OF.get(type(body))
         if step is None:
             raise MessageError(f"client {client} sent {type(body).__name__} in the middle of a round")
@@ -235,3 +244,9 @@ class Driver:
 
     def _log(self, kind: EventKind, client: ClientId, detail: str = "") -> None:
         self.events.add(kind, self._phase.step, client=self._setting.roster.name(client), detail=detail)
+
+
+def _take_error(task: asyncio.Task[None]) -> None:
+    """Mark a task's error as seen, so that asyncio does not log it when nobody else asks."""
+    if not task.cancelled():
+        task.exception()

@@ -39,7 +39,7 @@ class EventLog:
         """Append one event, with the time since the round's start."""
         seconds = self._clock() - self._start
         self._events.append(RoundEvent(seconds, kind, step, client, clip_text(detail), clients))
-        self._ended = kind in {EventKind.CLOSED, EventKind.FAILED}
+        self._ended |= kind in {EventKind.CLOSED, EventKind.FAILED}
         self._grown.set()
         self._grown = asyncio.Event()
 

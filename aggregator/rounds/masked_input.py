@@ -54,9 +54,9 @@ class MaskedInput(Phase[tuple[Complaint, ...]]):
         self._damage = ""
 
     @property
-    def ready(self) -> bool:
+    def needed(self) -> int:
         """As many as must survive."""
-        return len(self.answers) >= self._cohort.survivors_least
+        return self._cohort.survivors_least
 
     def announcement(self, client: ClientId) -> ShareList:
         """U2, and the shares addressed to this client."""
@@ -130,8 +130,7 @@ class MaskedInput(Phase[tuple[Complaint, ...]]):
         if self._damage:
             return Failed(self.step, f"masked input: {self._damage}")
         if not self.ready:
-            need = self._cohort.survivors_least
-            return Failed(self.step, f"masked input: {len(self.answers)} clients, need {need}")
+            return Failed(self.step, f"masked input: {len(self.answers)} clients, need {self.needed}")
         survivors = tuple(sorted(self.answers))
         view = coordinator.View(self._cohort, self._adverts, self._dealings, survivors)
         return ConsistencyCheck(self._setting, view, self._total)

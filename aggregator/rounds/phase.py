@@ -78,8 +78,13 @@ class Phase(ABC, Generic[Answer]):
 
     @property
     @abstractmethod
+    def needed(self) -> int:
+        """How many answers the next step needs."""
+
+    @property
     def ready(self) -> bool:
         """Whether the answers so far are enough for the next step."""
+        return len(self.answers) >= self.needed
 
     @abstractmethod
     def announcement(self, client: ClientId) -> ServerBody:

@@ -28,9 +28,9 @@ class ShareKeys(Phase[Dealing]):
         self._adverts = adverts
 
     @property
-    def ready(self) -> bool:
+    def needed(self) -> int:
         """As many as must survive."""
-        return len(self.answers) >= self._cohort.survivors_least
+        return self._cohort.survivors_least
 
     def announcement(self, client: ClientId) -> AdvertList:
         """U1 as hashes, and the client's neighbours' adverts."""
@@ -46,6 +46,5 @@ class ShareKeys(Phase[Dealing]):
     def finish(self) -> MaskedInput | Failed:
         """Freeze U2."""
         if not self.ready:
-            need = self._cohort.survivors_least
-            return Failed(self.step, f"share keys: {len(self.answers)} clients, need {need}")
+            return Failed(self.step, f"share keys: {len(self.answers)} clients, need {self.needed}")
         return MaskedInput(self._setting, self._cohort, self._adverts, self.answers)

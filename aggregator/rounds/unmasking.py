@@ -27,9 +27,9 @@ class Unmasking(Phase[messages.Unmasking]):
         self._signatures = signatures
 
     @property
-    def ready(self) -> bool:
+    def needed(self) -> int:
         """As many answers as the threshold; whether each secret has its shares shows when they are combined."""
-        return len(self.answers) >= self._view.cohort.threshold
+        return self._view.cohort.threshold
 
     def announcement(self, client: ClientId) -> SignatureList:
         """The signatures of the client's neighbours."""

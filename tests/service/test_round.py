@@ -1,24 +1,6 @@
-import numpy as np
 import pytest
 
-from clients import RoundResult
-from tests.loopback import Run, hub, offers, parameters, weighted_mean
-
-
-def check_mean(run: Run, offered, survivors, ring_bits: int) -> None:
-    """All survivors and the operator got one result: the exact sum, and the mean within its bound."""
-    got = run.operator
-    assert isinstance(got, RoundResult), got
-    assert got.words.tolist() == run.plain_sum(survivors, ring_bits)
-    assert got.total_weight == sum(offered[c][1] for c in survivors)
-    assert got.participants == tuple(f"site-{c:04}" for c in sorted(survivors))
-    assert 0 < np.abs(got.mean["x"] - weighted_mean(offered, survivors)).max() <= got.error_bound
-    for client in survivors:
-        result = run.results[client]
-        assert isinstance(result, RoundResult), (client, result)
-        assert np.array_equal(result.words, got.words)
-        assert np.array_equal(result.mean["x"], got.mean["x"])
-        assert (result.participants, result.total_weight) == (got.participants, got.total_weight)
+from tests.loopback import check_mean, hub, offers, parameters
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,76 @@
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from aggregator.errors import RoundAborted
+from aggregator.rounds.phase import Step
+from tests.loopback import BRISK, Vanished, check_mean, hub, offers, parameters
+
+STEPS = list(Step)
+IN_THE_SUM = {Step.CONSISTENCY_CHECK, Step.UNMASKING}  # whoever dies here has given its input
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_round_survives_a_client_that_dies_in_a_step(tmp_path, step):
+    offered, spec = offers(4), parameters()
+    async with hub(tmp_path, 4) as h:
+        await h.create(spec)
+        run = await h.run_round(offered, dies={3: step})
+    survivors = (0, 1, 2, 3) if step in IN_THE_SUM else (0, 1, 2)
+    assert isinstance(run.results.pop(3), Vanished)
+    run.results[3] = run.operator  # the dead got nothing; the rest is checked for all survivors
+    check_mean(run, offered, survivors, spec.ring_bits)
+    assert run.told("dropped") == [("site-0003", step)]
+
+
+async def test_a_round_survives_dropouts_in_every_step_at_once(tmp_path):
+    """Ten sites, t = 7: of those who give their keys, three may go."""
+    offered, spec = offers(10), parameters()
+    dies = {5: Step.ADVERTISE_KEYS, 6: Step.MASKED_INPUT, 7: Step.CONSISTENCY_CHECK}
+    async with hub(tmp_path, 10) as h:
+        await h.create(spec)
+        run = await h.run_round(offered, dies=dies)
+        for client in dies:
+            assert isinstance(run.results.pop(client), Vanished)
+        run.results[7] = run.operator
+        check_mean(run, offered, (0, 1, 2, 3, 4, 7, 8, 9), spec.ring_bits)
+    assert run.told("dropped") == [(f"site-{client:04}", step) for client, step in dies.items()]
+
+
+async def test_a_round_aborts_by_name_when_too_few_are_left_in_a_step(tmp_path):
+    """Two of four die in one step; t = 3. One task for each step, all at once, since each waits for its deadline."""
+    reasons = {
+        Step.ADVERTISE_KEYS: "advertise keys: 2 clients, need 3",
+        Step.SHARE_KEYS: "share keys: 2 clients, need 3",
+        Step.MASKED_INPUT: "masked input: 2 clients, need 3",
+        Step.CONSISTENCY_CHECK: "consistency check: 2 signatures, need 3",
+        Step.UNMASKING: "unmasking: 2 shares for client 0, need 3",
+    }
+    async with hub(tmp_path, 4) as h:
+
+        async def play(step):
+            task, soon = step.replace("_", "-"), replace(BRISK, **{f"{step}_s": 2.0})
+            await h.create(parameters(minimum_cohort=3), soon, task)
+            how = {c: {"journal": tmp_path / f"{task}-{c}"} for c in range(4)}
+            return await h.run_round(offers(4), dies={2: step, 3: step}, how=how, task=task)
+
+        runs = await asyncio.gather(*map(play, STEPS))
+    for step, run in zip(STEPS, runs, strict=True):
+        for client in (0, 1):
+            assert isinstance(run.results[client], RoundAborted), run.results[client]
+            assert str(run.results[client]) == f"round 1: {reasons[step]}"
+        last = run.events[-1]
+        assert (last.kind, last.step, last.detail) == ("failed", step, reasons[step])
+        assert run.told("dropped") == [("site-0002", step), ("site-0003", step)]
+
+
+async def test_a_failed_round_is_followed_by_a_good_one(tmp_path):
+    offered, spec = offers(3), parameters(minimum_cohort=3)
+    async with hub(tmp_path, 3) as h:
+        await h.create(spec, replace(BRISK, share_keys_s=1.0))
+        failed = await h.run_round(offered, dies={2: Step.SHARE_KEYS})
+        assert failed.events[-1].kind == "failed"
+        run = await h.run_round(offered)
+        assert run.number == 2
+        check_mean(run, offered, (0, 1, 2), spec.ring_bits)
