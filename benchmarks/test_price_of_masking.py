@@ -63,8 +63,8 @@ def test_masking_over_bare_keystream(
         "rows": [
             (
                 f"masking over its bare keystream: {entries:,} entries of {ring_bits} bits, {neighbours} neighbours",
-                f"{ratio:.2f} × ({masking_s * 1e3:,.1f} ms)",
-                f"≤ {RATIO_MOST} ×",
+                f"{ratio:.2f} ({masking_s * 1e3:,.1f} ms)",
+                f"≤ {RATIO_MOST}",
             )
         ],
     }

@@ -86,10 +86,22 @@ class Contribution:
         """Whether anything beyond the advert has left: then this update belongs to this round."""
         return AdvertList in self._answered
 
-    @property
-    def signed_survivors(self) -> tuple[int, ...] | None:
-        """U as this client signed it; None before that."""
-        return self._state.survivors if isinstance(self._state, Signed) else None
+    def check_closed(self, survivors: tuple[int, ...]) -> None:
+        """Check the survivors that the round is said to have closed with.
+
+        A client whose line broke before it signed checks them as it would have then, and signs nothing.
+
+        Raises:
+            Equivocation: not the ones that this client signed, or its input has not even left.
+            RoundAborted: too few, or without this client.
+        """
+        match self._state:
+            case Signed(survivors=signed) if signed == survivors:
+                return
+            case Masked() as masked:
+                participant.check_consistency(masked, Survivors(masked.dealers, survivors))
+            case _:
+                raise Equivocation(f"round {self.round}: closed over other clients than this site agreed to")
 
     def answer(self, body: ServerBody) -> Answer:
         """The answer to one announcement.

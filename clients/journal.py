@@ -45,6 +45,10 @@ CREATE INDEX answers ON rounds (deployment, task, model) WHERE model IS NOT NULL
 CREATE TABLE allowances (
     deployment TEXT NOT NULL, task TEXT NOT NULL, model BLOB NOT NULL, reason TEXT NOT NULL, at TEXT NOT NULL
 );
+CREATE TABLE tasks (
+    deployment TEXT NOT NULL, task TEXT NOT NULL, parameters BLOB NOT NULL, PRIMARY KEY (deployment, task)
+) WITHOUT ROWID;
+CREATE TABLE unnamed (deployment TEXT PRIMARY KEY, task TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE rosters (deployment TEXT PRIMARY KEY, version INTEGER NOT NULL, root BLOB NOT NULL) WITHOUT ROWID;
 """
 _SELECT = "SELECT ctx0, ctx1, survivors, model FROM rounds WHERE deployment = ? AND task = ? AND round = ?"
@@ -178,6 +182,38 @@ class Journal:
                 raise ParameterError(f"task {task} of {deployment}: nothing to allow, a contribution is still possible")
             row = (deployment, task, model, reason, now.astimezone(UTC).isoformat())
             database.execute("INSERT INTO allowances VALUES (?, ?, ?, ?, ?)", row)
+
+    def pin_parameters(self, deployment: str, task: str, parameters: bytes) -> None:
+        """Remember what this site agreed to for a task. Run before the update is looked at.
+
+        A server that changed parameters from round to round could read data off what a site refuses: the largest
+        weight that it accepts is its number of samples.
+
+        Raises:
+            Equivocation: the task had other parameters before.
+        """
+        _check_digest(parameters)
+        with self._transaction() as database:
+            query = "SELECT parameters FROM tasks WHERE deployment = ? AND task = ?"
+            seen = database.execute(query, (deployment, task)).fetchone()
+            if seen is not None and seen[0] != parameters:
+                raise Equivocation(
+                    f"task {task} of {deployment} has other parameters than this site agreed to: "
+                    f"other parameters are another task, under a name of its own"
+                )
+            database.execute("INSERT OR IGNORE INTO tasks VALUES (?, ?, ?)", (deployment, task, parameters))
+
+    def pin_unnamed_task(self, deployment: str, task: str) -> None:
+        """Remember what the server called its only task, for a session that named none.
+
+        Raises:
+            Equivocation: it had another name before; the session must say which it means.
+        """
+        with self._transaction() as database:
+            seen = database.execute("SELECT task FROM unnamed WHERE deployment = ?", (deployment,)).fetchone()
+            if seen is not None and seen[0] != task:
+                raise Equivocation(f"the server's only task was {seen[0]} and is now {task}: name the one you mean")
+            database.execute("INSERT OR IGNORE INTO unnamed VALUES (?, ?)", (deployment, task))
 
     def roster_version(self, deployment: str, version: int, root: bytes) -> None:
         """Remember the highest roster seen. Run after `Roster.verify`, before the roster is used.

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 
-from aggregator.errors import Disconnected
+from aggregator.errors import Disconnected, Equivocation, MessageError
 from aggregator.wire.messages import (
     PROTOCOL_VERSION,
     ClientBody,
@@ -103,8 +103,7 @@ class Line:
         async with self._transport.control() as stream:
             await stream.send(ClientMessage(0, Join(PROTOCOL_VERSION, self.task)))
             welcome = await stream.receive()
-            if isinstance(welcome.body, Welcome):
-                self.task = welcome.body.task
+            self._welcomed(welcome)
             self._take(welcome)
             self._stream = stream
             try:
@@ -114,6 +113,14 @@ class Line:
                 return
             finally:
                 self._stream = None
+
+    def _welcomed(self, message: ServerMessage) -> None:
+        """Learn the name of the server's only task, once: under another name it could ask for the same data again."""
+        if not isinstance(message.body, Welcome):
+            raise MessageError("the server did not answer Join with Welcome")
+        if self.task and message.body.task != self.task:
+            raise Equivocation(f"this session joined task {self.task}, the server says it is {message.body.task}")
+        self.task = message.body.task
 
     def _take(self, message: ServerMessage) -> None:
         self._inbox.append(message)

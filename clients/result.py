@@ -53,6 +53,8 @@ async def collect(parts: AsyncIterator[ResultMessage], expected_ctx0: bytes | No
     """
     header = await _header(parts)
     terms = RoundTerms.from_message(header.terms)
+    if len(header.participants) > terms.parameters.clients_max:
+        raise MessageError(f"the result names {len(header.participants)} participants, the sum holds fewer")
     if expected_ctx0 is not None and terms.ctx0 != expected_ctx0:
         raise Equivocation(f"the result of round {terms.round} is not of the round that this client took part in")
     words = await _words(parts, header, terms)

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from aggregator.crypto import roster as rosters
 from aggregator.crypto.agreement import Entropy
-from aggregator.crypto.identity import Identity, Role
+from aggregator.crypto.identity import CLOCK_SKEW, Identity, Role
 from aggregator.crypto.roster import Roster
 from aggregator.errors import (
     Equivocation,
@@ -27,12 +27,14 @@ from aggregator.errors import (
     RoundAborted,
     SangamError,
     StaleModel,
+    StorageError,
 )
 from aggregator.protocol import participant
 from aggregator.protocol.context import RoundTerms, hash_model
 from aggregator.protocol.encoding import Encoded, Update, encode
 from aggregator.protocol.participant import Invited, Safeguards, Site
 from aggregator.wire.messages import (
+    REASON_BYTES_MAX,
     Excluded,
     ResultRequest,
     RoundClosed,
@@ -56,6 +58,8 @@ T = TypeVar("T")
 
 # All that the server may know of it: which entry is at fault depends on the data.
 REFUSED_UPDATE = "the site's own update does not fit the task"
+FAILED_STORAGE = "the site's own disk failed"  # the error itself names its files
+UNDELIVERED = "the site's input could not be delivered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +113,17 @@ class Session:
         return self._line.task
 
     async def open(self) -> None:
-        """Join the task. SangamError as the server names it; Disconnected when it cannot be reached."""
+        """Join the task.
+
+        Raises:
+            Disconnected: the server cannot be reached.
+            Equivocation: no task was named, and the server's only one has another name than before.
+            SangamError: as the server names it.
+        """
+        named = bool(self._line.task)
         await self._line.open()
+        if not named:
+            self._journal.pin_unnamed_task(self._site.certificate.deployment, self._line.task)
 
     async def close(self) -> None:
         """Leave; a round in progress goes on without this site."""
@@ -202,11 +215,14 @@ class Session:
 
     async def _enter(self, opened: RoundOpened, offer: _Offer) -> Invited:
         terms = RoundTerms.from_message(opened.terms)
-        invited = participant.enter(terms, self._verified(opened.roster), self._site)
+        roster = self._verified(opened.roster)
+        expired = roster.expired_at(self._now() - CLOCK_SKEW)
+        invited = participant.enter(terms, roster, self._site, expired)
         if terms.task != self.task:
             raise MessageError(f"round {terms.round} is of task {terms.task}, this session joined {self.task}")
         if terms.model_hash != offer.model_hash:
             raise StaleModel(f"round {terms.round} starts from another model than `base`: fetch the last result")
+        self._journal.pin_parameters(terms.deployment, terms.task, terms.parameters.hash)
         self._check_fresh(terms, offer)
         return invited
 
@@ -243,7 +259,7 @@ class Session:
             work = _at_once(part, message)
         answer = await self._withdrawing(part.round, work)
         if isinstance(answer, MaskedUpload):
-            await self._upload(part, answer)
+            await self._withdrawing(part.round, self._upload(part, answer), reason=UNDELIVERED)
         else:
             await self._line.send(part.round, answer)
 
@@ -261,9 +277,7 @@ class Session:
             return
 
     async def _closed(self, part: Contribution, closed: RoundClosed) -> RoundResult | None:
-        signed = part.signed_survivors
-        if signed is not None and signed != closed.survivors:
-            raise Equivocation(f"round {part.round}: the sum is said to be over other clients than were signed")
+        part.check_closed(closed.survivors)
         if not closed.result_shared:
             return None
         result = await self._fetch(part.round, part.invited.ctx0)
@@ -283,7 +297,8 @@ class Session:
         try:
             return await work
         except SangamError as error:
-            await self._line.send(round_number, Withdrawal(reason or str(error)))
+            said = reason or (FAILED_STORAGE if isinstance(error, StorageError) else str(error))
+            await self._line.send(round_number, Withdrawal(said.encode()[:REASON_BYTES_MAX].decode(errors="ignore")))
             raise
 
 

@@ -25,6 +25,7 @@ import clients
 from aggregator.config import ServerConfig
 from aggregator.crypto import identity as identities
 from aggregator.crypto.identity import Identity, Role
+from aggregator.errors import SangamError
 from aggregator.protocol.encoding import RingVector, Update
 from aggregator.protocol.parameters import Parameters
 from aggregator.service.app import serve
@@ -94,9 +95,10 @@ def ignore(step: str) -> None:
 
 @dataclass
 class Watcher:
-    """An observer that keeps what it sees, and that may kill its client at one step."""
+    """An observer that keeps what it sees, and that may end its client at one step: by death, or by a named error."""
 
     dies_at: str = ""
+    refuses_at: str = ""
     calls: Callable[[str], None] = ignore
     steps: list[str] = field(default_factory=list)
     encoded: RingVector | None = None
@@ -107,6 +109,8 @@ class Watcher:
         self.calls(name)
         if name == self.dies_at:
             raise Vanished(name)
+        if name == self.refuses_at:
+            raise SangamError(f"not beyond {name}")
 
     def vectors(self, encoded: RingVector, masked: RingVector) -> None:
         self.encoded, self.masked = encoded.copy(), masked.copy()
@@ -188,6 +192,7 @@ class Hub:
         offered: Mapping[int, Offer],
         *,
         dies: Mapping[int, str] | None = None,
+        refuses: Mapping[int, str] | None = None,
         calls: Mapping[int, Callable[[str], None]] | None = None,
         how: Mapping[int, Mapping[str, Any]] | None = None,
         base: Update | None = None,
@@ -198,12 +203,15 @@ class Hub:
         Args:
             offered: update and weight of each client that joins.
             dies: the step that kills a client.
+            refuses: the step in which a client withdraws with a named error.
             calls: run with the name of each step that a client enters.
             how: options of `join`, for each client.
             base: the model that all start from.
             task: whose round.
         """
-        run = Run(watchers={c: Watcher((dies or {}).get(c, ""), (calls or {}).get(c, ignore)) for c in offered})
+        deaths, refusals, acts = dies or {}, refuses or {}, calls or {}
+        watchers = {c: Watcher(deaths.get(c, ""), refusals.get(c, ""), acts.get(c, ignore)) for c in offered}
+        run = Run(watchers=watchers)
         joined = asyncio.Barrier(len(offered) + 1)
 
         async def take_part(client: int) -> Any:

@@ -90,6 +90,10 @@ class Roster:
             if not certificate.issued_by(authority):
                 raise NotAdmitted(f"roster: the certificate of {certificate.name} was not issued by this authority")
 
+    def expired_at(self, now: datetime) -> frozenset[int]:
+        """The ClientIds whose certificates have ended by then. Run by clients, since the server is not trusted to."""
+        return frozenset(i for i, certificate in enumerate(self.certificates) if certificate.not_after < now)
+
     def to_bytes(self) -> bytes:
         """One JSON object, certificates as base64 of their DER; `from_bytes` reads it back."""
         content = {

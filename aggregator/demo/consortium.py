@@ -1,8 +1,8 @@
 """A throw-away consortium in one directory: the authority, the aggregator, an operator and the hospitals.
 
-    directory/authority            the consortium's key and roster
-    directory/aggregator           who serves        directory/operator      who starts the rounds
-    directory/hospital-01 ...      a hospital's key, its certificate, its records, its journal, its log
+directory/authority            the consortium's key and roster
+directory/aggregator           who serves        directory/operator      who starts the rounds
+directory/hospital-01 ...      a hospital's key, its certificate, its records, its journal, its log
 """
 
 from collections.abc import Sequence

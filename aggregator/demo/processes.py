@@ -17,7 +17,7 @@ from typing import Any
 from aggregator.demo.child import LOG_FILE
 from aggregator.errors import Disconnected
 
-PRELOADED = ("aggregator.demo.hospital", "aggregator.demo.server")
+PRELOADED = ("aggregator.demo.hospital", "aggregator.demo.server", "aggregator.__main__")
 START_S = 60.0
 LOG_LINES = 12
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from time import perf_counter
 
@@ -30,7 +29,11 @@ EVIDENCE = "evidence"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What was asked for; `out` receives the picture."""
+    """What was asked for; `out` receives the picture.
+
+    Raises:
+        ParameterError: more dropouts than the rounds tolerate.
+    """
 
     sites: int
     rounds: int
@@ -38,28 +41,34 @@ class Settings:
     seed: int
     out: Path
 
+    def __post_init__(self) -> None:
+        plan.draw(self.sites, self.rounds, self.dropouts, self.seed)
+
+    @property
+    def absences(self) -> tuple[Absence, ...]:
+        """Who vanishes when."""
+        return plan.draw(self.sites, self.rounds, self.dropouts, self.seed)
+
 
 async def run(settings: Settings, screen: Screen) -> Outcome:
     """Run the whole demo. Everything but the picture is gone afterwards, whatever happens.
 
     Raises:
-        ParameterError: more dropouts than the rounds tolerate.
         StorageError: a file cannot be written.
         Disconnected: a process ended that should not have; the screen shows the logs.
     """
     start = perf_counter()
-    absences = plan.draw(settings.sites, settings.rounds, settings.dropouts, settings.seed)
-    context = nursery()
     with tempfile.TemporaryDirectory(prefix="sangam-demo-") as name:
         with screen.stage(f"records of 569 patients, dealt out to {settings.sites} hospitals"):
             study = data.deal(settings.sites, settings.seed)
         with screen.stage("a throw-away consortium: authority, certificates, signed roster"):
             members = _found(Path(name), study)
-        done = await _train(settings.rounds, members, study, absences, context, screen)
+        done = await _train(settings, members, study, screen)
         seconds = perf_counter() - start
-        with screen.stage("picture"):
-            path = picture.draw(settings.out, members.directory / EVIDENCE, done, study)
-    return _outcome(settings, study, done, seconds, path)
+        with screen.stage("the picture"):
+            shown = picture.sample(members.directory / EVIDENCE, members.hospitals, done.rounds, done.parameters)
+            picture.draw(settings.out / picture.FILE, shown, done.parameters)
+    return _outcome(settings, study, done, seconds)
 
 
 def _found(directory: Path, study: Study) -> Consortium:
@@ -70,15 +79,8 @@ def _found(directory: Path, study: Study) -> Consortium:
     return members
 
 
-async def _train(
-    rounds: int,
-    members: Consortium,
-    study: Study,
-    absences: tuple[Absence, ...],
-    context: ForkServerContext,
-    screen: Screen,
-) -> Job:
-    children: list[Child] = []
+async def _train(settings: Settings, members: Consortium, study: Study, screen: Screen) -> Job:
+    context, children = nursery(), list[Child]()
     evidence = members.directory / EVIDENCE
     with _ending(children, screen):
         with screen.stage("one aggregator, listening on this machine over mutual TLS"):
@@ -88,11 +90,11 @@ async def _train(
         async with operate(address, members.operator) as operator:
             await operator.create_task(job.TASK, job.parameters(study), deadlines=job.DEADLINES)
             with screen.stage(f"{len(members.hospitals)} hospitals, each a process with its own key and records"):
-                for one in _invitations(members, address, evidence, absences):
+                for one in _invitations(members, address, evidence, settings.absences):
                     children.append(Child(context, one.name, one.directory, hospital.main, one))
-            work = Job(operator, children[1:], absences, study, evidence)
-            with screen.rounds(rounds) as bar:
-                await work.run(rounds, bar)
+            work = Job(operator, children[1:], settings.absences, study, evidence)
+            with screen.rounds(settings.rounds) as bar:
+                await work.run(settings.rounds, bar)
             return work
 
 
@@ -126,7 +128,7 @@ def _invitations(
         yield Invitation(name, members.hospital(site), address, least, evidence, own)
 
 
-def _outcome(settings: Settings, study: Study, done: Job, seconds: float, path: Path) -> Outcome:
+def _outcome(settings: Settings, study: Study, done: Job, seconds: float) -> Outcome:
     start, steps = training.initial(len(study.names)), LOCAL_STEPS * len(done.rounds)
     alone = [training.descend(start, shard, steps) for shard in study.shards]
     pooled = training.descend(start, study.pooled, steps)
@@ -145,5 +147,5 @@ def _outcome(settings: Settings, study: Study, done: Job, seconds: float, path: 
         sent_bytes=float(np.mean([one.sent_bytes for one in done.finished] or [0])),
         clipped_entries=sum(one.clipped_entries for one in done.finished),
         seconds=seconds,
-        picture=path,
+        picture=settings.out / picture.FILE,
     )

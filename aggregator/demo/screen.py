@@ -5,12 +5,14 @@ from contextlib import contextmanager
 from time import perf_counter
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from aggregator.rounds.events import EventKind
 from aggregator.wire.messages import RoundEvent
 
 LOST = {EventKind.DROPPED, EventKind.WITHDREW}
+BETWEEN = "hospitals train"
 
 
 class Screen:
@@ -25,26 +27,31 @@ class Screen:
         start = perf_counter()
         with self.console.status(f"{what} ..."):
             yield
-        self.console.print(f"[green]✓[/] {what} [dim]{perf_counter() - start:.1f} s[/]")
+        self._done(what, start)
 
     @contextmanager
     def rounds(self, count: int) -> Iterator["Bar"]:
         """A bar for that many rounds."""
+        start = perf_counter()
         columns = (
             SpinnerColumn(),
             TextColumn("rounds"),
             BarColumn(bar_width=28),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[step]:<18}{task.fields[lost]}"),
+            TextColumn("{task.fields[step]:<17} {task.fields[lost]}"),
         )
         with Progress(*columns, console=self.console, transient=True) as progress:
             yield Bar(progress, count)
+        self._done("training", start)
 
     def log(self, name: str, text: str) -> None:
         """The end of a process's log, when something failed."""
         if text:
-            self.console.print(f"[bold]{name}[/] wrote last:\n{text}", highlight=False)
+            self.console.print(f"[bold]{name}[/] wrote last:\n{escape(text)}", highlight=False)
+
+    def _done(self, what: str, start: float) -> None:
+        self.console.print(f"[green]✓[/] {what} [dim]{perf_counter() - start:.1f} s[/]", highlight=False)
 
 
 class Bar:
@@ -52,7 +59,7 @@ class Bar:
 
     def __init__(self, progress: Progress, count: int) -> None:
         self._progress = progress
-        self._task = progress.add_task("", total=count, step="", lost="")
+        self._task = progress.add_task("", total=count, step=BETWEEN, lost="")
         self._lost: list[str] = []
 
     def show(self, event: RoundEvent) -> None:
@@ -61,8 +68,8 @@ class Bar:
             case EventKind.STEP:
                 self._progress.update(self._task, step=event.step)
             case kind if kind in LOST:
-                self._lost.append(event.client)
-                self._progress.update(self._task, lost="[red]lost " + ", ".join(self._lost))
+                self._lost.append(event.client.rpartition("-")[2])
+                self._progress.update(self._task, lost="[red]lost " + " ".join(self._lost))
             case EventKind.CLOSED:
                 self._lost.clear()
-                self._progress.update(self._task, advance=1, lost="")
+                self._progress.update(self._task, advance=1, step=BETWEEN, lost="")

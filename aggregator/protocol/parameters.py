@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from aggregator.crypto.canonical import Field
+from aggregator.crypto.canonical import Field, digest
 from aggregator.errors import ParameterError
 from aggregator.protocol.graph import ThreatModel
 from aggregator.wire import messages
@@ -133,6 +133,11 @@ class Parameters:
             self.minimum_cohort,
             self.threat.fields(),
         )
+
+    @property
+    def hash(self) -> bytes:
+        """Under which a site remembers what it agreed to for a task, 32 bytes."""
+        return digest("sangam/v1/parameters", self.fields())
 
     def to_message(self) -> messages.Parameters:
         """The wire's form."""

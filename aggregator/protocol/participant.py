@@ -85,6 +85,7 @@ class Invited:
     roster: Roster = field(repr=False)
     me: ClientId
     minimum: int
+    expired: frozenset[ClientId]
     signing_key: SigningKey = field(repr=False)
 
 
@@ -129,10 +130,11 @@ class Signed:
     signature: SurvivorSignature
 
 
-def enter(terms: RoundTerms, roster: Roster, site: Site) -> Invited:
+def enter(terms: RoundTerms, roster: Roster, site: Site, expired: frozenset[ClientId] = frozenset()) -> Invited:
     """Check a round's terms against what this site knows. Run by the client before anything leaves.
 
-    `roster` must have been verified against the site's authority; update and model are the session's to check.
+    `roster` must have been verified against the site's authority; `expired` are those of it whose certificates have
+    ended, by this site's clock; update and model are the session's to check.
 
     Raises:
         NotAdmitted: another deployment or authority, or this client is not in the roster.
@@ -146,7 +148,8 @@ def enter(terms: RoundTerms, roster: Roster, site: Site) -> Invited:
         raise Equivocation(f"round {terms.round} names another roster than the one it shows")
     minimum = max(safeguards.least(len(roster)), terms.parameters.minimum_cohort)
     _check_safeguards(terms, minimum, safeguards)
-    return Invited(terms, terms.ctx0, roster, roster.index_of(certificate.fingerprint), minimum, site.signing_key)
+    me = roster.index_of(certificate.fingerprint)
+    return Invited(terms, terms.ctx0, roster, me, minimum, expired, site.signing_key)
 
 
 def advertise_keys(invited: Invited, entropy: Entropy) -> Advertised:
@@ -173,6 +176,8 @@ def share_keys(state: Advertised, adverts: AdvertList, entropy: Entropy) -> tupl
     if listed.get(invited.me) != commitments.advert_hash(invited.ctx0, invited.me, state.advert):
         raise Equivocation(f"client {invited.me}: the advert list does not hold this client's own advert")
     _check_enough("advertise keys", len(cohort.members), invited.minimum)
+    if late := invited.expired.intersection(cohort.members):
+        raise NotAdmitted(f"the certificates of clients {sorted(late)} have expired")
     by_client = {item.client: item.advert for item in adverts.neighbours}
     if tuple(by_client) != cohort.neighbours(invited.me):
         raise Equivocation(f"client {invited.me}: the adverts received are not those of its neighbours")

@@ -19,6 +19,12 @@ class AdvertiseKeys(Phase[Advert]):
         self._opened = RoundOpened(setting.terms.to_message(), setting.roster_bytes)
 
     @property
+    def awaited(self) -> frozenset[ClientId]:
+        """The rest of the roster; nobody, once the sum is full."""
+        full = len(self.answers) >= self._setting.terms.parameters.clients_max
+        return frozenset() if full else super().awaited
+
+    @property
     def needed(self) -> int:
         """The minimum cohort."""
         return self._setting.terms.parameters.minimum_cohort

@@ -5,6 +5,7 @@ A step ends when all who may still answer have, or at its deadline. A client who
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -28,6 +29,8 @@ from aggregator.wire.messages import (
     UploadHeader,
     Withdrawal,
 )
+
+EVENTS_PER_CLIENT_MAX = 20  # an honest client makes at most one per step, and one per bad share it received
 
 _ORDER: Final = list(Step)
 _STEP_OF: Final[dict[type, Step]] = {
@@ -68,7 +71,9 @@ class Driver:
         self._start = clock()
         self._phase: Phase[Any] = AdvertiseKeys(setting)
         self._entered: frozenset[ClientId] = frozenset()
+        self._summed: frozenset[ClientId] = frozenset()  # U, once it is fixed
         self._withdrawn: set[ClientId] = set()
+        self._logged: Counter[ClientId] = Counter()
         self._turn = asyncio.Lock()  # held while a phase works in a thread, so that nothing changes under it
         self._ending: RoundClosed | RoundFailed | None = None
         self._told: frozenset[ClientId] = frozenset()  # to whom the ending is addressed
@@ -107,7 +112,8 @@ class Driver:
             self._lines.send(client, message.round, Excluded(f"round {message.round} is over"))
             return
         if isinstance(body, Withdrawal):
-            self._withdraw(client, body)
+            if client in self._phase.members - self._withdrawn:
+                self._withdraw(client, body)
             return
         async with self._turn:
             if self._is_late(client, body):
@@ -118,6 +124,7 @@ class Driver:
                 self._log(EventKind.REFUSED, client, str(error))
                 raise
         if new:
+            self._withdrawn.discard(client)  # a site that mended its update and came back in time
             self._answered(client)
 
     async def open_upload(self, client: ClientId, header: UploadHeader) -> tuple[MaskedInput, Upload] | None:
@@ -129,7 +136,7 @@ class Driver:
         """
         async with self._turn:
             phase = self._phase
-            if header.round != self._round or not isinstance(phase, MaskedInput):
+            if header.round != self._round or self._ending is not None or not isinstance(phase, MaskedInput):
                 raise OutOfTurn(f"client {client}: round {header.round} takes no input now")
             upload = phase.begin(client, header)
             return None if upload is None else (phase, upload)
@@ -148,6 +155,9 @@ class Driver:
 
     async def _commit(self, phase: MaskedInput, upload: Upload) -> None:
         async with self._turn:
+            if self._ending is not None:
+                phase.abandon(upload)
+                raise OutOfTurn(f"client {upload.client}: round {self._round} is over")
             await asyncio.to_thread(phase.commit, upload)
         self._answered(upload.client)
         for complaint in upload.complaints:
@@ -166,6 +176,7 @@ class Driver:
                 self._entered = frozenset(phase.answers)
             if isinstance(after, Phase):
                 self._phase = after
+                self._summed = after.members if after.step is Step.CONSISTENCY_CHECK else self._summed
                 for client in self._entered & (phase.members - after.members):
                     self._exclude(client)
         return after
@@ -226,6 +237,9 @@ class Driver:
             self._log(EventKind.DROPPED, client, "its line is broken" if away else "no answer in time")
 
     def _exclude(self, client: ClientId) -> None:
+        """Tell a client that its update is not in the sum; one in U that missed a later step hears how it ends."""
+        if client in self._summed:
+            return
         reason = f"round {self._round} went on without this client: its answer did not arrive in time"
         self._lines.send(client, self._round, Excluded(reason))
 
@@ -243,7 +257,10 @@ class Driver:
             self._lines.send(client, self._round, self._ending)
 
     def _log(self, kind: EventKind, client: ClientId, detail: str = "") -> None:
-        self.events.add(kind, self._phase.step, client=self._setting.roster.name(client), detail=detail)
+        """Note what one client did; a hostile one cannot fill the log."""
+        self._logged[client] += 1
+        if self._logged[client] <= EVENTS_PER_CLIENT_MAX:
+            self.events.add(kind, self._phase.step, client=self._setting.roster.name(client), detail=detail)
 
 
 def _take_error(task: asyncio.Task[None]) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from aggregator.errors import Overloaded
+from aggregator.errors import OutOfTurn, Overloaded, SangamError
 from aggregator.protocol.cohort import ClientId
 from aggregator.wire.messages import ServerBody, ServerMessage
 
@@ -11,10 +11,14 @@ OUTBOX_MESSAGES_MAX = 64  # a round sends seven; a client that reads none for ni
 
 
 class Line:
-    """One participant's open control stream, as seen by the round: a queue of messages to it."""
+    """One participant's open control stream, as seen by the round: a queue of messages to it.
+
+    `error` says why a closed line was closed, where the client should know.
+    """
 
     def __init__(self, client: ClientId) -> None:
         self.client = client
+        self.error: SangamError | None = None
         self._outbox: asyncio.Queue[ServerMessage | None] = asyncio.Queue(OUTBOX_MESSAGES_MAX)
 
     def send(self, round_number: int, body: ServerBody) -> None:
@@ -24,8 +28,9 @@ class Line:
         except asyncio.QueueFull:
             raise Overloaded(f"client {self.client} does not read its messages") from None
 
-    def close(self) -> None:
-        """End the stream after what is queued; what does not fit is lost with it."""
+    def close(self, error: SangamError | None = None) -> None:
+        """End the stream after what is queued, with this error; what does not fit is lost with it."""
+        self.error = error
         while self._outbox.full():
             self._outbox.get_nowait()
         self._outbox.put_nowait(None)
@@ -50,9 +55,12 @@ class Lines:
         self.changed = asyncio.Event()
 
     def connect(self, client: ClientId) -> Line:
-        """A new line; an older one of the same client is closed, since its stream is dead or a double."""
+        """A new line; an older one of the same client is closed, since its stream is dead or a double.
+
+        A double is told, so that two sessions of one site don't take the line from each other for ever.
+        """
         if client in self._lines:
-            self._lines[client].close()
+            self._lines[client].close(OutOfTurn(f"client {client} opened a newer line"))
         line = self._lines[client] = Line(client)
         self._lost_at.pop(client, None)
         self.changed.set()
@@ -72,8 +80,8 @@ class Lines:
             return
         try:
             line.send(round_number, body)
-        except Overloaded:
-            line.close()
+        except Overloaded as error:
+            line.close(error)
             self.disconnect(line)
 
     def is_connected(self, client: ClientId) -> bool:

@@ -120,7 +120,7 @@ class MaskedInput(Phase[tuple[Complaint, ...]]):
     def abandon(self, upload: Upload) -> None:
         """Destroy an upload's staging; may be called twice."""
         if self._open.get(upload.client) is upload:
-            del self._open[upload.client]
+            self._open.pop(upload.client, None)  # the end of the step may have been first, in another thread
         upload.staged.close()
 
     def finish(self) -> ConsistencyCheck | Failed:

@@ -29,7 +29,11 @@ NONCE_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What the server gives to every task. `roster` must have been verified against `authority`."""
+    """What the server gives to every task.
+
+    `roster` must have been verified against `authority`. `clock` is monotonic, in seconds. `first_round` gives a new
+    task's first round number; it must never recur, even after a restart, since clients enter a round once for ever.
+    """
 
     deployment: str
     authority: Certificate
@@ -37,6 +41,7 @@ class Host:
     spool: Spool = field(repr=False)
     entropy: Entropy = field(repr=False)
     clock: Callable[[], float] = field(repr=False)
+    first_round: Callable[[], int] = field(repr=False)
 
 
 class Task:
@@ -55,7 +60,7 @@ class Task:
         self._roster_bytes = host.roster.to_bytes()
         self._driver: Driver | None = None
         self._running: asyncio.Task[None] | None = None
-        self._rounds = 0
+        self._rounds = host.first_round() - 1
         self._results: dict[int, Completed] = {}
         self._events: dict[int, EventLog] = {}
 
@@ -123,7 +128,7 @@ class Task:
         """
         wanted = round_number or self.last_round
         if wanted not in self._results:
-            kept = f"the last {RESULTS_KEPT} are kept" if wanted <= self.last_round else "there is none yet"
+            kept = f"the last {RESULTS_KEPT} are kept" if 0 < wanted <= self.last_round else "there is none yet"
             raise NotFound(f"task {self.spec.name} has no result of round {wanted}: {kept}")
         return self._results[wanted]
 

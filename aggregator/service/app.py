@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time_ns
 from typing import Final
 
 import grpc
@@ -21,21 +21,24 @@ from aggregator.service.grpc_server import AggregationService, OperatorService
 from aggregator.service.rpc import Gate
 from aggregator.service.tasks import Tasks
 from aggregator.storage.spool import MemorySpool
-from aggregator.wire.codec import MESSAGE_BYTES_MAX
+from aggregator.wire.codec import MESSAGE_BYTES_MAX, bytes_max
+from aggregator.wire.messages import ClientMessage, ResultRequest, RoundReference, RoundRequest, Task, UploadMessage
 
 STOP_GRACE_S = 2.0
+STREAMS_MAX = 16  # per connection; a participant needs two, an operator a few
+INBOUND: Final = (ClientMessage, UploadMessage, ResultRequest, Task, RoundRequest, RoundReference)
 
 # Hospital firewalls cut lines that are silent for a minute or more: a ping every 20 s keeps them open.
 OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # a port in use is an error, not a second server beside the first
-    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_receive_message_length", max(bytes_max(kind) for kind in INBOUND)),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    ("grpc.max_concurrent_streams", 1_000),
+    ("grpc.max_concurrent_streams", STREAMS_MAX),
 )
 
 
@@ -65,7 +68,9 @@ async def serve(config: ServerConfig) -> AsyncIterator[Running]:
     roster = rosters.from_bytes(read_file(config.roster))
     roster.verify(identity.authority, _now())
     spool = MemorySpool(config.staging_bytes, config.staging_directory)
-    host = Host(identity.certificate.deployment, identity.authority, roster, spool, os.urandom, monotonic)
+    host = Host(
+        identity.certificate.deployment, identity.authority, roster, spool, os.urandom, monotonic, _milliseconds
+    )
     tasks = Tasks(host)
     gate = Gate(identity.authority, _read_revoked(config.revoked), _now)
     server = grpc.aio.server(options=OPTIONS)
@@ -78,6 +83,11 @@ async def serve(config: ServerConfig) -> AsyncIterator[Running]:
     finally:
         await tasks.close()
         await server.stop(STOP_GRACE_S)
+
+
+def _milliseconds() -> int:
+    """The wall clock as a round number: tasks live in memory, and no round is shorter than a millisecond."""
+    return time_ns() // 1_000_000
 
 
 def _now() -> datetime:

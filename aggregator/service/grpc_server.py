@@ -65,6 +65,8 @@ class AggregationService:
         try:
             while (message := await line.receive()) is not None:
                 yield message
+            if line.error is not None:
+                raise line.error
             if reader.done():
                 reader.result()  # raises what the reader raised
         finally:

@@ -18,7 +18,7 @@ CONSORTIUM = Consortium.of(4)
 def task_of(consortium=CONSORTIUM, **changes):
     made = parameters(changes.pop("clients_max", len(consortium.roster)), **changes)
     spec = messages.Task("sepsis", made.to_message(), Deadlines(60, 60, 60, 60, 60, 0.0), result_to_operator_only=False)
-    host = Host("demo", consortium.authority.certificate, consortium.roster, MemorySpool(), drbg("server"), lambda: 0.0)
+    host = Host("demo", consortium.authority.certificate, consortium.roster, MemorySpool(), drbg("server"), lambda: 0.0, lambda: 1)
     return Task(spec, host)
 
 
@@ -85,6 +85,7 @@ async def test_a_participant_that_joins_is_told_where_the_task_is():
     said = [(await late.receive()).body for _ in range(2)]
     assert isinstance(said[1], messages.RoundOpened)
     assert RoundTerms.from_message(said[1].terms).model_hash == bytes(32)
+    await asyncio.sleep(0)  # the round has begun
     await task.close()
     assert (await finished(task, 1)).detail == "the server stopped in this step"
 
