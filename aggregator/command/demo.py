@@ -1,6 +1,7 @@
 """`sangam demo`: the main job, for a newcomer to watch and for a script to check."""
 
 import asyncio
+import gc
 import importlib
 import signal
 from pathlib import Path
@@ -43,6 +44,7 @@ def demo(
         warm()
         _load("processes").nursery()  # imports in the background, while this process does
         main, report, screen = _load("run"), _load("report"), _load("screen").Screen(console)
+    gc.freeze()  # looking through all that was imported once more, at exit, would take a second
     settings = main.Settings(sites, rounds, dropouts, seed, out)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end, it cleans up as after Ctrl-C
     try:

@@ -19,11 +19,14 @@ def settle(directory: Path) -> None:
 
 
 class Starter:
-    """The pipe to the starter, on the running event loop. The process ends when the starter hangs up."""
+    """The pipe to the starter, on the running event loop. The process ends when the starter hangs up.
+
+    `closed` counts the rounds that have closed, as the starter says; -1 before it has said anything.
+    """
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
-        self._closed = 0
+        self.closed = -1
         self._news = asyncio.Event()
         asyncio.get_running_loop().add_reader(pipe.fileno(), self._read)
 
@@ -32,14 +35,14 @@ class Starter:
         self._pipe.send(message)
 
     async def round_closed(self, number: int) -> None:
-        """Wait until the starter says that this round has closed."""
-        while self._closed < number:
+        """Wait until that many rounds have closed."""
+        while self.closed < number:
             self._news.clear()
             await self._news.wait()
 
     def _read(self) -> None:
         try:
-            self._closed = self._pipe.recv()
+            self.closed = self._pipe.recv()
         except (EOFError, OSError):
             raise SystemExit from None
         self._news.set()

@@ -1,6 +1,6 @@
 """One hospital: its own process, its own key, its own records. It trains, contributes, vanishes and comes back.
 
-    starter --> hospital    the number of a round that has closed
+    starter --> hospital    how many rounds have closed: at its start, and after each
     starter <-- hospital    Ready(round): trained on the current model, about to contribute
     starter <-- hospital    Finished(round, ...): has the round's result
 
@@ -67,14 +67,6 @@ class Finished:
     clipped_entries: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Base:
-    """The model that the next round starts from; `round` made it, 0 is the beginning."""
-
-    round: int
-    model: Model
-
-
 def main(invitation: Invitation, pipe: Connection) -> None:
     """Run one hospital until the starter hangs up. The target of its process."""
     child.settle(invitation.directory)
@@ -84,6 +76,7 @@ def main(invitation: Invitation, pipe: Connection) -> None:
 async def _attend(invitation: Invitation, pipe: Connection) -> None:
     starter = child.Starter(pipe)
     hospital = Hospital(invitation, starter)
+    await starter.round_closed(0)
     while True:
         try:
             await hospital.visit()
@@ -104,31 +97,32 @@ class Hospital:
     async def visit(self) -> None:
         """Connect, fetch the current model and contribute round after round, until this hospital vanishes."""
         async with self._connect() as session:
-            base = await self._current(session)
+            model = await self._current(session)
             while True:
-                base = await self._contribute(session, base)
+                model = await self._contribute(session, model)
 
-    async def _contribute(self, session: Session, base: _Base) -> _Base:
-        update = training.descend(base.model, self._records, LOCAL_STEPS)
-        self._witness.enter(base.round + 1)
-        self._starter.tell(Ready(base.round + 1))
-        weight = len(self._records)
+    async def _contribute(self, session: Session, model: Model) -> Model:
+        """One round; the model that it made."""
+        number, weight = self._starter.closed + 1, len(self._records)
+        update = training.descend(model, self._records, LOCAL_STEPS)
+        self._witness.enter(number)
+        self._starter.tell(Ready(number))
         try:
-            result = await session.contribute(update, weight=weight, base=base.model, observer=self._witness)
+            result = await session.contribute(update, weight=weight, base=model, observer=self._witness)
         except StaleModel:
             return await self._current(session)
         if result is None:
             raise MessageError("the demo's task shares its results, the server does not")
-        self._starter.tell(Finished(result.round, self._witness.sent_bytes, result.clipped_entries or 0))
-        return _Base(result.round, result.mean)
+        self._starter.tell(Finished(number, self._witness.sent_bytes, result.clipped_entries or 0))
+        await self._starter.round_closed(number)
+        return result.mean
 
-    async def _current(self, session: Session) -> _Base:
+    async def _current(self, session: Session) -> Model:
         """The last round's mean is the model; before the first round all start from zero."""
         try:
-            result = await session.fetch_result()
+            return (await session.fetch_result()).mean
         except NotFound:
-            return _Base(0, training.initial(self._records.features.shape[1]))
-        return _Base(result.round, result.mean)
+            return training.initial(self._records.features.shape[1])
 
     @asynccontextmanager
     async def _connect(self) -> AsyncIterator[Session]:

@@ -72,6 +72,8 @@ class Job:
 
     async def run(self, rounds: int, bar: Bar) -> None:
         """Run the rounds; the first that is aborted is the last."""
+        for child in self._hospitals:
+            child.tell(0)
         for number in range(1, rounds + 1):
             try:
                 await self._round(number, bar)
@@ -81,15 +83,15 @@ class Job:
 
     async def _round(self, number: int, bar: Bar) -> None:
         await asyncio.gather(*(self._ready(site, number) for site in range(len(self._hospitals))))
-        await self._operator.start_round(TASK, base=self.model)
+        running = await self._operator.start_round(TASK, base=self.model)  # the server's own number
         events = []
-        async for event in self._operator.watch(TASK, number):
+        async for event in self._operator.watch(TASK, running):
             bar.show(event)
             events.append(event)
         if events[-1].kind == EventKind.FAILED:
             raise RoundAborted(f"round {number}: {events[-1].detail}")
-        result = await self._operator.fetch_result(TASK, number)
-        exact = is_exact(result, self._evidence)
+        result = await self._operator.fetch_result(TASK, running)
+        exact = is_exact(result, self._evidence, number)
         dropouts = self._dropouts(number, events)
         self.rounds.append(Round(number, dropouts, result.participants, exact, step_seconds(events)))
         self.model = result.mean
@@ -106,6 +108,7 @@ class Job:
                 if last is None or last.exit is not Exit.PROCESS:
                     raise child.ended() from None
                 child.start()
+                child.tell(number - 1)
                 last = None
                 continue
             if isinstance(message, Finished):
@@ -120,11 +123,11 @@ class Job:
         return tuple(Dropout(name, step, exits.get((name, step), UNPLANNED)) for name, step in lost)
 
 
-def is_exact(result: RoundResult, evidence: Path) -> bool:
+def is_exact(result: RoundResult, evidence: Path, number: int) -> bool:
     """Whether each word of the sum, weights included, is the plain integer sum of the participants' words.
 
     Nothing is reduced: words of at most 23 bits from at most 100 hospitals are summed in 64 bits.
     """
-    paths = [Words.path(evidence, result.round, name) for name in result.participants]
+    paths = [Words.path(evidence, number, name) for name in result.participants]
     total = np.sum([Words.load(path).encoded for path in paths], axis=0, dtype=np.uint64)
     return bool(np.array_equal(total, result.words))

@@ -9,7 +9,7 @@ from aggregator.errors import MessageError, OutOfTurn, Overloaded, StorageError
 from aggregator.rounds.advertise_keys import AdvertiseKeys
 from aggregator.rounds.consistency_check import ConsistencyCheck
 from aggregator.rounds.masked_input import MaskedInput
-from aggregator.rounds.phase import Completed, Failed, Step
+from aggregator.rounds.phase import Failed, Step
 from aggregator.rounds.share_keys import ShareKeys
 from aggregator.rounds.unmasking import Unmasking
 from aggregator.storage.spool import MemorySpool
@@ -118,12 +118,15 @@ def test_ready_says_what_is_enough():
 def test_a_round_has_room_for_clients_max():
     consortium = Consortium.of(N)
     terms = consortium.terms(parameters(3))
-    outcome = play(consortium, terms, ring_words(terms, range(N)))
-    assert {c: (type(e), str(e)) for c, e in outcome.refusals.items()} == dict.fromkeys(
-        (3, 4), (Overloaded, "the round is full: its sum holds at most 3 clients")
-    )
-    assert isinstance(outcome.end, Completed)
-    assert outcome.end.survivors == (0, 1, 2)
+    outcome = play(consortium, terms, ring_words(terms, range(N)), until=Step.ADVERTISE_KEYS)
+    phase, announced = outcome.end, outcome.end.announcement(0)
+    for client in range(3):
+        assert phase.awaited == set(range(client, N))
+        deliver(outcome, phase, client, outcome.players[client].react(announced))
+    assert phase.awaited == set(), "nobody waits for whom there is no room"
+    with pytest.raises(Overloaded, match="the round is full: its sum holds at most 3 clients"):
+        deliver(outcome, phase, 3, outcome.players[3].react(announced))
+    assert phase.finish().members == {0, 1, 2}
 
 
 def test_a_dealing_has_one_envelope_per_holder_of_the_right_length():
