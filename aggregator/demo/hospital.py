@@ -26,6 +26,7 @@ from clients.journal import Journal
 from clients.session import JOURNAL_FILE, Session
 from clients.transport import GrpcChannel, GrpcTransport
 
+TASK = "breast-cancer"
 RECORDS_FILE = "records.npz"
 PATIENCE_S = 20.0
 
@@ -133,7 +134,7 @@ class Hospital:
         channel = GrpcChannel(self._invitation.address, who)
         transport = WitnessedTransport(GrpcTransport(channel), self._witness)
         with Journal(directory / JOURNAL_FILE) as journal:
-            session = Session(transport, site, journal, patience_s=PATIENCE_S)
+            session = Session(transport, site, journal, task=TASK, patience_s=PATIENCE_S)
             try:
                 await session.open()
                 yield session

@@ -8,7 +8,7 @@ import numpy as np
 
 from aggregator.demo import plan, training
 from aggregator.demo.data import Study
-from aggregator.demo.hospital import Finished, Ready
+from aggregator.demo.hospital import TASK, Finished, Ready
 from aggregator.demo.outcome import UNPLANNED, Dropout, Round, step_seconds
 from aggregator.demo.plan import Absence, Exit
 from aggregator.demo.processes import Child
@@ -21,8 +21,6 @@ from aggregator.rounds.events import EventKind
 from aggregator.wire.messages import Deadlines, RoundEvent
 from clients.operator import Operator
 from clients.result import RoundResult
-
-TASK = "breast-cancer"
 
 # On one machine a line only breaks on purpose, so nobody is waited for; and a slow step is slow, not dead.
 STEP_S = 60.0

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from aggregator.rounds.events import EventKind
 from aggregator.wire.messages import RoundEvent
@@ -59,7 +58,7 @@ class Outcome:
         sent_bytes: mean of all messages that a hospital sent in a round that it stayed in.
         clipped_entries: over all hospitals and rounds.
         seconds: from the start to the last round.
-        picture: where it is.
+        picture: where it is; empty when no round closed.
     """
 
     sites: int
@@ -76,7 +75,7 @@ class Outcome:
     sent_bytes: float
     clipped_entries: int
     seconds: float
-    picture: Path
+    picture: str
 
     @property
     def dropped(self) -> int:

@@ -36,7 +36,7 @@ class Sample:
 
 
 def sample(evidence: Path, hospitals: Sequence[str], rounds: Sequence[Round], parameters: Parameters) -> Sample:
-    """The words of the hospital that was in the most sums."""
+    """The words of the hospital that was in the most sums, of at least one round."""
     hospital = max(hospitals, key=lambda name: sum(name in one.participants for one in rounds))
     encoded = np.full((len(rounds), parameters.coded_entries), np.nan)
     masked = encoded.copy()

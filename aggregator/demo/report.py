@@ -42,7 +42,7 @@ def line(outcome: Outcome) -> str:
             "records": [count for count, _ in outcome.records],
             "malignant": [ill for _, ill in outcome.records],
             "aborted": outcome.aborted,
-            "picture": str(outcome.picture),
+            "picture": outcome.picture,
         }
     )
 
@@ -102,10 +102,11 @@ def _verdict(outcome: Outcome) -> Text:
     exact = sum(one.exact for one in outcome.rounds)
     style = "bold green" if outcome.exact else "bold red"
     text = Text(f"{exact} of {asked} sums exact", style)
-    text.append(f", word by word, with {outcome.dropped} dropouts, in {outcome.seconds:.1f} s. ", "default")
+    text.append(f", word by word, with {outcome.dropped} dropouts, in {outcome.seconds:.1f} s", "default")
     if closed < asked:
-        text.append(f"Aborted: {outcome.aborted}. ", "bold red")
-    text.append(f"Picture: {outcome.picture}", "default")
+        text.append(f"\nAborted: {outcome.aborted}", "bold red")
+    if outcome.picture:
+        text.append(f"\nPicture: {outcome.picture}", "default")
     return text
 
 

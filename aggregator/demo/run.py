@@ -65,10 +65,8 @@ async def run(settings: Settings, screen: Screen) -> Outcome:
             members = _found(Path(name), study)
         done = await _train(settings, members, study, screen)
         seconds = perf_counter() - start
-        with screen.stage("the picture"):
-            shown = picture.sample(members.directory / EVIDENCE, members.hospitals, done.rounds, done.parameters)
-            picture.draw(settings.out / picture.FILE, shown, done.parameters)
-    return _outcome(settings, study, done, seconds)
+        path = _draw(settings.out / picture.FILE, members, done, screen) if done.rounds else ""
+    return _outcome(settings, study, done, seconds, path)
 
 
 def _found(directory: Path, study: Study) -> Consortium:
@@ -88,7 +86,7 @@ async def _train(settings: Settings, members: Consortium, study: Study, screen: 
             children.append(Child(context, "aggregator", members.aggregator, server.main, config))
             address = f"{HOST}:{await _port(children[0])}"
         async with operate(address, members.operator) as operator:
-            await operator.create_task(job.TASK, job.parameters(study), deadlines=job.DEADLINES)
+            await operator.create_task(hospital.TASK, job.parameters(study), deadlines=job.DEADLINES)
             with screen.stage(f"{len(members.hospitals)} hospitals, each a process with its own key and records"):
                 for one in _invitations(members, address, evidence, settings.absences):
                     children.append(Child(context, one.name, one.directory, hospital.main, one))
@@ -128,7 +126,14 @@ def _invitations(
         yield Invitation(name, members.hospital(site), address, least, evidence, own)
 
 
-def _outcome(settings: Settings, study: Study, done: Job, seconds: float) -> Outcome:
+def _draw(path: Path, members: Consortium, done: Job, screen: Screen) -> str:
+    with screen.stage("the picture"):
+        shown = picture.sample(members.directory / EVIDENCE, members.hospitals, done.rounds, done.parameters)
+        picture.draw(path, shown, done.parameters)
+    return str(path)
+
+
+def _outcome(settings: Settings, study: Study, done: Job, seconds: float, path: str) -> Outcome:
     start, steps = training.initial(len(study.names)), LOCAL_STEPS * len(done.rounds)
     alone = [training.descend(start, shard, steps) for shard in study.shards]
     pooled = training.descend(start, study.pooled, steps)
@@ -147,5 +152,5 @@ def _outcome(settings: Settings, study: Study, done: Job, seconds: float) -> Out
         sent_bytes=float(np.mean([one.sent_bytes for one in done.finished] or [0])),
         clipped_entries=sum(one.clipped_entries for one in done.finished),
         seconds=seconds,
-        picture=settings.out / picture.FILE,
+        picture=path,
     )

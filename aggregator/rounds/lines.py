@@ -73,6 +73,11 @@ class Lines:
             self._lost_at[line.client] = self._clock()
             self.changed.set()
 
+    def close(self) -> None:
+        """End every line after what is queued on it."""
+        for line in self._lines.values():
+            line.close()
+
     def send(self, client: ClientId, round_number: int, body: ServerBody) -> None:
         """Queue one message; a client that is away gets it when it comes back, a client that reads nothing is cut."""
         line = self._lines.get(client)

@@ -133,10 +133,11 @@ class Task:
         return self._results[wanted]
 
     async def close(self) -> None:
-        """Stop a running round; nothing of it remains."""
+        """Stop a running round, so that nothing of it remains, and end every line."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
+        self.lines.close()
 
     async def _run(self, driver: Driver, number: int) -> None:
         try:

@@ -9,10 +9,13 @@ from aggregator.errors import Equivocation, MessageError, ParameterError, RoundA
 from aggregator.protocol.graph import ThreatModel, degree
 from aggregator.protocol.participant import Safeguards
 from aggregator.rounds.phase import Completed, Failed, Step
+from aggregator.wire import codec
+from aggregator.wire._pb import aggregation_pb2
 from aggregator.wire.messages import (
     ListedAdvert,
     NamedSignature,
     RoundOpened,
+    ServerMessage,
     SignatureList,
     Survivors,
     Unmasking,
@@ -293,26 +296,26 @@ def test_per_client_u2():
 
 
 def test_per_client_u2_kept_up_to_the_signatures():
+    """The hidden client drops out, so that all agree on U. The signature still differs, since it covers U2 as well."""
     victim, hidden = 2, 5
 
     def hide(step, client, body):
         if client != victim or step not in {Step.MASKED_INPUT, Step.CONSISTENCY_CHECK}:
             return body
-        dealers = tuple(d for d in body.dealers if d != hidden)
+        shown = dataclasses.replace(body, dealers=tuple(d for d in body.dealers if d != hidden))
         if step is Step.CONSISTENCY_CHECK:
-            return Survivors(dealers, dealers)
-        return dataclasses.replace(
-            body, dealers=dealers, envelopes=tuple(e for e in body.envelopes if e.dealer != hidden)
-        )
+            return shown
+        return dataclasses.replace(shown, envelopes=tuple(e for e in body.envelopes if e.dealer != hidden))
 
-    outcome = short_round(N, lie=hide, until=Step.UNMASKING)
+    outcome = short_round(N, stops={hidden: "masked_input"}, lie=hide, until=Step.UNMASKING)
+    signed_by = {c: player.states[Step.CONSISTENCY_CHECK] for c, player in outcome.players.items() if c != hidden}
+    assert len({state.survivors for state in signed_by.values()}) == 1
     assert str(outcome.refusals[victim]) == f"client {victim} signed other survivors than it was shown"
-    signatures = outcome.end.announcement(0).signatures
-    assert len(signatures) == N - 2
-    forged = [*signatures, signed(outcome, victim, tuple(c for c in EVERYBODY if c != hidden))]
-    forged = tuple(sorted(forged, key=lambda item: item.client))
+    honest = outcome.end.announcement(0).signatures
+    forged = [*honest, NamedSignature(victim, signed_by[victim].signature.signature)]
     with pytest.raises(Equivocation, match="client 2 did not sign the survivors that client 0 saw"):
-        outcome.players[0].react(SignatureList(forged))
+        outcome.players[0].react(SignatureList(tuple(sorted(forged, key=lambda item: item.client))))
+    assert outcome.players[0].react(SignatureList(honest))
     with pytest.raises(Equivocation, match="client 0 did not sign the survivors that client 2 saw"):
         outcome.players[victim].react(outcome.end.announcement(victim))
 
@@ -355,3 +358,27 @@ def test_a_second_roster_shown_to_a_client_is_refused():
     with pytest.raises(Equivocation, match="names another roster than the one it shows"):
         player.react(RoundOpened(terms.to_message(), small.roster.to_bytes()))
     assert player.react(RoundOpened(terms.to_message(), large.roster.to_bytes()))
+
+
+@pytest.mark.parametrize(
+    ("step", "oneof", "field"),
+    [
+        (Step.SHARE_KEYS, "advert_list", "listed"),
+        (Step.MASKED_INPUT, "share_list", "dealers"),
+        (Step.CONSISTENCY_CHECK, "survivors", "survivors"),
+        (Step.UNMASKING, "signature_list", "signatures"),
+    ],
+)
+def test_lists_padded_with_doubles(step, oneof, field):
+    """One client named twice would count twice: the decoder refuses it, and any order but one."""
+    phase = short_round(5, until=step).end
+    raw = codec.encode(ServerMessage(1, phase.announcement(0)))
+    for order in ([0, 0], [1, 0]):
+        message = aggregation_pb2.ServerMessage.FromString(raw)
+        items = getattr(getattr(message, oneof), field)
+        padded = [*(items[i] for i in order), *items[2:]]
+        del items[:]
+        items.extend(padded)
+        with pytest.raises(MessageError, match=f"{field}: not in strictly ascending order"):
+            codec.decode(ServerMessage, message.SerializeToString())
+    assert codec.decode(ServerMessage, raw).body == phase.announcement(0)

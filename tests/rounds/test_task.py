@@ -18,7 +18,15 @@ CONSORTIUM = Consortium.of(4)
 def task_of(consortium=CONSORTIUM, **changes):
     made = parameters(changes.pop("clients_max", len(consortium.roster)), **changes)
     spec = messages.Task("sepsis", made.to_message(), Deadlines(60, 60, 60, 60, 60, 0.0), result_to_operator_only=False)
-    host = Host("demo", consortium.authority.certificate, consortium.roster, MemorySpool(), drbg("server"), lambda: 0.0, lambda: 1)
+    host = Host(
+        "demo",
+        consortium.authority.certificate,
+        consortium.roster,
+        MemorySpool(),
+        drbg("server"),
+        lambda: 0.0,
+        lambda: 1,
+    )
     return Task(spec, host)
 
 

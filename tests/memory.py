@@ -1,0 +1,218 @@
+"""The way to the server in memory: real sessions against a real task, every message through the codec; no gRPC.
+
+    room = Room(tmp_path, 4)
+    ends = await room.play(offers(4), lies={3: twice(Survivors, forged)})
+    ends[c]                 what client c got: a RoundResult, or the error that ended it
+    room.transports[c]      what it sent
+    room.end                Completed | Failed, as the server sees it
+
+A lie takes each message to one client and gives those that it hears instead.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import monotonic
+from typing import Any, TypeAlias
+
+from aggregator.crypto.roster import Roster
+from aggregator.errors import Disconnected, SangamError
+from aggregator.protocol.context import hash_model
+from aggregator.protocol.encoding import Update
+from aggregator.protocol.parameters import Parameters
+from aggregator.protocol.participant import Safeguards
+from aggregator.rounds.lines import Line
+from aggregator.rounds.phase import Completed
+from aggregator.rounds.task import Host, Task
+from aggregator.storage.spool import MemorySpool
+from aggregator.wire import codec, messages
+from aggregator.wire.messages import ClientMessage, ResultMessage, ServerMessage, UploadMessage
+from clients.journal import Journal
+from clients.session import Session
+from native.pack import pack
+from tests.consortium import ANY_COHORT, DEPLOYMENT, TASK, Consortium
+from tests.loopback import BRISK, TOO_LONG_S, Offer, parameters
+
+Lie: TypeAlias = Callable[[ServerMessage], Iterable[ServerMessage]]
+
+
+def honest(message: ServerMessage) -> Iterable[ServerMessage]:
+    """Pass everything on."""
+    return (message,)
+
+
+def carried(message: Any) -> Any:
+    """A message as it arrives at the other side."""
+    return codec.decode(type(message), codec.encode(message))
+
+
+class MemoryTransport:
+    """One client's transport; `sent` holds the bodies of all it said, `uploads` those of its uploads."""
+
+    def __init__(self, task: Task, client: int, lie: Lie = honest) -> None:
+        self.sent: list[Any] = []
+        self.uploads: list[list[bytes]] = []
+        self.lie_about_result: Callable[[ResultMessage], ResultMessage] = lambda message: message
+        self._task, self._client, self._lie = task, client, lie
+
+    @asynccontextmanager
+    async def control(self) -> AsyncIterator["MemoryTransport"]:
+        self._heard: list[ServerMessage] = []
+        self._line = Line(self._client)
+        try:
+            yield self
+        finally:
+            self._task.lines.disconnect(self._line)
+
+    async def send(self, message: ClientMessage) -> None:
+        message = carried(message)
+        self.sent.append(message.body)
+        if isinstance(message.body, messages.Join):
+            self._line = self._task.join(self._client)
+            return
+        try:
+            await self._task.deliver(self._client, message)
+        except SangamError as error:
+            self._line.close(error)
+
+    async def receive(self) -> ServerMessage:
+        while not self._heard:
+            message = await self._line.receive()
+            if message is None:
+                raise self._line.error or Disconnected("the line was closed")
+            self._heard = list(self._lie(carried(message)))
+        return self._heard.pop(0)
+
+    async def upload(self, parts: Iterable[UploadMessage]) -> messages.UploadReceipt:
+        bodies = [carried(part).body for part in parts]
+        self.uploads.append([codec.encode(UploadMessage(body)) for body in bodies])
+        driver = self._task.driver(bodies[0].round)
+        opened = await driver.open_upload(self._client, bodies[0])
+        if opened is None:
+            return messages.UploadReceipt(already_accepted=True)
+        for chunk in bodies[1:]:
+            opened[0].receive(opened[1], chunk)
+        await driver.close_upload(*opened)
+        return messages.UploadReceipt(already_accepted=False)
+
+    async def fetch_result(self, request: messages.ResultRequest) -> AsyncIterator[ResultMessage]:
+        for message in result_messages(self._task.result(request.round)):
+            yield carried(self.lie_about_result(message))
+
+
+def result_messages(result: Completed) -> Iterable[ResultMessage]:
+    """A result as it travels."""
+    terms = result.setting.terms
+    plan = terms.parameters.chunk_plan
+    names = tuple(result.setting.roster.name(client) for client in result.survivors)
+    yield ResultMessage(messages.ResultHeader(terms.to_message(), names, plan.payload_bytes))
+    for chunk in plan.cut(memoryview(pack(result.total, terms.parameters.ring_bits))):
+        yield ResultMessage(chunk)
+
+
+class Room:
+    """A task, its server in memory, and n sites with a journal each, in `directory`.
+
+    A new room over the same directory is another server, or the same one restarted: its sites remember.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        n: int,
+        *,
+        spec: Parameters | None = None,
+        roster: Roster | None = None,
+        first_round: int = 1,
+        deadlines: messages.Deadlines = BRISK,
+    ) -> None:
+        self.consortium = Consortium.of(n)
+        self.directory = directory
+        self.spec = spec or parameters()
+        host = Host(
+            deployment=DEPLOYMENT,
+            authority=self.consortium.authority.certificate,
+            roster=roster or self.consortium.roster,
+            spool=MemorySpool(),
+            entropy=os.urandom,
+            clock=monotonic,
+            first_round=lambda: first_round,
+        )
+        self.task = Task(messages.Task(TASK, self.spec.to_message(), deadlines, result_to_operator_only=False), host)
+        self.transports: dict[int, MemoryTransport] = {}
+        self.number = 0
+
+    def journal(self, client: int) -> Path:
+        """Where this client's journal is."""
+        return self.directory / f"journal-{client}.sqlite"
+
+    @property
+    def end(self) -> Completed | str:
+        """How the last round ended: its result, or why there is none."""
+        last = self.task.events(self.number)._events[-1]
+        return self.task.result(self.number) if last.kind == "closed" else last.detail
+
+    @asynccontextmanager
+    async def join(
+        self, client: int, *, lie: Lie = honest, safeguards: Safeguards = ANY_COHORT, **options: Any
+    ) -> AsyncIterator[Session]:
+        """A session of one participant."""
+        transport = self.transports[client] = MemoryTransport(self.task, client, lie)
+        with Journal(self.journal(client)) as journal:
+            site = self.consortium.site(client, safeguards)
+            session = Session(transport, site, journal, task=TASK, **options)
+            try:
+                await session.open()
+                yield session
+            finally:
+                await session.close()
+
+    async def play(
+        self,
+        offered: Mapping[int, Offer],
+        *,
+        lies: Mapping[int, Lie] | None = None,
+        base: Update | None = None,
+        again: str = "",
+        how: Mapping[int, Mapping[str, Any]] | None = None,
+    ) -> dict[int, Any]:
+        """One round; by client, its result, or the error that ended it. `how` gives options of `join`."""
+        joined = asyncio.Barrier(len(offered) + 1)
+
+        async def take_part(client: int) -> Any:
+            options = {"lie": (lies or {}).get(client, honest)} | dict((how or {}).get(client, {}))
+            async with self.join(client, **options) as session:
+                await joined.wait()
+                update, weight = offered[client]
+                return await session.contribute(update, weight=weight, base=base, again=again)
+
+        async def lead() -> None:
+            await joined.wait()
+            self.number = self.task.start_round(hash_model(base))
+
+        async with asyncio.timeout(TOO_LONG_S):
+            ends = await asyncio.gather(lead(), *(take_part(c) for c in offered), return_exceptions=True)
+        await self.task.close()
+        return dict(zip(offered, ends[1:], strict=True))
+
+
+def twice(kind: type, forge: Callable[[Any], Any]) -> Lie:
+    """Each message of one kind is followed by a forged one."""
+
+    def lie(message: ServerMessage) -> Iterable[ServerMessage]:
+        yield message
+        if isinstance(message.body, kind):
+            yield ServerMessage(message.round, forge(message.body))
+
+    return lie
+
+
+def instead(kind: type, forge: Callable[[Any], Any]) -> Lie:
+    """Each message of one kind is replaced by a forged one."""
+
+    def lie(message: ServerMessage) -> Iterable[ServerMessage]:
+        yield ServerMessage(message.round, forge(message.body)) if isinstance(message.body, kind) else message
+
+    return lie
