@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from aggregator.storage.spool import DEFAULT_BUDGET_BYTES
+DEFAULT_STAGING_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,6 @@ class ServerConfig:
     address: str
     identity: Path
     roster: Path
-    staging_bytes: int = DEFAULT_BUDGET_BYTES
+    staging_bytes: int = DEFAULT_STAGING_BYTES
     staging_directory: Path | None = None
     revoked: Path | None = None

@@ -6,6 +6,7 @@ from collections import deque
 from aggregator.errors import Disconnected, Equivocation, MessageError
 from aggregator.wire.messages import (
     PROTOCOL_VERSION,
+    AdvertList,
     ClientBody,
     ClientMessage,
     Excluded,
@@ -14,10 +15,17 @@ from aggregator.wire.messages import (
     RoundFailed,
     RoundOpened,
     ServerMessage,
+    ShareList,
+    SignatureList,
+    Survivors,
     Welcome,
+    Withdrawal,
 )
 from clients.retry import patiently
 from clients.transport import ControlStream, Transport
+
+STEPS = (AdvertList, ShareList, Survivors, SignatureList)
+RESTARTED = "this site restarted, and holds no secrets of this round"
 
 
 class Line:
@@ -31,6 +39,7 @@ class Line:
 
     def __init__(self, transport: Transport, task: str, patience_s: float) -> None:
         self.task = task
+        self.engaged = 0  # the round that this process holds secrets of; the server need not wait for it in others
         self._transport = transport
         self._patience_s = patience_s
         self._stream: ControlStream | None = None
@@ -108,7 +117,11 @@ class Line:
             self._stream = stream
             try:
                 while True:
-                    self._take(await stream.receive())
+                    message = await stream.receive()
+                    if isinstance(message.body, STEPS) and message.round != self.engaged:
+                        await stream.send(ClientMessage(message.round, Withdrawal(RESTARTED)))
+                    else:
+                        self._take(message)
             except Disconnected:
                 return
             finally:

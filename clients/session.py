@@ -197,6 +197,7 @@ class Session:
                     case _:
                         await self._answer(part, message)
         finally:
+            self._line.engaged = 0
             if part is not None:
                 part.forget()
 
@@ -211,6 +212,7 @@ class Session:
         invited = await self._withdrawing(message.round, self._enter(opened, offer))
         encoding = asyncio.to_thread(self._encode, invited, offer)
         encoded = await self._withdrawing(message.round, encoding, reason=REFUSED_UPDATE)
+        self._line.engaged = message.round
         return Contribution(invited, encoded, journal=self._journal, entropy=self._entropy, observer=offer.observer)
 
     async def _enter(self, opened: RoundOpened, offer: _Offer) -> Invited:

@@ -2,16 +2,14 @@
 
 import asyncio
 import gc
-import importlib
 import signal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from aggregator.errors import ParameterError
-from native.warmup import warm
 
 BANNER = """[bold]Sangam[/]: secure aggregation, all on this machine.
 {sites} hospitals train one model on real medical data. {rounds} rounds, hospitals
@@ -41,14 +39,20 @@ def demo(
     console = Console(stderr=True)
     console.print(BANNER.format(sites=sites, rounds=rounds, dropouts=dropouts), highlight=False)
     with console.status("kernels are compiled (which takes long the first time only), modules imported ..."):
+        from aggregator.demo import processes
+        from native.warmup import warm
+
         warm()
-        _load("processes").nursery()  # imports in the background, while this process does
-        main, report, screen = _load("run"), _load("report"), _load("screen").Screen(console)
+        processes.nursery()  # imports in the background, while this process does
+        try:
+            from aggregator.demo import report, run, screen
+        except ModuleNotFoundError as missing:
+            raise ParameterError(f"the demo needs {missing.name}: pip install 'sangam[demo]'") from None
     gc.freeze()  # looking through all that was imported once more, at exit, would take a second
-    settings = main.Settings(sites, rounds, dropouts, seed, out)
+    settings = run.Settings(sites, rounds, dropouts, seed, out)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end, it cleans up as after Ctrl-C
     try:
-        outcome = asyncio.run(main.run(settings, screen))
+        outcome = asyncio.run(run.run(settings, screen.Screen(console)))
     except KeyboardInterrupt:
         console.print("Interrupted: all processes have ended, all keys and records are gone.")
         raise typer.Exit(INTERRUPTED) from None
@@ -56,11 +60,3 @@ def demo(
     if as_json:
         typer.echo(report.line(outcome))
     raise typer.Exit(0 if outcome.exact else 1)
-
-
-def _load(name: str) -> Any:
-    """A part of the demo; imported late, since all of it takes two seconds and `sangam --help` must not."""
-    try:
-        return importlib.import_module(f"aggregator.demo.{name}")
-    except ModuleNotFoundError as missing:
-        raise ParameterError(f"the demo needs {missing.name}: pip install 'sangam[demo]'") from None

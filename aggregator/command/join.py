@@ -2,17 +2,17 @@
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from aggregator.command.arrays import read_arrays, write_arrays
 from aggregator.errors import ParameterError
-from aggregator.protocol.encoding import RingVector
-from aggregator.protocol.participant import Safeguards
-from clients.result import RoundResult
-from clients.session import connect
+
+if TYPE_CHECKING:
+    from aggregator.protocol.encoding import RingVector
+    from clients.result import RoundResult
 
 
 class StepLine:
@@ -25,7 +25,7 @@ class StepLine:
         """Print the step's name."""
         self._console.print(f"[dim]{name.replace('_', ' ')}[/dim]")
 
-    def vectors(self, encoded: RingVector, masked: RingVector) -> None:
+    def vectors(self, encoded: "RingVector", masked: "RingVector") -> None:
         """Nothing of the vectors is shown."""
 
 
@@ -49,11 +49,14 @@ def join(
 
     Example: [bold]sangam join --address hub:7443 --identity site --update u.npz --weight 569 --out mean.npz[/bold]
     """
+    from aggregator.protocol.participant import Safeguards
+    from clients.session import connect
+
     arrays = read_arrays(update)
     start = read_arrays(base) if base is not None else None
     console = Console(stderr=True)
 
-    async def contribute() -> RoundResult | None:
+    async def contribute() -> "RoundResult | None":
         safeguards = Safeguards(minimum_cohort=minimum_cohort)
         async with connect(address, identity, task=task, safeguards=safeguards) as session:
             console.print(f"joined task [bold]{session.task}[/bold]; waiting for a round to open")
@@ -63,7 +66,7 @@ def join(
     _show(asyncio.run(contribute()), out)
 
 
-def _show(result: RoundResult | None, out: Path | None) -> None:
+def _show(result: "RoundResult | None", out: Path | None) -> None:
     if result is None:
         typer.echo("The round is complete; this task keeps its results for its operator.")
         if out is not None:

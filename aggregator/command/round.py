@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -10,11 +10,12 @@ from rich.markup import escape
 
 from aggregator.command.arrays import read_arrays, write_arrays
 from aggregator.errors import ParameterError, RoundAborted
-from aggregator.protocol.encoding import Update
-from aggregator.protocol.parameters import Parameters
 from aggregator.wire.messages import RoundEvent, Tensor
-from clients.operator import Operator, operate
-from clients.result import RoundResult
+
+if TYPE_CHECKING:
+    from aggregator.protocol.encoding import Update
+    from clients.operator import Operator
+    from clients.result import RoundResult
 
 
 def run_round(
@@ -41,6 +42,9 @@ def run_round(
     Example: [bold]sangam round --address hub:7443 --identity operator --task lungs --like model.npz
     --weight-max 500 --base model.npz --out next.npz[/bold]
     """
+    from aggregator.protocol.parameters import Parameters
+    from clients.operator import operate
+
     parameters = Parameters(
         tensors=_tensors(like, tensor or []),
         clip=clip,
@@ -52,7 +56,7 @@ def run_round(
     )
     start = read_arrays(base) if base is not None else None
 
-    async def run() -> RoundResult:
+    async def run() -> "RoundResult":
         async with operate(address, identity) as operator:
             await operator.create_task(task, parameters, result_to_operator_only=operator_only)
             return await _run(operator, task, start)
@@ -60,7 +64,7 @@ def run_round(
     _show(asyncio.run(run()), out)
 
 
-async def _run(operator: Operator, task: str, base: Update | None) -> RoundResult:
+async def _run(operator: "Operator", task: str, base: "Update | None") -> "RoundResult":
     console = Console(stderr=True)
     number = await operator.start_round(task, base=base)
     console.print(f"round [bold]{number}[/bold] of [bold]{task}[/bold] is open; waiting for the sites")
@@ -99,7 +103,7 @@ def _tensor(text: str) -> Tensor:
         raise ParameterError(f"--tensor {text}: expected name=30x2, or name= for a scalar") from None
 
 
-def _show(result: RoundResult, out: Path | None) -> None:
+def _show(result: "RoundResult", out: Path | None) -> None:
     typer.echo(
         f"Round {result.round}: mean over {len(result.participants)} sites ({', '.join(result.participants)}), "
         f"total weight {result.total_weight}, error below {result.error_bound:.3g}."

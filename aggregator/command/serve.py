@@ -7,9 +7,7 @@ from typing import Annotated
 
 import typer
 
-from aggregator.config import ServerConfig
-from aggregator.service import app as service
-from aggregator.storage.spool import DEFAULT_BUDGET_BYTES
+from aggregator.config import DEFAULT_STAGING_BYTES, ServerConfig
 
 MIB = 1 << 20
 
@@ -21,7 +19,7 @@ def serve(
     listen: Annotated[str, typer.Option(help="host:port; port 0 lets the system choose.")] = "[::]:7443",
     staging_mib: Annotated[
         int, typer.Option(min=0, help="Memory for half-arrived uploads, MiB; beyond it they go to unlinked files.")
-    ] = DEFAULT_BUDGET_BYTES // MIB,
+    ] = DEFAULT_STAGING_BYTES // MIB,
     staging_directory: Annotated[Path | None, typer.Option(help="Where those files go.")] = None,
     revoked: Annotated[Path | None, typer.Option(help="File of revoked serial numbers, one per line.")] = None,
 ) -> None:
@@ -34,6 +32,8 @@ def serve(
 
 
 async def _serve(config: ServerConfig) -> None:
+    from aggregator.service import app as service
+
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,6 +1,7 @@
 """How a process of the demo begins, and what it hears from the process that started it."""
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -30,9 +31,9 @@ class Starter:
         self._news = asyncio.Event()
         asyncio.get_running_loop().add_reader(pipe.fileno(), self._read)
 
-    def tell(self, message: object) -> None:
-        """Send one message; a starter that is gone is noticed on the other way."""
-        self._pipe.send(message)
+    def tell(self, **message: int) -> None:
+        """Send one message, as JSON; a starter that is gone is noticed on the other way."""
+        self._pipe.send_bytes(json.dumps(message).encode())
 
     async def round_closed(self, number: int) -> None:
         """Wait until that many rounds have closed."""
@@ -42,7 +43,7 @@ class Starter:
 
     def _read(self) -> None:
         try:
-            self.closed = self._pipe.recv()
+            self.closed = int(self._pipe.recv_bytes())
         except (EOFError, OSError):
             raise SystemExit from None
         self._news.set()

@@ -1,8 +1,8 @@
 """One hospital: its own process, its own key, its own records. It trains, contributes, vanishes and comes back.
 
     starter --> hospital    how many rounds have closed: at its start, and after each
-    starter <-- hospital    Ready(round): trained on the current model, about to contribute
-    starter <-- hospital    Finished(round, ...): has the round's result
+    starter <-- hospital    ready: trained on the current model, about to contribute to that round
+    starter <-- hospital    Finished: has that round's result
 
 When the starter hangs up, the process ends.
 """
@@ -10,7 +10,7 @@ When the starter hangs up, the process ends.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -50,13 +50,6 @@ class Invitation:
     minimum_cohort: int
     evidence: Path
     absences: tuple[Absence, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """The hospital is connected and about to contribute to `round`."""
-
-    round: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +100,15 @@ class Hospital:
         number, weight = self._starter.closed + 1, len(self._records)
         update = training.descend(model, self._records, LOCAL_STEPS)
         self._witness.enter(number)
-        self._starter.tell(Ready(number))
+        self._starter.tell(ready=number)
         try:
             result = await session.contribute(update, weight=weight, base=model, observer=self._witness)
         except StaleModel:
             return await self._current(session)
         if result is None:
             raise MessageError("the demo's task shares its results, the server does not")
-        self._starter.tell(Finished(number, self._witness.sent_bytes, result.clipped_entries or 0))
+        finished = Finished(number, self._witness.sent_bytes, result.clipped_entries or 0)
+        self._starter.tell(**asdict(finished))
         await self._starter.round_closed(number)
         return result.mean
 

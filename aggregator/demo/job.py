@@ -8,7 +8,7 @@ import numpy as np
 
 from aggregator.demo import plan, training
 from aggregator.demo.data import Study
-from aggregator.demo.hospital import TASK, Finished, Ready
+from aggregator.demo.hospital import TASK, Finished
 from aggregator.demo.outcome import UNPLANNED, Dropout, Round, step_seconds
 from aggregator.demo.plan import Absence, Exit
 from aggregator.demo.processes import Child
@@ -109,10 +109,10 @@ class Job:
                 child.tell(number - 1)
                 last = None
                 continue
-            if isinstance(message, Finished):
-                self.finished.append(message)
-            elif message == Ready(number):
+            if message == {"ready": number}:
                 return
+            if "ready" not in message:
+                self.finished.append(Finished(**message))
 
     def _dropouts(self, number: int, events: Sequence[RoundEvent]) -> tuple[Dropout, ...]:
         planned = plan.of_round(self._absences, number)

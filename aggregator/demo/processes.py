@@ -5,6 +5,7 @@ any channel: about a second), and every process is forked from it in millisecond
 """
 
 import asyncio
+import json
 import multiprocessing
 import os
 from collections.abc import Callable
@@ -12,7 +13,6 @@ from contextlib import suppress
 from multiprocessing.context import ForkServerContext
 from multiprocessing.forkserver import ensure_running
 from pathlib import Path
-from typing import Any
 
 from aggregator.demo.child import LOG_FILE
 from aggregator.errors import Disconnected
@@ -54,20 +54,20 @@ class Child:
 
     def start(self) -> None:
         """Start the process, for the first time or after its end."""
-        self._inbox: asyncio.Queue[Any] = asyncio.Queue()
+        self._inbox: asyncio.Queue[dict[str, int] | EOFError] = asyncio.Queue()
         self._pipe, theirs = self._context.Pipe()
         self._process = self._context.Process(target=self._target, args=(self._argument, theirs), daemon=True)
         self._process.start()
         theirs.close()
         asyncio.get_running_loop().add_reader(self._pipe.fileno(), self._read)
 
-    def tell(self, message: object) -> None:
-        """Send one message; to a process that has ended, it is lost."""
+    def tell(self, number: int) -> None:
+        """Send one number; to a process that has ended, it is lost."""
         with suppress(OSError):
-            self._pipe.send(message)
+            self._pipe.send_bytes(str(number).encode())
 
-    async def hear(self) -> Any:
-        """The next message.
+    async def hear(self) -> dict[str, int]:
+        """The next message, as its sender named its numbers.
 
         Raises:
             EOFError: the process has ended.
@@ -105,7 +105,7 @@ class Child:
 
     def _read(self) -> None:
         try:
-            self._inbox.put_nowait(self._pipe.recv())
+            self._inbox.put_nowait(json.loads(self._pipe.recv_bytes()))
         except (EOFError, OSError):
             self._inbox.put_nowait(EOFError(self.name))
             self._hang_up()

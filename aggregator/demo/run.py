@@ -112,7 +112,7 @@ def _ending(children: list[Child], screen: Screen) -> Iterator[None]:
 
 async def _port(aggregator: Child) -> int:
     try:
-        return int(await aggregator.hear())
+        return (await aggregator.hear())["port"]
     except EOFError:
         raise aggregator.ended() from None
 

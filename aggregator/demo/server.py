@@ -17,5 +17,5 @@ def main(config: ServerConfig, pipe: Connection) -> None:
 async def _serve(config: ServerConfig, pipe: Connection) -> None:
     starter = child.Starter(pipe)
     async with serve(config) as running:
-        starter.tell(running.port)
+        starter.tell(port=running.port)
         await running.wait()

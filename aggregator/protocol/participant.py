@@ -167,7 +167,7 @@ def share_keys(state: Advertised, adverts: AdvertList, entropy: Entropy) -> tupl
 
     Raises:
         Equivocation: an advert that is not in the list, or not signed for this round by its author.
-        MessageError: the list names strangers, or not this client; a low-order key.
+        MessageError: the list names strangers; a low-order share key.
         RoundAborted: fewer clients than this site's minimum.
     """
     invited = state.invited
@@ -193,7 +193,7 @@ def mask_input(state: Shared, shares: ShareList, x: RingVector) -> tuple[Masked,
 
     Raises:
         Equivocation: U2 and the envelopes don't fit together, or a dealer did not sign its envelope.
-        MessageError: U2 names strangers.
+        MessageError: U2 names strangers; a low-order mask key.
         RoundAborted: U2 lacks this client, or is too small.
     """
     me, cohort = state.advertised.invited.me, state.cohort

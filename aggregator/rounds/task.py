@@ -24,6 +24,7 @@ _LOG = logging.getLogger(__name__)
 
 RESULTS_KEPT = 3  # rounds; an operator fetches a result when its round closes
 EVENT_LOGS_KEPT = 1_000
+STOPPED = "the server stopped in this step"
 NONCE_BYTES = 32
 
 
@@ -137,6 +138,8 @@ class Task:
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
+        if self._driver is not None:
+            self._driver.end_unexpectedly(STOPPED)  # also a round that had not had its first turn
         self.lines.close()
 
     async def _run(self, driver: Driver, number: int) -> None:
@@ -146,7 +149,7 @@ class Task:
             _LOG.exception("task %s: round %d broke off", self.spec.name, number)
             raise
         finally:
-            driver.end_unexpectedly("the server stopped in this step")
+            driver.end_unexpectedly(STOPPED)
         if isinstance(end, Completed):
             self._results[number] = end
             for old in sorted(self._results)[:-RESULTS_KEPT]:
