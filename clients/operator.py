@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from aggregator.crypto.identity import Identity, Role
+from aggregator.crypto.certificates import Role
+from aggregator.crypto.identity import Identity
 from aggregator.errors import MessageError, RoundAborted
 from aggregator.protocol.context import hash_model
 from aggregator.protocol.encoding import Update

@@ -17,7 +17,8 @@ from typing import TypeVar
 
 from aggregator.crypto import roster as rosters
 from aggregator.crypto.agreement import Entropy
-from aggregator.crypto.identity import CLOCK_SKEW, Identity, Role
+from aggregator.crypto.certificates import CLOCK_SKEW, Role
+from aggregator.crypto.identity import Identity
 from aggregator.crypto.roster import Roster
 from aggregator.errors import (
     Equivocation,

@@ -17,7 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from aggregator.crypto.identity import Authority, Certificate, Identity, Role
+from aggregator.crypto.authority import Authority
+from aggregator.crypto.certificates import Certificate, Role
+from aggregator.crypto.identity import Identity
 from aggregator.crypto.roster import Roster, sign_roster
 from aggregator.crypto.signing import SigningKey
 from aggregator.protocol.context import RoundTerms, hash_model

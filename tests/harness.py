@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from aggregator.crypto import roster as rosters
-from aggregator.crypto.identity import Certificate
+from aggregator.crypto.certificates import Certificate
 from aggregator.crypto.roster import Roster
 from aggregator.errors import SangamError
 from aggregator.protocol import encoding, participant

@@ -23,8 +23,9 @@ import numpy as np
 
 import clients
 from aggregator.config import ServerConfig
-from aggregator.crypto import identity as identities
-from aggregator.crypto.identity import Identity, Role
+from aggregator.crypto import authority as authorities
+from aggregator.crypto.certificates import Role
+from aggregator.crypto.identity import Identity
 from aggregator.errors import SangamError
 from aggregator.protocol.encoding import RingVector, Update
 from aggregator.protocol.parameters import Parameters
@@ -71,9 +72,9 @@ def weighted_mean(offered: Mapping[int, Offer], survivors: Any, name: str = "x")
 def issued(name: str, role: Role, hosts: tuple[str, ...] = (), *, days: int = 365, starts: int = -1) -> Identity:
     """An identity of the tests' consortium that is not in its roster."""
     authority = Consortium.of(0).authority
-    key, request = identities.request(name, role, DEPLOYMENT, hosts)
+    key, request = authorities.request(name, role, DEPLOYMENT, hosts)
     begin = datetime.now(UTC) + timedelta(days=starts)
-    certificate = identities.issue(authority, request, begin, valid_for=timedelta(days=days), role=role)
+    certificate = authorities.issue(authority, request, begin, valid_for=timedelta(days=days), role=role)
     return Identity(certificate, key, authority.certificate)
 
 

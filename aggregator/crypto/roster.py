@@ -16,7 +16,8 @@ from datetime import datetime
 from itertools import pairwise
 
 from aggregator.crypto import merkle, signing
-from aggregator.crypto.identity import Authority, Certificate, Role
+from aggregator.crypto.authority import Authority
+from aggregator.crypto.certificates import Certificate, Role
 from aggregator.crypto.signing import VerifyingKey
 from aggregator.errors import MessageError, NotAdmitted, ParameterError
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from aggregator.command import pki
-from aggregator.crypto.identity import Role
+from aggregator import consortium
+from aggregator.crypto.certificates import Role
 
 DEPLOYMENT = "demo"
 HOST = "127.0.0.1"
@@ -39,7 +39,7 @@ class Consortium:
     @property
     def roster(self) -> Path:
         """The signed list of hospitals."""
-        return self.directory / "authority" / pki.ROSTER_FILE
+        return self.directory / "authority" / consortium.ROSTER_FILE
 
     def hospital(self, site: int) -> Path:
         """One hospital's own directory."""
@@ -55,7 +55,7 @@ def hospital_names(sites: int) -> tuple[str, ...]:
 def found(directory: Path, hospitals: Sequence[str], now: datetime) -> Consortium:
     """Make the authority and certify everybody, as `sangam pki init`, `request` and `issue` do."""
     authority = directory / "authority"
-    pki.initialise(authority, DEPLOYMENT, now, AUTHORITY_LIFETIME)
+    consortium.initialise(authority, DEPLOYMENT, now, AUTHORITY_LIFETIME)
     _admit(authority, directory / "aggregator", Role.AGGREGATOR, now, (HOST,))
     _admit(authority, directory / "operator", Role.OPERATOR, now)
     for name in hospitals:
@@ -64,5 +64,5 @@ def found(directory: Path, hospitals: Sequence[str], now: datetime) -> Consortiu
 
 
 def _admit(authority: Path, out: Path, role: Role, now: datetime, hosts: Sequence[str] = ()) -> None:
-    request = pki.request_identity(out, out.name, role, DEPLOYMENT, hosts)
-    pki.issue_identity(request, authority, out, now, valid_for=LIFETIME, role=role, hosts=hosts)
+    request = consortium.request_identity(out, out.name, role, DEPLOYMENT, hosts)
+    consortium.issue_identity(request, authority, out, now, valid_for=LIFETIME, role=role, hosts=hosts)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from aggregator.crypto import aead, agreement, merkle, shamir, signing
 from aggregator.crypto.agreement import Entropy, KeyPair
-from aggregator.crypto.identity import Certificate
+from aggregator.crypto.certificates import Certificate
 from aggregator.crypto.roster import Roster
 from aggregator.crypto.signing import SigningKey
 from aggregator.errors import Equivocation, MessageError, NotAdmitted, ParameterError, RoundAborted

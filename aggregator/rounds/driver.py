@@ -177,7 +177,7 @@ class Driver:
             if isinstance(after, Phase):
                 self._phase = after
                 self._summed = after.members if after.step is Step.CONSISTENCY_CHECK else self._summed
-                for client in self._entered & (phase.members - after.members):
+                for client in phase.members - after.members:  # of the first step: also who only looked on
                     self._exclude(client)
         return after
 
@@ -250,7 +250,7 @@ class Driver:
             self.events.add(EventKind.CLOSED, self._phase.step, clients=len(end.survivors))
         else:
             self._ending = RoundFailed(clip_text(end.reason))
-            told = self._entered | frozenset(self._phase.answers)
+            told = self._entered | self._phase.members
             self.events.add(EventKind.FAILED, end.step, detail=end.reason)
         self._told = told
         for client in told:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from aggregator.crypto.agreement import Entropy
-from aggregator.crypto.identity import Certificate
+from aggregator.crypto.certificates import Certificate
 from aggregator.crypto.roster import Roster
 from aggregator.errors import NotFound, OutOfTurn, ParameterError
 from aggregator.protocol.cohort import ClientId

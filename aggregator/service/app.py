@@ -14,8 +14,10 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from aggregator.config import ServerConfig
 from aggregator.crypto import roster as rosters
-from aggregator.crypto.identity import Identity, Role, read_file
+from aggregator.crypto.certificates import Role
+from aggregator.crypto.identity import Identity
 from aggregator.errors import ParameterError, StorageError
+from aggregator.files import read_file
 from aggregator.rounds.task import Host
 from aggregator.service.grpc_server import AggregationService, OperatorService
 from aggregator.service.rpc import Gate

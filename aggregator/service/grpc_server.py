@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import grpc
 
-from aggregator.crypto.identity import Certificate, Role, check_name
+from aggregator.crypto.certificates import Certificate, Role, check_name
 from aggregator.errors import MessageError, NotAdmitted
 from aggregator.protocol.cohort import ClientId
 from aggregator.rounds.phase import Completed

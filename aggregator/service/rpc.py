@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import grpc
 
-from aggregator.crypto.identity import Certificate, Role
+from aggregator.crypto.certificates import Certificate, Role
 from aggregator.errors import NotAdmitted
 from aggregator.service.status import reporting
 from aggregator.wire.codec import decode, encode

@@ -6,8 +6,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from typer.testing import CliRunner
 
+from aggregator import consortium as consortiums
 from aggregator.command import pki
-from aggregator.crypto.identity import Authority, Identity, Role
+from aggregator.crypto.authority import Authority
+from aggregator.crypto.certificates import Role
+from aggregator.crypto.identity import Identity
 from aggregator.errors import MessageError, NotAdmitted, ParameterError, SangamError, StorageError
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -16,18 +19,18 @@ YEAR = timedelta(days=365)
 
 @pytest.fixture
 def consortium(tmp_path):
-    pki.initialise(tmp_path / "consortium", "demo", NOW, 10 * YEAR)
+    consortiums.initialise(tmp_path / "consortium", "demo", NOW, 10 * YEAR)
     return tmp_path / "consortium"
 
 
 def issue(consortium, request_file, out, now=NOW, **options):
-    return pki.issue_identity(request_file, consortium, out, now, valid_for=YEAR, **options)
+    return consortiums.issue_identity(request_file, consortium, out, now, valid_for=YEAR, **options)
 
 
 def enrol(consortium, name, role=Role.PARTICIPANT, hosts=(), again=""):
     """The whole flow of one site, ending with the two files beside its key."""
     site, out = consortium.parent / f"{name}{again}", consortium.parent / f"{name}{again}-out"
-    request_file = pki.request_identity(site, name, role, "demo", hosts)
+    request_file = consortiums.request_identity(site, name, role, "demo", hosts)
     issue(consortium, request_file, out, role=role)
     assert sorted(os.listdir(out)) == ["authority.pem", "certificate.pem"]
     for file in out.iterdir():
@@ -36,7 +39,7 @@ def enrol(consortium, name, role=Role.PARTICIPANT, hosts=(), again=""):
 
 
 def current(consortium):
-    return pki.load_roster(consortium, Authority.load(consortium).certificate, NOW)
+    return consortiums.load_roster(consortium, Authority.load(consortium).certificate, NOW)
 
 
 def test_a_new_consortium_has_an_authority_and_an_empty_roster(consortium):
@@ -48,7 +51,7 @@ def test_a_new_consortium_has_an_authority_and_an_empty_roster(consortium):
 def test_a_consortium_is_never_overwritten(consortium):
     before = (consortium / "authority-key.pem").read_bytes()
     with pytest.raises(ParameterError, match="never overwritten"):
-        pki.initialise(consortium, "demo", NOW, YEAR)
+        consortiums.initialise(consortium, "demo", NOW, YEAR)
     assert (consortium / "authority-key.pem").read_bytes() == before
 
 
@@ -78,16 +81,16 @@ def test_others_do_not_enter_the_roster(consortium):
 
 
 def test_the_site_keeps_its_key_to_itself(tmp_path):
-    request_file = pki.request_identity(tmp_path / "site", "delhi", Role.PARTICIPANT, "demo")
+    request_file = consortiums.request_identity(tmp_path / "site", "delhi", Role.PARTICIPANT, "demo")
     assert request_file == tmp_path / "site" / "request.pem"
     assert stat.S_IMODE((tmp_path / "site" / "key.pem").stat().st_mode) == 0o600
     assert b"PRIVATE" not in request_file.read_bytes()
     with pytest.raises(ParameterError, match="never overwritten"):
-        pki.request_identity(tmp_path / "site", "delhi", Role.PARTICIPANT, "demo")
+        consortiums.request_identity(tmp_path / "site", "delhi", Role.PARTICIPANT, "demo")
 
 
 def test_a_role_that_was_not_allowed_is_refused(consortium, tmp_path):
-    request_file = pki.request_identity(tmp_path / "x", "x", Role.AGGREGATOR, "demo", ("localhost",))
+    request_file = consortiums.request_identity(tmp_path / "x", "x", Role.AGGREGATOR, "demo", ("localhost",))
     with pytest.raises(ParameterError, match="asks for the role aggregator"):
         issue(consortium, request_file, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -102,7 +105,7 @@ def test_an_existing_hand_over_is_refused_before_the_roster_changes(consortium, 
 
 
 def test_only_one_process_issues(consortium, tmp_path):
-    request_file = pki.request_identity(tmp_path / "x", "x", Role.PARTICIPANT, "demo")
+    request_file = consortiums.request_identity(tmp_path / "x", "x", Role.PARTICIPANT, "demo")
     (consortium / "issue.lock").touch()
     with pytest.raises(StorageError, match=r"another `sangam pki issue` is at work.*issue\.lock"):
         issue(consortium, request_file, tmp_path / "out")
@@ -114,15 +117,15 @@ def test_only_one_process_issues(consortium, tmp_path):
 
 def test_a_crash_before_the_roster_is_in_place_leaves_the_old_one(consortium, tmp_path):
     (consortium / "roster.new").write_bytes(b"half a ros")
-    request_file = pki.request_identity(tmp_path / "x", "x", Role.PARTICIPANT, "demo")
+    request_file = consortiums.request_identity(tmp_path / "x", "x", Role.PARTICIPANT, "demo")
     issue(consortium, request_file, tmp_path / "out")
     assert current(consortium).version == 1
     assert not (consortium / "roster.new").exists()
 
 
 def test_a_damaged_or_foreign_roster_is_refused(consortium, tmp_path):
-    request_file = pki.request_identity(tmp_path / "x", "x", Role.PARTICIPANT, "demo")
-    pki.initialise(tmp_path / "other", "demo", NOW, YEAR)
+    request_file = consortiums.request_identity(tmp_path / "x", "x", Role.PARTICIPANT, "demo")
+    consortiums.initialise(tmp_path / "other", "demo", NOW, YEAR)
     (consortium / "roster.json").write_bytes((tmp_path / "other" / "roster.json").read_bytes())
     with pytest.raises(NotAdmitted, match="not signed"):
         issue(consortium, request_file, tmp_path / "out")

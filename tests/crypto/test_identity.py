@@ -13,20 +13,24 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.crypto import identity, signing
-from aggregator.crypto.identity import Authority, Certificate, Identity, Role
+from aggregator import files
+from aggregator.crypto import authority as authorities
+from aggregator.crypto import certificates, signing
+from aggregator.crypto.authority import Authority
+from aggregator.crypto.certificates import Certificate, Role
+from aggregator.crypto.identity import Identity
 from aggregator.errors import NotAdmitted, ParameterError, SangamError, StorageError
 
 NOW = datetime.now(UTC).replace(microsecond=0)  # gRPC checks validity against the real clock
 YEAR = timedelta(days=365)
-AUTHORITY = identity.create_authority("demo", NOW, 10 * YEAR)
-IMPOSTOR = identity.create_authority("demo", NOW, 10 * YEAR)  # the same names, another key
+AUTHORITY = authorities.create_authority("demo", NOW, 10 * YEAR)
+IMPOSTOR = authorities.create_authority("demo", NOW, 10 * YEAR)  # the same names, another key
 SITE_ROLES = [role for role in Role if role is not Role.AUTHORITY]
 
 
 def enrol(name="aiims-delhi", role=Role.PARTICIPANT, authority=AUTHORITY, now=NOW, valid_for=YEAR, hosts=()):
-    key_pem, csr_pem = identity.request(name, role, authority.certificate.deployment, hosts)
-    certificate = identity.issue(authority, csr_pem, now, valid_for=valid_for, role=role)
+    key_pem, csr_pem = authorities.request(name, role, authority.certificate.deployment, hosts)
+    certificate = authorities.issue(authority, csr_pem, now, valid_for=valid_for, role=role)
     return Identity(certificate, key_pem, authority.certificate)
 
 
@@ -37,7 +41,7 @@ HUB = enrol("hub", Role.AGGREGATOR, hosts=("localhost", "127.0.0.1"))
 def test_a_certificate_says_who_it_is():
     certificate = SITE.certificate
     assert (certificate.name, certificate.role, certificate.deployment) == ("aiims-delhi", Role.PARTICIPANT, "demo")
-    assert (certificate.not_before, certificate.not_after) == (NOW - identity.CLOCK_SKEW, NOW + YEAR)
+    assert (certificate.not_before, certificate.not_after) == (NOW - certificates.CLOCK_SKEW, NOW + YEAR)
     parsed = x509.load_der_x509_certificate(certificate.der)
     assert certificate.serial == parsed.serial_number > 0
     assert certificate.fingerprint == parsed.fingerprint(SHA256())
@@ -72,9 +76,9 @@ def test_only_the_aggregator_may_serve(role):
 
 
 def test_hosts_said_by_the_authority_replace_the_requested_ones():
-    _, csr_pem = identity.request("hub", Role.AGGREGATOR, "demo", ["bank.example.org"])
+    _, csr_pem = authorities.request("hub", Role.AGGREGATOR, "demo", ["bank.example.org"])
     hosts = ["hub.example.org"]
-    certificate = identity.issue(AUTHORITY, csr_pem, NOW, valid_for=YEAR, role=Role.AGGREGATOR, hosts=hosts)
+    certificate = authorities.issue(AUTHORITY, csr_pem, NOW, valid_for=YEAR, role=Role.AGGREGATOR, hosts=hosts)
     names = x509.load_der_x509_certificate(certificate.der).extensions
     assert names.get_extension_for_class(x509.SubjectAlternativeName).value == x509.SubjectAlternativeName(
         [x509.DNSName("hub.example.org")]
@@ -84,35 +88,35 @@ def test_hosts_said_by_the_authority_replace_the_requested_ones():
 @pytest.mark.parametrize("name", ["", "Delhi", "-x", ".x", "a b", "a/b", "a" * 64, "ä", "x\n", "../x"])
 def test_names_that_are_unsafe_in_files_are_refused(name):
     with pytest.raises(ParameterError):
-        identity.request(name, Role.PARTICIPANT, "demo")
+        authorities.request(name, Role.PARTICIPANT, "demo")
     with pytest.raises(ParameterError):
-        identity.request("site", Role.PARTICIPANT, name)
+        authorities.request("site", Role.PARTICIPANT, name)
     with pytest.raises(ParameterError):
-        identity.create_authority(name, NOW, YEAR)
+        authorities.create_authority(name, NOW, YEAR)
 
 
 @pytest.mark.parametrize("host", ["", "a b", "-a.org", "a..b", "*.org", "x" * 254, "http://x"])
 def test_malformed_hosts_are_refused(host):
     with pytest.raises(ParameterError, match="neither a DNS name nor"):
-        identity.request("hub", Role.AGGREGATOR, "demo", [host])
+        authorities.request("hub", Role.AGGREGATOR, "demo", [host])
 
 
 @pytest.mark.parametrize(("role", "hosts"), [(Role.AGGREGATOR, ()), (Role.PARTICIPANT, ("x",)), (Role.AUTHORITY, ())])
 def test_hosts_belong_to_the_aggregator_and_authority_to_nobody(role, hosts):
     with pytest.raises(ParameterError):
-        identity.request("name", role, "demo", hosts)
+        authorities.request("name", role, "demo", hosts)
 
 
 def test_a_role_that_the_authority_did_not_allow_is_refused():
-    _, csr_pem = identity.request("aiims-delhi", Role.OPERATOR, "demo")
+    _, csr_pem = authorities.request("aiims-delhi", Role.OPERATOR, "demo")
     with pytest.raises(ParameterError, match="asks for the role operator, this call allows only participant"):
-        identity.issue(AUTHORITY, csr_pem, NOW, valid_for=YEAR)
+        authorities.issue(AUTHORITY, csr_pem, NOW, valid_for=YEAR)
 
 
 def test_a_request_for_another_deployment_is_refused():
-    _, csr_pem = identity.request("aiims-delhi", Role.PARTICIPANT, "other")
+    _, csr_pem = authorities.request("aiims-delhi", Role.PARTICIPANT, "other")
     with pytest.raises(ParameterError, match="for other, not for demo"):
-        identity.issue(AUTHORITY, csr_pem, NOW, valid_for=YEAR)
+        authorities.issue(AUTHORITY, csr_pem, NOW, valid_for=YEAR)
 
 
 def make_csr(key, names=("demo", "participant", "site")):
@@ -136,7 +140,7 @@ def test_requests_outside_the_profile_are_refused():
     ]
     for csr_pem in bad:
         with pytest.raises(ParameterError, match="not a signing request"):
-            identity.issue(AUTHORITY, csr_pem, NOW, valid_for=YEAR)
+            authorities.issue(AUTHORITY, csr_pem, NOW, valid_for=YEAR)
 
 
 def test_a_request_not_signed_by_its_own_key_is_refused():
@@ -144,7 +148,7 @@ def test_a_request_not_signed_by_its_own_key_is_refused():
     der[-1] ^= 1
     pem = x509.load_der_x509_csr(bytes(der)).public_bytes(serialization.Encoding.PEM)
     with pytest.raises(ParameterError, match="not signed by the key in it"):
-        identity.issue(AUTHORITY, pem, NOW, valid_for=YEAR)
+        authorities.issue(AUTHORITY, pem, NOW, valid_for=YEAR)
 
 
 def test_a_certificate_does_not_outlive_its_authority():
@@ -185,10 +189,11 @@ def test_a_leaf_cannot_issue():
     key = SITE.signing_key
     subject = x509.load_der_x509_certificate(SITE.certificate.der).subject
     other = ec.generate_private_key(ec.SECP256R1())
-    builder = identity._builder(identity._subject("mallory", Role.PARTICIPANT, "demo"), other.public_key(), NOW, YEAR)
+    mallory = certificates.write_subject("mallory", Role.PARTICIPANT, "demo")
+    builder = authorities._builder(mallory, other.public_key(), NOW, YEAR)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
-    mallory = identity._sign(builder, subject, key)
+    mallory = authorities._sign(builder, subject, key)
     assert not mallory.issued_by(SITE.certificate)
     assert not mallory.issued_by(AUTHORITY.certificate)
 
@@ -205,13 +210,13 @@ def test_a_leaf_cannot_issue():
 )
 def test_certificates_outside_the_profile_are_refused(role, authority, purposes):
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = identity._subject("mallory", role, "demo")
-    builder = identity._builder(subject, key.public_key(), NOW, YEAR)
+    subject = certificates.write_subject("mallory", role, "demo")
+    builder = authorities._builder(subject, key.public_key(), NOW, YEAR)
     builder = builder.add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
     if purposes:
         builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
     with pytest.raises(NotAdmitted):
-        identity._sign(builder, subject, key)
+        authorities._sign(builder, subject, key)
 
 
 @settings(deadline=None, max_examples=300)
@@ -255,7 +260,7 @@ def test_an_identity_checks_itself():
 
 
 def test_an_expired_authority_is_named():
-    short = identity.create_authority("demo", NOW, YEAR)
+    short = authorities.create_authority("demo", NOW, YEAR)
     site = enrol(authority=short, valid_for=YEAR)
     with pytest.raises(NotAdmitted, match="expired on"):
         site.check(Role.PARTICIPANT, NOW + YEAR + timedelta(seconds=1))
@@ -269,7 +274,8 @@ def test_an_identity_signs_what_its_certificate_verifies():
 def test_save_and_load(tmp_path):
     site, consortium = tmp_path / "site", tmp_path / "consortium"
     SITE.save(site)
-    AUTHORITY.save(consortium)
+    private = {authorities.AUTHORITY_KEY_FILE: AUTHORITY.key_pem}
+    files.write_new(consortium, private, {identity.AUTHORITY_FILE: AUTHORITY.certificate.pem})
     assert Identity.load(site) == SITE
     assert Identity.load(site).key_pem == SITE.key_pem
     assert Authority.load(consortium) == AUTHORITY
@@ -399,4 +405,4 @@ async def test_an_expired_client_is_refused_and_named_before_dialling():
 def test_no_request_makes_a_second_authority():
     csr_pem = make_csr(ec.generate_private_key(ec.SECP256R1()), ("demo", "authority", "authority"))
     with pytest.raises(ParameterError, match="nobody can ask for the role authority"):
-        identity.issue(AUTHORITY, csr_pem, NOW, valid_for=YEAR, role=Role.AUTHORITY)
+        authorities.issue(AUTHORITY, csr_pem, NOW, valid_for=YEAR, role=Role.AUTHORITY)

@@ -7,21 +7,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.crypto import identity, merkle, roster, signing
-from aggregator.crypto.identity import Certificate, Role
+from aggregator.crypto import authority as authorities
+from aggregator.crypto import certificates, merkle, roster, signing
+from aggregator.crypto.certificates import Certificate, Role
 from aggregator.crypto.roster import Roster
 from aggregator.errors import MessageError, NotAdmitted, ParameterError, SangamError
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 YEAR = timedelta(days=365)
-AUTHORITY = identity.create_authority("demo", NOW, 10 * YEAR)
-IMPOSTOR = identity.create_authority("demo", NOW, 10 * YEAR)
+AUTHORITY = authorities.create_authority("demo", NOW, 10 * YEAR)
+IMPOSTOR = authorities.create_authority("demo", NOW, 10 * YEAR)
 
 
 def enrol(name: str, authority=AUTHORITY, role=Role.PARTICIPANT, valid_for=YEAR) -> Certificate:
     deployment = authority.certificate.deployment
-    csr_pem = identity.request(name, role, deployment)[1]
-    return identity.issue(authority, csr_pem, NOW, valid_for=valid_for, role=role)
+    csr_pem = authorities.request(name, role, deployment)[1]
+    return authorities.issue(authority, csr_pem, NOW, valid_for=valid_for, role=role)
 
 
 SITES = [enrol(name) for name in ("pgi", "aiims-delhi", "cmc", "nimhans", "tata")]
@@ -74,7 +75,7 @@ def test_another_authority_or_deployment_does_not_verify():
     with pytest.raises(NotAdmitted, match="not signed by this authority"):
         ROSTER.verify(IMPOSTOR.certificate, NOW)
     with pytest.raises(NotAdmitted, match="of demo, the authority is of other"):
-        ROSTER.verify(identity.create_authority("other", NOW, YEAR).certificate, NOW)
+        ROSTER.verify(authorities.create_authority("other", NOW, YEAR).certificate, NOW)
     with pytest.raises(NotAdmitted, match="expired"):
         ROSTER.verify(AUTHORITY.certificate, NOW + 11 * YEAR)
 
@@ -107,14 +108,15 @@ def test_names_and_keys_come_once():
     with pytest.raises(NotAdmitted, match="cmc comes twice"):
         roster.sign_roster(AUTHORITY, [*SITES, enrol("cmc")], 8)
     one = enrol("one")
-    builder = identity._builder(identity._subject("two", Role.PARTICIPANT, "demo"), one.verifying_key, NOW, YEAR)
-    builder = builder.add_extension(identity.x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    two = certificates.write_subject("two", Role.PARTICIPANT, "demo")
+    builder = authorities._builder(two, one.verifying_key, NOW, YEAR)
+    builder = builder.add_extension(certificates.x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(
-        identity.x509.ExtendedKeyUsage(identity._purposes(Role.PARTICIPANT)), critical=False
+        certificates.x509.ExtendedKeyUsage(certificates.allowed_purposes(Role.PARTICIPANT)), critical=False
     )
-    issuer = identity._subject("authority", Role.AUTHORITY, "demo")
+    issuer = certificates.write_subject("authority", Role.AUTHORITY, "demo")
     with pytest.raises(NotAdmitted, match="same key"):
-        roster.sign_roster(AUTHORITY, [one, identity._sign(builder, issuer, AUTHORITY.signing_key)], 8)
+        roster.sign_roster(AUTHORITY, [one, authorities._sign(builder, issuer, AUTHORITY.signing_key)], 8)
 
 
 @pytest.mark.parametrize("role", [Role.OPERATOR, Role.KEY_HOLDER, Role.AUDITOR])
@@ -124,7 +126,7 @@ def test_only_participants_enter(role):
 
 
 def test_only_this_deployment_enters():
-    other = identity.create_authority("other", NOW, YEAR)
+    other = authorities.create_authority("other", NOW, YEAR)
     with pytest.raises(NotAdmitted, match="x is participant of other"):
         roster.sign_roster(AUTHORITY, [enrol("x", other)], 8)
 

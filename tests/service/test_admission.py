@@ -10,8 +10,9 @@ from google.protobuf.descriptor import MethodDescriptor
 from grpc_health.v1 import health_pb2
 
 import clients
-from aggregator.crypto import identity as identities
-from aggregator.crypto.identity import Identity, Role
+from aggregator.crypto import authority as authorities
+from aggregator.crypto.certificates import Role
+from aggregator.crypto.identity import Identity
 from aggregator.errors import (
     Disconnected,
     MessageError,
@@ -136,9 +137,9 @@ async def test_a_participant_outside_the_roster(tmp_path):
 async def test_a_certificate_of_an_unknown_authority(tmp_path):
     """TLS refuses it, and says so little that the SDK adds what to look for."""
     now = datetime.now(UTC)
-    other = identities.create_authority(DEPLOYMENT, now, timedelta(days=2))
-    key, csr = identities.request("site-0000", Role.PARTICIPANT, DEPLOYMENT)
-    certificate = identities.issue(other, csr, now, valid_for=timedelta(days=1))
+    other = authorities.create_authority(DEPLOYMENT, now, timedelta(days=2))
+    key, csr = authorities.request("site-0000", Role.PARTICIPANT, DEPLOYMENT)
+    certificate = authorities.issue(other, csr, now, valid_for=timedelta(days=1))
     trusting = other.certificate, Consortium.of(N).authority.certificate
     async with hub(tmp_path, N) as h:
         await h.create(parameters())
@@ -207,7 +208,7 @@ def test_the_gate_checks_what_tls_does_not_know():
         gate.admit(Caller(), Role.PARTICIPANT)
     with pytest.raises(NotAdmitted, match="not a PEM certificate"):
         gate.admit(Caller(b"garbage"), Role.PARTICIPANT)
-    other = identities.create_authority(DEPLOYMENT, now, timedelta(days=9)).certificate
+    other = authorities.create_authority(DEPLOYMENT, now, timedelta(days=9)).certificate
     with pytest.raises(NotAdmitted, match="was not issued by this consortium"):
         Gate(other, frozenset(), lambda: now).admit(caller, Role.PARTICIPANT)
 

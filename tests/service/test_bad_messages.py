@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from aggregator.errors import MessageError, OutOfTurn
 from aggregator.crypto import signing
+from aggregator.errors import MessageError, OutOfTurn
 from aggregator.protocol import commitments
 from aggregator.protocol.cohort import freeze
 from aggregator.protocol.context import RoundTerms
@@ -117,7 +117,9 @@ CHEATS = {
         "the shares of client 3 are not signed by it",
     ),
     "a share of a wrong length": (
-        cheat(Dealing, lambda liar, b: [liar.signed_dealing((replace(b.envelopes[0], ciphertext=b"x"), *b.envelopes[1:]))]),
+        cheat(
+            Dealing, lambda liar, b: [liar.signed_dealing((replace(b.envelopes[0], ciphertext=b"x"), *b.envelopes[1:]))]
+        ),
         MessageError,
         "client 3: the share for holder 0 has a wrong length",
     ),

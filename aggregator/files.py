@@ -1,0 +1,57 @@
+"""Small files that must not be lost, overwritten or read by others: identities, certificates, rosters."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from aggregator.errors import ParameterError, StorageError
+
+
+def read_file(path: Path) -> bytes:
+    """Read one small file.
+
+    Raises:
+        StorageError: it cannot be read; says which and why.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}") from None
+
+
+def write_new(directory: Path, private: Mapping[str, bytes], public: Mapping[str, bytes]) -> None:
+    """Write new files, each fsynced; private ones are readable by their owner only from the first byte on.
+
+    Raises:
+        ParameterError: one of the files exists; nothing was written.
+        StorageError: the disk refused.
+    """
+    taken = [name for name in (*private, *public) if (directory / name).exists()]
+    if taken:
+        raise ParameterError(f"{directory / taken[0]} exists already and is never overwritten: move it away first")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, data in private.items():
+            _write(directory / name, data, 0o600)
+        for name, data in public.items():
+            _write(directory / name, data, 0o644)
+        sync_directory(directory)
+    except OSError as error:
+        raise StorageError(f"cannot write into {directory}: {error.strerror}") from None
+
+
+def sync_directory(directory: Path) -> None:
+    """Make new or replaced names in `directory` survive a power cut; OSError when the disk refuses."""
+    if os.name == "posix":  # Windows opens no directories, and keeps names by itself
+        handle = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,74 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from aggregator.errors import NotFound, RoundAborted
+from clients.blocking import Loop, connect_blocking, operate_blocking
+from tests.consortium import ANY_COHORT, Consortium
+from tests.loopback import BRISK, Watcher, hub, offers, operator, parameters
+
+
+@pytest.fixture
+def served(tmp_path):
+    """A server on an event loop in a thread, as it would be in another process."""
+    with Loop() as loop:
+        context = hub(tmp_path, 3)
+        h = loop.run(context.__aenter__())
+        yield h
+        loop.run(context.__aexit__(None, None, None))
+
+
+def test_a_round_without_asyncio(served, tmp_path):
+    """Three threads contribute, this one leads; all get one mean."""
+    offered = offers(3)
+    joined = threading.Barrier(4, timeout=20)
+
+    def site(client):
+        who, options = Consortium.of(3).identities[client], {"safeguards": ANY_COHORT}
+        with connect_blocking(served.address, who, journal=tmp_path / f"{client}", **options) as session:
+            joined.wait()
+            update, weight = offered[client]
+            watcher = Watcher()
+            result = session.contribute(update, weight=weight, observer=watcher)
+            assert watcher.steps[0] == "advertise_keys"
+            assert np.array_equal(session.fetch_result().words, result.words)
+            return result
+
+    with operate_blocking(served.address, operator()) as leader, ThreadPoolExecutor(3) as pool:
+        assert leader.create_task("sepsis", parameters(), deadlines=BRISK) is False
+        sites = [pool.submit(site, client) for client in offered]
+        joined.wait()
+        result = leader.run_round("sepsis")
+        for future in sites:
+            assert np.array_equal(future.result().mean["x"], result.mean["x"])
+        kinds = [event.kind for event in leader.watch("sepsis", result.round)]
+        assert kinds[-1] == "closed"
+        assert np.array_equal(leader.fetch_result("sepsis").words, result.words)
+
+
+def test_errors_come_through(served):
+    with operate_blocking(served.address, operator()) as leader:
+        with pytest.raises(NotFound, match="there is no task 'lungs' here"):
+            leader.start_round("lungs")
+        short = BRISK.__class__(0.1, 60.0, 60.0, 60.0, 60.0, 0.0)
+        leader.create_task("sepsis", parameters(), deadlines=short)
+        with pytest.raises(RoundAborted, match="advertise keys: 0 clients"):
+            leader.run_round("sepsis")
+
+
+def test_a_watch_may_be_left_early(served):
+    with operate_blocking(served.address, operator()) as leader:
+        leader.create_task("sepsis", parameters(), deadlines=BRISK)
+        for event in leader.watch("sepsis", leader.start_round("sepsis")):
+            assert event.kind == "step"
+            break
+
+
+def test_a_session_that_cannot_open_leaves_no_thread(served, tmp_path):
+    before = threading.active_count()
+    who = Consortium.of(3).identities[0]
+    with pytest.raises(NotFound), connect_blocking(served.address, who, journal=tmp_path / "journal"):
+        pass
+    assert threading.active_count() == before

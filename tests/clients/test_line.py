@@ -1,0 +1,163 @@
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+
+from aggregator.errors import Disconnected, Equivocation, MessageError, NotFound, Overloaded
+from aggregator.wire.messages import (
+    PROTOCOL_VERSION,
+    ClientMessage,
+    Excluded,
+    Join,
+    RoundClosed,
+    RoundFailed,
+    RoundOpened,
+    ServerMessage,
+    SurvivorSignature,
+    Welcome,
+)
+from clients.line import Line
+from tests.consortium import Consortium
+from tests.loopback import parameters
+
+WELCOME = ServerMessage(0, Welcome("sepsis", 0))
+
+
+class Script:
+    """A transport whose streams each give what the test says, then wait; an error in a stream's place is raised."""
+
+    def __init__(self, *streams):
+        self.streams, self.sent, self.opened = list(streams), [], 0
+
+    @asynccontextmanager
+    async def control(self):
+        self.opened += 1
+        stream = _Stream(self, self.streams.pop(0))
+        yield stream
+
+
+class _Stream:
+    def __init__(self, script, messages):
+        self.script, self.messages = script, list(messages)
+
+    async def send(self, message):
+        self.script.sent.append(message)
+
+    async def receive(self):
+        if not self.messages:
+            await asyncio.Event().wait()
+        message = self.messages.pop(0)
+        if isinstance(message, Exception):
+            raise message
+        return message
+
+
+@asynccontextmanager
+async def opened(*streams, task="sepsis", patience_s=5.0):
+    script = Script(*streams)
+    line = Line(script, task, patience_s)
+    try:
+        await line.open()
+        yield script, line
+    finally:
+        await line.close()
+
+
+def excluded(number):
+    return ServerMessage(number, Excluded("x"))
+
+
+async def test_a_line_begins_with_join_and_gives_what_comes():
+    async with opened([WELCOME, excluded(1), excluded(2)]) as (script, line):
+        assert script.sent == [ClientMessage(0, Join(PROTOCOL_VERSION, "sepsis"))]
+        assert [await line.receive() for _ in range(3)] == [WELCOME, excluded(1), excluded(2)]
+
+
+async def test_a_broken_line_is_opened_again_and_joins_again():
+    broken = Disconnected("cut")
+    streams = ([broken], [WELCOME, broken], [WELCOME, excluded(3)])
+    async with opened(*streams, task="") as (script, line):
+        heard = [await line.receive() for _ in range(3)]
+        assert heard == [WELCOME, WELCOME, excluded(3)]
+        assert script.opened == 3
+        assert [message.body.task for message in script.sent] == ["", "", "sepsis"], "the name it learnt, from then on"
+
+
+@pytest.mark.parametrize("error", [Disconnected("away"), Overloaded("full")])
+async def test_patience_ends(error):
+    with pytest.raises(type(error)):
+        async with opened([error], patience_s=0.0):
+            pass
+
+
+async def test_a_named_refusal_is_not_tried_again():
+    with pytest.raises(NotFound, match="no task"):
+        async with opened([NotFound("no task")], [WELCOME]):
+            pass
+
+
+async def test_an_error_after_the_welcome_ends_every_wait():
+    async with opened([WELCOME, MessageError("you lie")]) as (script, line):
+        await line.receive()
+        for _ in range(2):
+            with pytest.raises(MessageError, match="you lie"):
+                await line.receive()
+        await line.send(1, SurvivorSignature(bytes(64)))
+        assert script.opened == 1
+
+
+async def test_what_does_not_begin_with_welcome_is_refused():
+    with pytest.raises(MessageError, match="the server did not answer Join with Welcome"):
+        async with opened([excluded(1)]):
+            pass
+
+
+async def test_a_task_does_not_change_its_name():
+    again = ServerMessage(0, Welcome("stroke", 0))
+    async with opened([WELCOME, Disconnected("cut")], [again], task="") as (_, line):
+        await line.receive()
+        with pytest.raises(Equivocation, match="joined task sepsis, the server says it is stroke"):
+            await line.receive()
+
+
+async def test_what_is_sent_on_a_broken_line_is_dropped():
+    """The server asks again when the line is back."""
+    gone = Disconnected("cut")
+    async with opened([WELCOME, gone], [gone], [WELCOME]) as (script, line):
+        while script.opened < 2:
+            await asyncio.sleep(0)
+        await line.send(1, SurvivorSignature(bytes(64)))
+        assert not [message for message in script.sent if not isinstance(message.body, Join)]
+
+
+def round_opened(number):
+    terms = Consortium.of(2).terms(parameters(), round=number)
+    return ServerMessage(number, RoundOpened(terms.to_message(), b"roster"))
+
+
+@pytest.mark.parametrize(
+    ("came", "kept"),
+    [
+        ([round_opened(1)], [round_opened(1)]),
+        ([round_opened(1), ServerMessage(1, RoundFailed("x"))], []),
+        ([round_opened(1), ServerMessage(1, RoundClosed((0,), True)), round_opened(2)], [round_opened(2)]),
+        ([round_opened(1), excluded(1), round_opened(2), ServerMessage(2, RoundFailed("x"))], []),
+        ([round_opened(1), round_opened(2)], [round_opened(2)]),
+        ([excluded(5)], []),
+    ],
+)
+async def test_only_a_round_that_is_still_open_is_waiting_for_the_next_call(came, kept):
+    async with opened([WELCOME, *came, excluded(99)]) as (_, line):
+        while len(line._inbox) < len(came) + 2:
+            await asyncio.sleep(0)
+        line.skip_ended_rounds()
+        assert list(line._inbox) == kept
+
+
+async def test_a_message_is_put_back_for_the_next_reader():
+    async with opened([WELCOME, excluded(1)]) as (_, line):
+        first = await line.receive()
+        line.put_back(first)
+        assert await line.receive() == first
+
+

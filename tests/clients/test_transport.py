@@ -1,0 +1,124 @@
+"""Errors of gRPC become ours: by the name that the server gives, or by what the code means to a site."""
+
+import grpc
+import pytest
+
+from aggregator.errors import (
+    Disconnected,
+    Equivocation,
+    MessageError,
+    NotAdmitted,
+    NotFound,
+    OutOfTurn,
+    Overloaded,
+    ParameterError,
+    RoundAborted,
+    SangamError,
+    StaleModel,
+    StorageError,
+)
+from aggregator.service.status import STATUS, code_of
+from aggregator.wire.messages import ERROR_NAME_KEY, ClientMessage, Join, SurvivorSignature
+from clients.transport import GrpcChannel, GrpcTransport
+from tests.consortium import Consortium
+from tests.loopback import Cable, hub, parameters, raw
+
+ALL = [
+    Disconnected,
+    Equivocation,
+    MessageError,
+    NotAdmitted,
+    NotFound,
+    OutOfTurn,
+    Overloaded,
+    ParameterError,
+    RoundAborted,
+    SangamError,
+    StaleModel,
+    StorageError,
+]
+
+
+def every_error():
+    found = [SangamError]
+    for kind in found:
+        found.extend(kind.__subclasses__())
+    return set(found)
+
+
+async def named(code, details, *metadata):
+    channel = GrpcChannel("localhost:1", Consortium.of(2).identities[0])
+    try:
+        trailing = grpc.aio.Metadata(*metadata)
+        return channel.named(grpc.aio.AioRpcError(code, trailing, trailing, details))
+    finally:
+        await channel.close()
+
+
+@pytest.mark.parametrize("kind", ALL)
+async def test_the_server_and_the_site_raise_the_same(kind):
+    error = await named(code_of(kind("why")), "why", (ERROR_NAME_KEY, kind.__name__))
+    assert (type(error), str(error)) == (kind, "why")
+
+
+def test_every_error_has_a_status_of_its_own_or_of_its_kind():
+    assert {kind for kind in every_error() if kind.__module__ == SangamError.__module__} == set(ALL)
+    assert code_of(StaleModel("")) is STATUS[ParameterError]
+    assert code_of(Equivocation("")) is STATUS[MessageError]
+    assert code_of(SangamError("")) is grpc.StatusCode.INTERNAL
+    assert len(set(map(code_of, (MessageError(""), OutOfTurn(""), NotAdmitted(""), NotFound(""))))) == 4
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, Disconnected),
+        (grpc.StatusCode.UNKNOWN, Disconnected),
+        (grpc.StatusCode.CANCELLED, Disconnected),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, Overloaded),
+        (grpc.StatusCode.UNAUTHENTICATED, NotAdmitted),
+        (grpc.StatusCode.PERMISSION_DENIED, NotAdmitted),
+    ],
+)
+async def test_what_no_server_named(code, kind):
+    for metadata in ((), ((ERROR_NAME_KEY, "KeyError"),), ((ERROR_NAME_KEY, ""),)):
+        error = await named(code, "why", *metadata)
+        assert type(error) is kind
+        assert str(error).startswith("localhost:1")
+
+
+async def test_a_stream_that_the_server_ended_names_its_error_to_sender_and_receiver(tmp_path):
+    """Also to a sender that has not read yet: gRPC itself only says that the call is over."""
+    async with hub(tmp_path, 2) as h, raw(h.address, h.consortium.identities[0]) as channel:
+        await h.create(parameters())
+        async with GrpcTransport(channel).control() as stream:
+            await stream.send(ClientMessage(0, Join(1, "lungs")))
+            while not stream._call.done():
+                await stream._call.wait_for_connection()
+                await stream._call.code()
+            for _ in range(2):
+                with pytest.raises(NotFound, match="there is no task 'lungs' here"):
+                    await stream.send(ClientMessage(1, SurvivorSignature(bytes(64))))
+                with pytest.raises(NotFound, match="there is no task 'lungs' here"):
+                    await stream.receive()
+
+
+async def test_a_stream_that_the_network_ended_is_disconnected(tmp_path):
+    async with hub(tmp_path, 2) as h, Cable(h.port) as cable:
+        await h.create(parameters())
+        async with raw(f"localhost:{cable.port}", h.consortium.identities[0]) as channel:
+            async with GrpcTransport(channel).control() as stream:
+                await stream.send(ClientMessage(0, Join(1, "sepsis")))
+                await stream.receive()
+                cable.cut()
+                with pytest.raises(Disconnected):
+                    await stream.receive()
+                with pytest.raises(Disconnected):
+                    await stream.send(ClientMessage(1, SurvivorSignature(bytes(64))))
+
+
+async def test_a_message_out_of_bounds_never_leaves(tmp_path):
+    async with hub(tmp_path, 2) as h, raw(h.address, h.consortium.identities[0]) as channel:
+        async with GrpcTransport(channel).control() as stream:
+            with pytest.raises(MessageError, match="SurvivorSignature.signature: 1 bytes, expected 64"):
+                await stream.send(ClientMessage(1, SurvivorSignature(b"x")))
