@@ -89,7 +89,7 @@ async def _words(parts: AsyncIterator[ResultMessage], header: ResultHeader, term
         if not isinstance(part.body, Chunk):
             raise MessageError("a result has one header, then chunks")
         plan.check(expected, part.body)
-        target = words[expected * plan.chunk_words : (expected + 1) * plan.chunk_words]
+        target = words[plan.words(expected)]
         data = np.frombuffer(part.body.data, np.uint8)
         if not padding_is_zero(data, target.size, parameters.ring_bits):
             raise MessageError("the result has bits beyond its last word")

@@ -29,7 +29,7 @@ from aggregator.protocol.parameters import Parameters
 from aggregator.protocol.participant import Safeguards, Site
 from aggregator.rounds.advertise_keys import AdvertiseKeys
 from aggregator.rounds.masked_input import MaskedInput
-from aggregator.rounds.phase import Completed, Failed, Phase, Setting, Step
+from aggregator.rounds.phase import Completed, Failed, Phase, Setting
 from aggregator.wire import codec
 from aggregator.wire.messages import (
     AdvertList,
@@ -46,6 +46,7 @@ from aggregator.wire.messages import (
     UploadHeader,
     UploadMessage,
 )
+from aggregator.wire.vocabulary import Step
 from native.pack import pack
 from native.ring import word_dtype
 from tests.consortium import ANY_COHORT, Consortium, Entropy, drbg

@@ -1,13 +1,20 @@
 """Models and updates as .npz files: what the command reads and writes. Never pickled."""
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from aggregator.errors import ParameterError, StorageError
+
+SUFFIX = ".npy"  # of a member; its name without it is the tensor's
+
+# What reading a damaged, encrypted or foreign file raises; a header that lies may ask for any amount of memory.
+_MALFORMED: Final = (ValueError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
 
 
 def read_arrays(path: Path) -> dict[str, npt.NDArray[np.generic]]:
@@ -18,20 +25,36 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[np.generic]]:
         ParameterError: it is no .npz file, or holds Python objects.
     """
     try:
-        with np.load(path, allow_pickle=False) as loaded:
-            if not isinstance(loaded, np.lib.npyio.NpzFile):
-                raise ParameterError(f"{path} holds one array, expected an .npz file of named arrays")
-            return {name: loaded[name] for name in loaded.files}
+        with zipfile.ZipFile(path) as archive:
+            return {name.removesuffix(SUFFIX): _read(archive, name) for name in archive.namelist()}
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except _MALFORMED as error:
         raise ParameterError(f"{path} is not an .npz file of numeric arrays: {error}") from None
 
 
 def write_arrays(path: Path, arrays: Mapping[str, npt.ArrayLike]) -> None:
     """Write an .npz file; StorageError when the disk refuses."""
     try:
-        with path.open("wb") as file:
-            np.savez(file, allow_pickle=False, **{name: np.asarray(array) for name, array in arrays.items()})
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, array in arrays.items():
+                with archive.open(name + SUFFIX, "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}") from None
+
+
+def check_target(path: Path | None) -> None:
+    """Find before a round, not after it, that its result could not be written there.
+
+    Raises:
+        StorageError: no such directory.
+    """
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        raise StorageError(f"cannot write {path}: its directory must exist, and it must not be one itself")
+
+
+def _read(archive: zipfile.ZipFile, name: str) -> npt.NDArray[np.generic]:
+    with archive.open(name) as member:
+        array: npt.NDArray[np.generic] = np.lib.format.read_array(member, allow_pickle=False)
+        return array

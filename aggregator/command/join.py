@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from aggregator.command.arrays import read_arrays, write_arrays
+from aggregator.command.arrays import check_target, read_arrays, write_arrays
 from aggregator.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def join(
     from aggregator.protocol.participant import Safeguards
     from clients.session import connect
 
+    check_target(out)
     arrays = read_arrays(update)
     start = read_arrays(base) if base is not None else None
     console = Console(stderr=True)

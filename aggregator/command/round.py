@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from aggregator.command.arrays import read_arrays, write_arrays
+from aggregator.command.arrays import check_target, read_arrays, write_arrays
 from aggregator.errors import ParameterError, RoundAborted
 from aggregator.wire.messages import RoundEvent, Tensor
 
@@ -45,6 +45,7 @@ def run_round(
     from aggregator.protocol.parameters import Parameters
     from clients.operator import operate
 
+    check_target(out)
     parameters = Parameters(
         tensors=_tensors(like, tensor or []),
         clip=clip,

@@ -17,8 +17,8 @@ from aggregator.demo.training import Model
 from aggregator.demo.witness import Words
 from aggregator.errors import RoundAborted
 from aggregator.protocol.parameters import Parameters
-from aggregator.rounds.events import EventKind
 from aggregator.wire.messages import Deadlines, RoundEvent
+from aggregator.wire.vocabulary import EventKind
 from clients.operator import Operator
 from clients.result import RoundResult
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from aggregator.rounds.events import EventKind
 from aggregator.wire.messages import RoundEvent
+from aggregator.wire.vocabulary import EventKind
 
 UNPLANNED = "unplanned"
 

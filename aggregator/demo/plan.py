@@ -11,7 +11,7 @@ from enum import StrEnum
 from aggregator.demo.draws import shuffled
 from aggregator.errors import ParameterError
 from aggregator.protocol.graph import COMPLETE_UP_TO, ThreatModel, degree
-from aggregator.rounds.phase import Step
+from aggregator.wire.vocabulary import Step
 
 SITES_LEAST = 2
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from aggregator.demo.outcome import Outcome, Round
 from aggregator.demo.plan import Exit
-from aggregator.rounds.phase import Step
+from aggregator.wire.vocabulary import Step
 
 MARKS = {str(Exit.PROCESS): "†", str(Exit.STREAM): "~"}
 

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from aggregator.rounds.events import EventKind
 from aggregator.wire.messages import RoundEvent
+from aggregator.wire.vocabulary import EventKind
 
 LOST = {EventKind.DROPPED, EventKind.WITHDREW}
 BETWEEN = "hospitals train"

@@ -12,7 +12,6 @@ import numpy as np
 
 from aggregator.demo.plan import Absence, Exit
 from aggregator.protocol.encoding import RingVector
-from aggregator.rounds.phase import Step
 from aggregator.wire.codec import encode
 from aggregator.wire.messages import (
     Chunk,
@@ -23,6 +22,7 @@ from aggregator.wire.messages import (
     UploadMessage,
     UploadReceipt,
 )
+from aggregator.wire.vocabulary import Step
 from clients.transport import ControlStream, Transport
 
 

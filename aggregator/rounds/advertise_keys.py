@@ -3,15 +3,17 @@
 from aggregator.errors import Overloaded, ParameterError, RoundAborted
 from aggregator.protocol import coordinator
 from aggregator.protocol.cohort import ClientId, freeze
-from aggregator.rounds.phase import Failed, Phase, Setting, Step
+from aggregator.rounds.phase import Failed, Phase, Setting
 from aggregator.rounds.share_keys import ShareKeys
-from aggregator.wire.messages import Advert, ClientBody, RoundOpened
+from aggregator.wire.messages import Advert, RoundOpened
+from aggregator.wire.vocabulary import Step
 
 
 class AdvertiseKeys(Phase[Advert]):
     """Collect adverts from the roster."""
 
     step = Step.ADVERTISE_KEYS
+    answer_type = Advert
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(set(range(len(setting.roster))))
@@ -33,15 +35,12 @@ class AdvertiseKeys(Phase[Advert]):
         """The round's terms and the roster."""
         return self._opened
 
-    def check(self, client: ClientId, body: ClientBody) -> Advert:
+    def check(self, client: ClientId, answer: Advert) -> None:
         """A signed advert, while the sum has room."""
-        if not isinstance(body, Advert):
-            raise self.wrong_step(client, body)
         most = self._setting.terms.parameters.clients_max
         if client not in self.answers and len(self.answers) >= most:
             raise Overloaded(f"the round is full: its sum holds at most {most} clients")
-        coordinator.admit_advert(self._setting.terms, self._setting.roster, client, body)
-        return body
+        coordinator.admit_advert(self._setting.terms, self._setting.roster, client, answer)
 
     def finish(self) -> ShareKeys | Failed:
         """Freeze U1."""

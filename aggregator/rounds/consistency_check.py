@@ -4,15 +4,17 @@ from aggregator.protocol import coordinator
 from aggregator.protocol.cohort import ClientId
 from aggregator.protocol.coordinator import View
 from aggregator.protocol.encoding import RingVector
-from aggregator.rounds.phase import Failed, Phase, Setting, Step
+from aggregator.rounds.phase import Failed, Phase, Setting
 from aggregator.rounds.unmasking import Unmasking
-from aggregator.wire.messages import ClientBody, Survivors, SurvivorSignature
+from aggregator.wire.messages import Survivors, SurvivorSignature
+from aggregator.wire.vocabulary import Step
 
 
 class ConsistencyCheck(Phase[SurvivorSignature]):
     """Collect signatures from U."""
 
     step = Step.CONSISTENCY_CHECK
+    answer_type = SurvivorSignature
 
     def __init__(self, setting: Setting, view: View, total: RingVector) -> None:
         super().__init__(set(view.survivors))
@@ -30,15 +32,12 @@ class ConsistencyCheck(Phase[SurvivorSignature]):
         """U2 and U."""
         return self._survivors
 
-    def check(self, client: ClientId, body: ClientBody) -> SurvivorSignature:
+    def check(self, client: ClientId, answer: SurvivorSignature) -> None:
         """A signature over this very view."""
-        if not isinstance(body, SurvivorSignature):
-            raise self.wrong_step(client, body)
-        coordinator.admit_signature(self._view, self._setting.roster, client, body)
-        return body
+        coordinator.admit_signature(self._view, self._setting.roster, client, answer)
 
     def finish(self) -> Unmasking | Failed:
         """Pass the signatures on."""
         if not self.ready:
-            return Failed(self.step, f"consistency check: {len(self.answers)} signatures, need {self.needed}")
+            return self.too_few("signatures")
         return Unmasking(self._setting, self._view, self._total, self.answers)

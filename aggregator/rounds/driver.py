@@ -12,33 +12,29 @@ from typing import Any, Final
 from aggregator.errors import MessageError, OutOfTurn, SangamError
 from aggregator.protocol.cohort import ClientId
 from aggregator.rounds.advertise_keys import AdvertiseKeys
-from aggregator.rounds.events import EventKind, EventLog, clip_text
+from aggregator.rounds.consistency_check import ConsistencyCheck
+from aggregator.rounds.events import EventLog
 from aggregator.rounds.lines import Lines
 from aggregator.rounds.masked_input import MaskedInput, Upload
-from aggregator.rounds.phase import Completed, Failed, Phase, Setting, Step
+from aggregator.rounds.phase import Completed, Failed, Phase, Setting
+from aggregator.rounds.share_keys import ShareKeys
+from aggregator.rounds.unmasking import Unmasking
 from aggregator.wire.messages import (
-    Advert,
     ClientMessage,
     Deadlines,
-    Dealing,
     Excluded,
     RoundClosed,
     RoundFailed,
-    SurvivorSignature,
-    Unmasking,
     UploadHeader,
     Withdrawal,
 )
+from aggregator.wire.vocabulary import EventKind, Step, sentence
 
 EVENTS_PER_CLIENT_MAX = 20  # an honest client makes at most one per step, and one per bad share it received
 
 _ORDER: Final = list(Step)
-_STEP_OF: Final[dict[type, Step]] = {
-    Advert: Step.ADVERTISE_KEYS,
-    Dealing: Step.SHARE_KEYS,
-    SurvivorSignature: Step.CONSISTENCY_CHECK,
-    Unmasking: Step.UNMASKING,
-}
+_COLLECTING: Final = (AdvertiseKeys, ShareKeys, ConsistencyCheck, Unmasking)
+_STEP_OF: Final[dict[type, Step]] = {phase.answer_type: phase.step for phase in _COLLECTING}
 
 
 class Driver:
@@ -249,7 +245,7 @@ class Driver:
             told = frozenset(end.survivors)
             self.events.add(EventKind.CLOSED, self._phase.step, clients=len(end.survivors))
         else:
-            self._ending = RoundFailed(clip_text(end.reason))
+            self._ending = RoundFailed(sentence(end.reason))
             told = self._entered | self._phase.members
             self.events.add(EventKind.FAILED, end.step, detail=end.reason)
         self._told = told

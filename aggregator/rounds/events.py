@@ -2,23 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from enum import StrEnum
 
-from aggregator.rounds.phase import Step
-from aggregator.wire.messages import REASON_BYTES_MAX, RoundEvent
-
-
-class EventKind(StrEnum):
-    """What an event says."""
-
-    STEP = "step"
-    ANSWERED = "answered"
-    DROPPED = "dropped"
-    WITHDREW = "withdrew"
-    REFUSED = "refused"
-    COMPLAINT = "complaint"
-    CLOSED = "closed"
-    FAILED = "failed"
+from aggregator.wire.messages import RoundEvent
+from aggregator.wire.vocabulary import EventKind, Step, sentence
 
 
 class EventLog:
@@ -38,7 +24,7 @@ class EventLog:
     def add(self, kind: EventKind, step: Step, *, client: str = "", detail: str = "", clients: int = 0) -> None:
         """Append one event, with the time since the round's start."""
         seconds = self._clock() - self._start
-        self._events.append(RoundEvent(seconds, kind, step, client, clip_text(detail), clients))
+        self._events.append(RoundEvent(seconds, kind, step, client, sentence(detail), clients))
         self._ended |= kind in {EventKind.CLOSED, EventKind.FAILED}
         self._grown.set()
         self._grown = asyncio.Event()
@@ -55,9 +41,3 @@ class EventLog:
                 return
             if seen == len(self._events):
                 await grown.wait()
-
-
-def clip_text(text: str) -> str:
-    """A sentence that fits the wire, without control characters: it ends in an operator's terminal."""
-    text = "".join(c if c.isprintable() else " " for c in text)
-    return text.encode()[:REASON_BYTES_MAX].decode(errors="ignore")

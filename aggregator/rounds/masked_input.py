@@ -12,9 +12,10 @@ from aggregator.protocol import coordinator
 from aggregator.protocol.cohort import ClientId, Cohort
 from aggregator.protocol.encoding import RingVector
 from aggregator.rounds.consistency_check import ConsistencyCheck
-from aggregator.rounds.phase import Failed, Phase, Setting, Step
+from aggregator.rounds.phase import Failed, Phase, Setting
 from aggregator.storage.base import Staged
-from aggregator.wire.messages import Advert, Chunk, ClientBody, Complaint, Dealing, ShareList, UploadHeader
+from aggregator.wire.messages import Advert, Chunk, Complaint, Dealing, ShareList, UploadHeader
+from aggregator.wire.vocabulary import Step
 from native import ring
 from native.pack import padding_is_zero, unpack
 
@@ -33,6 +34,7 @@ class MaskedInput(Phase[tuple[Complaint, ...]]):
     """Sum blinded updates as they arrive; the answer kept of each is its complaints."""
 
     step = Step.MASKED_INPUT
+    answer_type = tuple  # of complaints; no message of the control stream belongs here
 
     def __init__(
         self,
@@ -62,9 +64,8 @@ class MaskedInput(Phase[tuple[Complaint, ...]]):
         """U2, and the shares addressed to this client."""
         return self._shares[client]
 
-    def check(self, client: ClientId, body: ClientBody) -> tuple[Complaint, ...]:
-        """Nothing on the control stream belongs to this step."""
-        raise self.wrong_step(client, body)
+    def check(self, client: ClientId, answer: tuple[Complaint, ...]) -> None:
+        """Nothing is left to check: inputs come as uploads, and `begin` has seen the complaints."""
 
     def begin(self, client: ClientId, header: UploadHeader) -> Upload | None:
         """Open an upload; None when an earlier one of this client has already arrived whole.
@@ -130,19 +131,18 @@ class MaskedInput(Phase[tuple[Complaint, ...]]):
         if self._damage:
             return Failed(self.step, f"masked input: {self._damage}")
         if not self.ready:
-            return Failed(self.step, f"masked input: {len(self.answers)} clients, need {self.needed}")
+            return self.too_few("clients")
         survivors = tuple(sorted(self.answers))
         view = coordinator.View(self._cohort, self._adverts, self._dealings, survivors)
         return ConsistencyCheck(self._setting, view, self._total)
 
     def _add(self, upload: Upload) -> None:
         """Read back, unpack and add chunk by chunk. A disk that fails half-way spoils the sum, and so the round."""
-        step = self._plan.chunk_words
-        words: RingVector = np.empty(min(step, self._total.size), self._total.dtype)
+        words: RingVector = np.empty(min(self._plan.chunk_words, self._total.size), self._total.dtype)
         try:
             for index in range(self._plan.chunks):
                 data = upload.staged.read(index * self._plan.chunk_bytes, self._plan.size(index))
-                target = self._total[index * step : (index + 1) * step]
+                target = self._total[self._plan.words(index)]
                 unpack(np.frombuffer(data, np.uint8), self._parameters.ring_bits, words[: target.size])
                 ring.add(target, words[: target.size])
         except StorageError as error:

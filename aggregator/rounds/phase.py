@@ -7,8 +7,7 @@ what arrived, asks whether enough did, and calls `finish`, whose return type is 
 from abc import ABC, abstractmethod
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from aggregator.crypto.roster import Roster
 from aggregator.errors import MessageError, OutOfTurn
@@ -17,16 +16,7 @@ from aggregator.protocol.context import RoundTerms
 from aggregator.protocol.encoding import RingVector
 from aggregator.storage.base import Spool
 from aggregator.wire.messages import ClientBody, ServerBody
-
-
-class Step(StrEnum):
-    """The protocol's steps, by the paper's names."""
-
-    ADVERTISE_KEYS = "advertise_keys"
-    SHARE_KEYS = "share_keys"
-    MASKED_INPUT = "masked_input"
-    CONSISTENCY_CHECK = "consistency_check"
-    UNMASKING = "unmasking"
+from aggregator.wire.vocabulary import Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +56,7 @@ class Phase(ABC, Generic[Answer]):
     """
 
     step: ClassVar[Step]
+    answer_type: ClassVar[type]
 
     def __init__(self, members: AbstractSet[ClientId]) -> None:
         self.members = frozenset(members)
@@ -91,11 +82,11 @@ class Phase(ABC, Generic[Answer]):
         """What this step says to one member; the same bytes however often it is asked."""
 
     @abstractmethod
-    def check(self, client: ClientId, body: ClientBody) -> Answer:
-        """Check one answer.
+    def check(self, client: ClientId, answer: Answer) -> None:
+        """Check one answer of the right type.
 
         Raises:
-            MessageError: not this step's message, or not valid; nothing has changed.
+            MessageError: not valid; nothing has changed.
         """
 
     @abstractmethod
@@ -111,7 +102,10 @@ class Phase(ABC, Generic[Answer]):
         """
         if client not in self.members:
             raise OutOfTurn(f"{self.step}: client {client} is not in this step of the round")
-        answer = self.check(client, body)
+        if not isinstance(body, self.answer_type):
+            raise OutOfTurn(f"{self.step}: client {client} sent {type(body).__name__}, which belongs to another step")
+        answer = cast("Answer", body)  # isinstance has just said so
+        self.check(client, answer)
         if client in self.answers:
             if self.answers[client] != answer:
                 raise MessageError(f"{self.step}: client {client} answered twice, differently")
@@ -119,6 +113,6 @@ class Phase(ABC, Generic[Answer]):
         self.answers[client] = answer
         return True
 
-    def wrong_step(self, client: ClientId, body: ClientBody) -> OutOfTurn:
-        """The error for a message of another step."""
-        return OutOfTurn(f"{self.step}: client {client} sent {type(body).__name__}, which belongs to another step")
+    def too_few(self, answers: str) -> Failed:
+        """The end of a round to which this step has not brought enough."""
+        return Failed(self.step, f"{self.step.replace('_', ' ')}: {len(self.answers)} {answers}, need {self.needed}")

@@ -5,14 +5,16 @@ from collections.abc import Mapping
 from aggregator.protocol import coordinator
 from aggregator.protocol.cohort import ClientId, Cohort
 from aggregator.rounds.masked_input import MaskedInput
-from aggregator.rounds.phase import Failed, Phase, Setting, Step
-from aggregator.wire.messages import Advert, AdvertList, ClientBody, Dealing, ListedAdvert
+from aggregator.rounds.phase import Failed, Phase, Setting
+from aggregator.wire.messages import Advert, AdvertList, Dealing, ListedAdvert
+from aggregator.wire.vocabulary import Step
 
 
 class ShareKeys(Phase[Dealing]):
     """Collect dealings from U1."""
 
     step = Step.SHARE_KEYS
+    answer_type = Dealing
 
     def __init__(
         self,
@@ -36,15 +38,12 @@ class ShareKeys(Phase[Dealing]):
         """U1 as hashes, and the client's neighbours' adverts."""
         return coordinator.advert_list(self._cohort, self._listed, self._adverts, client)
 
-    def check(self, client: ClientId, body: ClientBody) -> Dealing:
+    def check(self, client: ClientId, answer: Dealing) -> None:
         """One envelope per holder, signed."""
-        if not isinstance(body, Dealing):
-            raise self.wrong_step(client, body)
-        coordinator.admit_dealing(self._cohort, self._setting.roster, client, body)
-        return body
+        coordinator.admit_dealing(self._cohort, self._setting.roster, client, answer)
 
     def finish(self) -> MaskedInput | Failed:
         """Freeze U2."""
         if not self.ready:
-            return Failed(self.step, f"share keys: {len(self.answers)} clients, need {self.needed}")
+            return self.too_few("clients")
         return MaskedInput(self._setting, self._cohort, self._adverts, self.answers)

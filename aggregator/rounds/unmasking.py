@@ -7,15 +7,17 @@ from aggregator.protocol import coordinator
 from aggregator.protocol.cohort import ClientId
 from aggregator.protocol.coordinator import View
 from aggregator.protocol.encoding import RingVector
-from aggregator.rounds.phase import Completed, Failed, Phase, Setting, Step
+from aggregator.rounds.phase import Completed, Failed, Phase, Setting
 from aggregator.wire import messages
-from aggregator.wire.messages import ClientBody, SignatureList, SurvivorSignature
+from aggregator.wire.messages import SignatureList, SurvivorSignature
+from aggregator.wire.vocabulary import Step
 
 
 class Unmasking(Phase[messages.Unmasking]):
     """Collect shares from those who signed."""
 
     step = Step.UNMASKING
+    answer_type = messages.Unmasking
 
     def __init__(
         self, setting: Setting, view: View, total: RingVector, signatures: Mapping[ClientId, SurvivorSignature]
@@ -35,12 +37,9 @@ class Unmasking(Phase[messages.Unmasking]):
         """The signatures of the client's neighbours."""
         return coordinator.signature_list(self._view.cohort, self._signatures, client)
 
-    def check(self, client: ClientId, body: ClientBody) -> messages.Unmasking:
+    def check(self, client: ClientId, answer: messages.Unmasking) -> None:
         """Shares that were asked for and that their dealers dealt."""
-        if not isinstance(body, messages.Unmasking):
-            raise self.wrong_step(client, body)
-        coordinator.admit_unmasking(self._view, client, body)
-        return body
+        coordinator.admit_unmasking(self._view, client, answer)
 
     def finish(self) -> Completed | Failed:
         """Recover the seeds and take the masks off."""

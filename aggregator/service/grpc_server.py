@@ -165,8 +165,8 @@ def _result(result: Completed) -> Iterator[ResultMessage]:
     names = tuple(result.setting.roster.name(client) for client in result.survivors)
     yield ResultMessage(ResultHeader(terms.to_message(), names, plan.payload_bytes))
     for index in range(plan.chunks):
-        words = total[index * plan.chunk_words : (index + 1) * plan.chunk_words]
-        yield ResultMessage(Chunk(index, pack(words, terms.parameters.ring_bits).tobytes()))
+        words = pack(total[plan.words(index)], terms.parameters.ring_bits)
+        yield ResultMessage(Chunk(index, words.tobytes()))
 
 
 async def _first(messages: AsyncIterator[Message]) -> Message:

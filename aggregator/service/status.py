@@ -18,8 +18,8 @@ from aggregator.errors import (
     SangamError,
     StorageError,
 )
-from aggregator.rounds.events import clip_text
 from aggregator.wire.messages import ERROR_NAME_KEY
+from aggregator.wire.vocabulary import sentence
 
 STATUS: Final[dict[type[SangamError], grpc.StatusCode]] = {
     ParameterError: grpc.StatusCode.INVALID_ARGUMENT,
@@ -46,4 +46,4 @@ async def reporting(context: "grpc.aio.ServicerContext[bytes, bytes]") -> AsyncI
         yield
     except SangamError as error:
         name = ((ERROR_NAME_KEY, type(error).__name__),)
-        await context.abort(code_of(error), clip_text(str(error)), trailing_metadata=name)
+        await context.abort(code_of(error), sentence(str(error)), trailing_metadata=name)

@@ -34,6 +34,10 @@ class ChunkPlan:
         """How many chunks the payload makes."""
         return -(-self.payload_bytes // self.chunk_bytes)
 
+    def words(self, index: int) -> slice:
+        """Which words of the vector chunk `index` holds."""
+        return slice(index * self.chunk_words, (index + 1) * self.chunk_words)
+
     def size(self, index: int) -> int:
         """Bytes of chunk `index`."""
         return min(self.chunk_bytes, self.payload_bytes - index * self.chunk_bytes)

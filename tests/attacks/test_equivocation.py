@@ -9,8 +9,9 @@ from aggregator.crypto import agreement, signing
 from aggregator.errors import Equivocation, MessageError
 from aggregator.protocol import commitments, coordinator, pairwise, participant
 from aggregator.protocol.context import hash_model
-from aggregator.rounds.phase import Completed, Step
+from aggregator.rounds.phase import Completed
 from aggregator.wire.messages import Advert, AdvertList, ListedAdvert, NamedAdvert, RoundOpened
+from aggregator.wire.vocabulary import Step
 from tests.consortium import Consortium, drbg
 from tests.harness import Player, parameters, plain_sum, play, ring_words, short_round, tell
 from tests.reference import secagg

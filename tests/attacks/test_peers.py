@@ -15,8 +15,9 @@ from aggregator.crypto import keystream
 from aggregator.crypto.canonical import encode
 from aggregator.errors import Equivocation, ParameterError
 from aggregator.protocol import encoding, pairwise
-from aggregator.rounds.phase import Completed, Failed, Step
+from aggregator.rounds.phase import Completed, Failed
 from aggregator.wire.messages import Advert, Chunk, Unmasking
+from aggregator.wire.vocabulary import Step
 from tests.consortium import Consortium, drbg
 from tests.harness import (
     encode_all,

@@ -8,8 +8,9 @@ import pytest
 from aggregator.crypto import agreement, signing
 from aggregator.errors import Equivocation, MessageError, OutOfTurn, StorageError
 from aggregator.protocol import commitments, participant
-from aggregator.rounds.phase import Completed, Failed, Step
+from aggregator.rounds.phase import Completed, Failed
 from aggregator.wire.messages import Chunk, Complaint, Dealing, RevealedShare, Unmasking, UploadHeader
+from aggregator.wire.vocabulary import Step
 from tests.consortium import drbg
 from tests.harness import deliver, plain_sum, short_round, upload
 

@@ -8,7 +8,7 @@ import pytest
 from aggregator.errors import Equivocation, MessageError, ParameterError, RoundAborted
 from aggregator.protocol.graph import ThreatModel, degree
 from aggregator.protocol.participant import Safeguards
-from aggregator.rounds.phase import Completed, Failed, Step
+from aggregator.rounds.phase import Completed, Failed
 from aggregator.wire import codec
 from aggregator.wire._pb import aggregation_pb2
 from aggregator.wire.messages import (
@@ -20,6 +20,7 @@ from aggregator.wire.messages import (
     Survivors,
     Unmasking,
 )
+from aggregator.wire.vocabulary import Step
 from tests.consortium import Consortium, drbg
 from tests.harness import Player, parameters, plain_sum, play, ring_words, short_round
 

@@ -159,5 +159,3 @@ async def test_a_message_is_put_back_for_the_next_reader():
         first = await line.receive()
         line.put_back(first)
         assert await line.receive() == first
-
-

@@ -275,7 +275,7 @@ def test_save_and_load(tmp_path):
     site, consortium = tmp_path / "site", tmp_path / "consortium"
     SITE.save(site)
     private = {authorities.AUTHORITY_KEY_FILE: AUTHORITY.key_pem}
-    files.write_new(consortium, private, {identity.AUTHORITY_FILE: AUTHORITY.certificate.pem})
+    files.write_new(consortium, private, {"authority.pem": AUTHORITY.certificate.pem})
     assert Identity.load(site) == SITE
     assert Identity.load(site).key_pem == SITE.key_pem
     assert Authority.load(consortium) == AUTHORITY

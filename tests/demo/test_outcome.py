@@ -5,8 +5,8 @@ from rich.console import Console
 
 from aggregator.demo import report
 from aggregator.demo.outcome import Dropout, Outcome, Round, step_seconds
-from aggregator.rounds.phase import Step
 from aggregator.wire.messages import RoundEvent
+from aggregator.wire.vocabulary import Step
 
 WANTED = {"sites", "rounds", "dropped", "exact", "auc_federated", "auc_pooled", "bytes_per_value", "seconds"}
 TIMES = dict.fromkeys(map(str, Step), 0.25)

@@ -6,7 +6,7 @@ from aggregator.demo import plan
 from aggregator.demo.plan import Exit
 from aggregator.errors import ParameterError
 from aggregator.protocol.graph import ThreatModel, degree
-from aggregator.rounds.phase import Step
+from aggregator.wire.vocabulary import Step
 
 
 @pytest.mark.parametrize(("sites", "tolerated"), [(2, 0), (3, 0), (4, 1), (5, 1), (6, 1), (7, 2), (10, 3), (100, 33)])

@@ -25,8 +25,8 @@ from aggregator.demo.run import Settings, run
 from aggregator.demo.screen import Screen
 from aggregator.demo.witness import Words
 from aggregator.errors import ParameterError
-from aggregator.rounds.phase import Step
 from aggregator.wire.messages import RoundEvent
+from aggregator.wire.vocabulary import Step
 from clients.result import RoundResult
 from tests.consortium import Consortium
 from tests.demo.test_outcome import WANTED

@@ -8,8 +8,8 @@ from aggregator.errors import Equivocation, MessageError, NotAdmitted, Parameter
 from aggregator.protocol import commitments, coordinator, participant
 from aggregator.protocol.graph import ThreatModel
 from aggregator.protocol.participant import Safeguards
-from aggregator.rounds.phase import Step
 from aggregator.wire.messages import Advert, SignatureList, Survivors
+from aggregator.wire.vocabulary import Step
 from tests.consortium import Consortium, drbg
 from tests.harness import parameters, plain_sum, ring_words, short_round
 from tests.reference import hkdf, secagg, shamir

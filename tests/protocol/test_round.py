@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from aggregator.errors import RoundAborted
 from aggregator.protocol.graph import ThreatModel
 from aggregator.protocol.participant import Safeguards
-from aggregator.rounds.phase import Completed, Failed, Step
+from aggregator.rounds.phase import Completed, Failed
 from aggregator.wire.messages import Advert, Chunk, SurvivorSignature, Unmasking
+from aggregator.wire.vocabulary import Step
 from tests.harness import Consortium, never_both_secrets, no_secret_on_the_wire, parameters, play, ring_words
 from tests.reference import graph as twin_graph
 from tests.reference import secagg

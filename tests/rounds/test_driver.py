@@ -7,9 +7,8 @@ import pytest
 
 from aggregator.errors import MessageError, OutOfTurn, Overloaded
 from aggregator.rounds.driver import Driver
-from aggregator.rounds.events import EventKind
 from aggregator.rounds.lines import Lines
-from aggregator.rounds.phase import Completed, Failed, Step
+from aggregator.rounds.phase import Completed, Failed
 from aggregator.wire import codec
 from aggregator.wire.messages import (
     Advert,
@@ -30,6 +29,7 @@ from aggregator.wire.messages import (
     UploadHeader,
     Withdrawal,
 )
+from aggregator.wire.vocabulary import EventKind, Step
 from tests.consortium import Consortium, drbg
 from tests.harness import Player, parameters, ring_words
 

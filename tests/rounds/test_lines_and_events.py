@@ -3,11 +3,11 @@ import asyncio
 import pytest
 
 from aggregator.errors import Overloaded
-from aggregator.rounds.events import EventKind, EventLog, clip_text
+from aggregator.rounds.events import EventLog
 from aggregator.rounds.lines import OUTBOX_MESSAGES_MAX, Lines
-from aggregator.rounds.phase import Step
 from aggregator.wire import codec
 from aggregator.wire.messages import Excluded, ServerMessage
+from aggregator.wire.vocabulary import EventKind, Step, sentence
 
 
 class Clock:
@@ -94,6 +94,6 @@ async def test_an_event_after_the_end_does_not_keep_readers_waiting():
 
 
 def test_a_long_reason_is_cut_to_what_the_wire_takes():
-    assert clip_text("short") == "short"
-    assert len(clip_text("ü" * 600).encode()) == 1000
-    assert clip_text("a" + "ü" * 600).encode()[-2:] == "ü".encode()
+    assert sentence("short") == "short"
+    assert len(sentence("ü" * 600).encode()) == 1000
+    assert sentence("a" + "ü" * 600).encode()[-2:] == "ü".encode()

@@ -9,12 +9,13 @@ from aggregator.errors import MessageError, OutOfTurn, Overloaded, StorageError
 from aggregator.rounds.advertise_keys import AdvertiseKeys
 from aggregator.rounds.consistency_check import ConsistencyCheck
 from aggregator.rounds.masked_input import MaskedInput
-from aggregator.rounds.phase import Failed, Step
+from aggregator.rounds.phase import Failed
 from aggregator.rounds.share_keys import ShareKeys
 from aggregator.rounds.unmasking import Unmasking
 from aggregator.storage.spool import MemorySpool
 from aggregator.wire.messages import Advert, Chunk, Dealing, RevealedShare, SurvivorSignature, Withdrawal
 from aggregator.wire.messages import Unmasking as UnmaskingAnswer
+from aggregator.wire.vocabulary import Step
 from tests.consortium import Consortium
 from tests.harness import deliver, parameters, play, ring_words, short_round
 

@@ -46,8 +46,7 @@ async def test_every_fault_is_named_to_its_site_and_to_nobody_else(tmp_path):
     withdrawn = [event for event in run.events if event.kind == "withdrew"]
     assert {event.client for event in withdrawn} == {f"site-{c:04}" for c in range(GOOD, len(offered))}
     assert {event.detail for event in withdrawn} == {"the site's own update does not fit the task"}
-    told = "".join(map(repr, run.events))
-    assert not [secret for secret in ("1.23", "56.789", "101", "nan", "inf", "index", "shape") if secret in told]
+    assert {event.detail for event in run.events if event.kind != "withdrew"} == {""}
     check_mean(run, offered, range(GOOD), spec.ring_bits)
 
 

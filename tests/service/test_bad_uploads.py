@@ -8,11 +8,11 @@ from functools import partial
 import pytest
 
 from aggregator.errors import MessageError, NotFound, OutOfTurn, StorageError
-from aggregator.rounds.phase import Step
 from aggregator.service import app
 from aggregator.storage.spool import MemorySpool
 from aggregator.wire.codec import encode
 from aggregator.wire.messages import Chunk, Complaint, UploadMessage, UploadReceipt
+from aggregator.wire.vocabulary import Step
 from tests.loopback import PATIENT, check_mean, hub, offers, parameters, raw
 
 N, CHEAT = 4, 3

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from aggregator.errors import RoundAborted
-from aggregator.rounds.phase import Step
+from aggregator.wire.vocabulary import Step
 from tests.loopback import BRISK, PATIENT, Vanished, check_mean, hub, offers, parameters
 
 STEPS = list(Step)

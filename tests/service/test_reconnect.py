@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from aggregator.errors import Disconnected
-from aggregator.rounds.phase import Step
 from aggregator.wire import messages
 from aggregator.wire.codec import encode
+from aggregator.wire.vocabulary import Step
 from tests.loopback import PATIENT, Cable, check_mean, hub, offers, parameters
 
 STEPS = list(Step)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aggregator.errors import NotAdmitted, NotFound, OutOfTurn
-from aggregator.rounds.phase import Step
+from aggregator.wire.vocabulary import Step
 from tests.loopback import BRISK, PATIENT, check_mean, hub, offers, parameters, weighted_mean
 
 NAMES = [f"site-{client:04}" for client in range(4)]

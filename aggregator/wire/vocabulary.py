@@ -1,0 +1,34 @@
+"""Words that both sides use: the protocol's steps, the kinds of events, and sentences that fit the wire."""
+
+from enum import StrEnum
+
+from aggregator.wire.messages import REASON_BYTES_MAX
+
+
+class Step(StrEnum):
+    """The protocol's steps, by the paper's names."""
+
+    ADVERTISE_KEYS = "advertise_keys"
+    SHARE_KEYS = "share_keys"
+    MASKED_INPUT = "masked_input"
+    CONSISTENCY_CHECK = "consistency_check"
+    UNMASKING = "unmasking"
+
+
+class EventKind(StrEnum):
+    """What a round's event says."""
+
+    STEP = "step"
+    ANSWERED = "answered"
+    DROPPED = "dropped"
+    WITHDREW = "withdrew"
+    REFUSED = "refused"
+    COMPLAINT = "complaint"
+    CLOSED = "closed"
+    FAILED = "failed"
+
+
+def sentence(text: str) -> str:
+    """A text that fits the wire, without control characters: it ends in somebody's terminal."""
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    return printable.encode()[:REASON_BYTES_MAX].decode(errors="ignore")
