@@ -1,22 +1,50 @@
 """What a hospital, an operator or a script imports: sessions that contribute to secure rounds, and that run them."""
 
+from aggregator.errors import (
+    Disconnected,
+    Equivocation,
+    MessageError,
+    NotAdmitted,
+    NotFound,
+    OutOfTurn,
+    Overloaded,
+    ParameterError,
+    RoundAborted,
+    SangamError,
+    StaleModel,
+    StorageError,
+)
 from aggregator.protocol.parameters import Parameters
 from aggregator.protocol.participant import Safeguards
 from aggregator.wire.messages import Deadlines, Tensor
-from clients.blocking import connect_blocking, operate_blocking
+from clients.blocking import BlockingOperator, BlockingSession, connect_blocking, operate_blocking
 from clients.contribution import Observer
 from clients.operator import Operator, default_deadlines, operate
 from clients.result import RoundResult
 from clients.session import Session, connect
 
 __all__ = [
+    "BlockingOperator",
+    "BlockingSession",
     "Deadlines",
+    "Disconnected",
+    "Equivocation",
+    "MessageError",
+    "NotAdmitted",
+    "NotFound",
     "Observer",
     "Operator",
+    "OutOfTurn",
+    "Overloaded",
+    "ParameterError",
     "Parameters",
+    "RoundAborted",
     "RoundResult",
     "Safeguards",
+    "SangamError",
     "Session",
+    "StaleModel",
+    "StorageError",
     "Tensor",
     "connect",
     "connect_blocking",

@@ -7,8 +7,9 @@ with clients.connect_blocking("aggregator:7443", "site/") as session:
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
-from typing import Any, TypeVar
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 from aggregator.protocol.encoding import Update
 from aggregator.protocol.parameters import Parameters
@@ -19,6 +20,8 @@ from clients.result import RoundResult
 from clients.session import Session, connect
 
 T = TypeVar("T")
+B = TypeVar("B")
+P = ParamSpec("P")
 
 
 class Loop:
@@ -107,34 +110,34 @@ class BlockingOperator:
         """See `Operator.fetch_result`."""
         return self._loop.run(self._operator.fetch_result(task, round_number))
 
-    def run_round(self, task: str, *, base: Update | None = None) -> RoundResult:
-        """See `Operator.run_round`."""
-        return self._loop.run(self._operator.run_round(task, base=base))
+    def run_round(
+        self, task: str, *, base: Update | None = None, on_event: Callable[[RoundEvent], None] | None = None
+    ) -> RoundResult:
+        """See `Operator.run_round`; `on_event` is called in the loop's thread."""
+        return self._loop.run(self._operator.run_round(task, base=base, on_event=on_event))
 
 
-@contextmanager
-def connect_blocking(*args: Any, **kwargs: Any) -> Iterator[BlockingSession]:
-    """`connect` without asyncio; takes the same arguments."""
-    with _entered(lambda: connect(*args, **kwargs)) as (loop, session):
-        yield BlockingSession(loop, session)
+def _blocking(
+    make: Callable[P, AbstractAsyncContextManager[T]], kind: Callable[[Loop, T], B]
+) -> Callable[P, AbstractContextManager[B]]:
+    """The blocking twin of an async context manager, with the same arguments."""
+
+    @contextmanager
+    @wraps(make)
+    def enter(*args: P.args, **kwargs: P.kwargs) -> Iterator[B]:
+        with Loop() as loop:
+            context = make(*args, **kwargs)
+            entered = loop.run(_enter(context))
+            try:
+                yield kind(loop, entered)
+            finally:
+                loop.run(_leave(context))
+
+    return enter
 
 
-@contextmanager
-def operate_blocking(*args: Any, **kwargs: Any) -> Iterator[BlockingOperator]:
-    """`operate` without asyncio; takes the same arguments."""
-    with _entered(lambda: operate(*args, **kwargs)) as (loop, operator):
-        yield BlockingOperator(loop, operator)
-
-
-@contextmanager
-def _entered(make: Callable[[], AbstractAsyncContextManager[T]]) -> Iterator[tuple[Loop, T]]:
-    with Loop() as loop:
-        context = make()
-        entered = loop.run(_enter(context))
-        try:
-            yield loop, entered
-        finally:
-            loop.run(_leave(context))
+connect_blocking = _blocking(connect, BlockingSession)
+operate_blocking = _blocking(operate, BlockingOperator)
 
 
 async def _enter(context: AbstractAsyncContextManager[T]) -> T:

@@ -22,6 +22,7 @@ from aggregator.wire.messages import (
     Survivors,
     UploadHeader,
 )
+from aggregator.wire.vocabulary import Step
 from clients.journal import Journal, RoundKey
 from native.pack import pack
 
@@ -29,7 +30,7 @@ from native.pack import pack
 class Observer(Protocol):
     """What a caller may watch of its own contribution, on its own machine; for progress bars, demos and tests."""
 
-    def step(self, name: str) -> None:
+    def step(self, name: Step) -> None:
         """The client is about to answer in this step."""
 
     def vectors(self, encoded: RingVector, masked: RingVector) -> None:
@@ -139,21 +140,21 @@ class Contribution:
         raise MessageError(f"round {self.round}: {type(body).__name__} came out of order")
 
     def _advertise(self, invited: Invited) -> ClientBody:
-        self._watch("advertise_keys")
+        self._watch(Step.ADVERTISE_KEYS)
         terms = invited.terms
         self._key = self._journal.open_context(terms.deployment, terms.task, terms.round, invited.ctx0)
         self._state = participant.advertise_keys(invited, self._entropy)
         return self._state.advert
 
     def _share(self, state: Advertised, body: AdvertList) -> ClientBody:
-        self._watch("share_keys")
+        self._watch(Step.SHARE_KEYS)
         shared, dealing = participant.share_keys(state, body, self._entropy)
         self._journal.fix_context(self._entered(), shared.cohort.ctx1)
         self._state = shared
         return dealing
 
     def _mask(self, state: Shared, body: ShareList) -> MaskedUpload:
-        self._watch("masked_input")
+        self._watch(Step.MASKED_INPUT)
         masked, words = participant.mask_input(state, body, self.encoded.words)
         if self._observer is not None:
             self._observer.vectors(self.encoded.words, words)
@@ -163,14 +164,14 @@ class Contribution:
         return MaskedUpload(UploadHeader(terms.task, terms.round, len(payload), masked.complaints), payload)
 
     def _sign(self, state: Masked, body: Survivors) -> ClientBody:
-        self._watch("consistency_check")
+        self._watch(Step.CONSISTENCY_CHECK)
         signed = participant.check_consistency(state, body)
         self._journal.sign_survivors(self._entered(), signed.survivors_hash)
         self._state = signed
         return signed.signature
 
     def _unmask(self, state: Signed, body: SignatureList) -> ClientBody:
-        self._watch("unmasking")
+        self._watch(Step.UNMASKING)
         terms = self.invited.terms
         answer = participant.unmask(state, body)
         self._journal.record_answer(terms.deployment, terms.task, terms.round, terms.model_hash)
@@ -181,6 +182,6 @@ class Contribution:
             raise MessageError(f"round {self.round} was never entered")
         return self._key
 
-    def _watch(self, step: str) -> None:
+    def _watch(self, step: Step) -> None:
         if self._observer is not None:
             self._observer.step(step)

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
+from typing import TypeAlias
 
 from aggregator.errors import Disconnected, Equivocation, MessageError
 from aggregator.wire.messages import (
     PROTOCOL_VERSION,
-    AdvertList,
     ClientBody,
     ClientMessage,
     Excluded,
@@ -15,17 +16,12 @@ from aggregator.wire.messages import (
     RoundFailed,
     RoundOpened,
     ServerMessage,
-    ShareList,
-    SignatureList,
-    Survivors,
     Welcome,
-    Withdrawal,
 )
 from clients.retry import patiently
 from clients.transport import ControlStream, Transport
 
-STEPS = (AdvertList, ShareList, Survivors, SignatureList)
-RESTARTED = "this site restarted, and holds no secrets of this round"
+Refusal: TypeAlias = Callable[[ServerMessage], ClientBody | None]
 
 
 class Line:
@@ -35,11 +31,12 @@ class Line:
         transport: the way to the server.
         task: the task to join; empty for the server's only one.
         patience_s: how long a broken line is retried before it counts as dead, seconds.
+        refuse: what to answer at once to a message that is not for this session; None for one that is.
     """
 
-    def __init__(self, transport: Transport, task: str, patience_s: float) -> None:
+    def __init__(self, transport: Transport, task: str, patience_s: float, refuse: Refusal) -> None:
         self.task = task
-        self.engaged = 0  # the round that this process holds secrets of; the server need not wait for it in others
+        self._refuse = refuse
         self._transport = transport
         self._patience_s = patience_s
         self._stream: ControlStream | None = None
@@ -118,10 +115,11 @@ class Line:
             try:
                 while True:
                     message = await stream.receive()
-                    if isinstance(message.body, STEPS) and message.round != self.engaged:
-                        await stream.send(ClientMessage(message.round, Withdrawal(RESTARTED)))
-                    else:
+                    refusal = self._refuse(message)
+                    if refusal is None:
                         self._take(message)
+                    else:
+                        await stream.send(ClientMessage(message.round, refusal))
             except Disconnected:
                 return
             finally:

@@ -7,7 +7,7 @@ async with clients.operate("aggregator:7443", "operator/") as operator:
     result = await operator.fetch_result("diabetes", number)
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +30,7 @@ from aggregator.wire.messages import (
     Task,
     TaskCreated,
 )
+from aggregator.wire.vocabulary import EventKind
 from clients.result import RoundResult, collect
 from clients.transport import GrpcChannel
 
@@ -100,17 +101,21 @@ class Operator:
         parts = self._channel.downward("/sangam.v1.Operator/FetchResult", request, ResultMessage)
         return await collect(parts)
 
-    async def run_round(self, task: str, *, base: Update | None = None) -> RoundResult:
-        """Start a round, wait for its end, fetch its result.
+    async def run_round(
+        self, task: str, *, base: Update | None = None, on_event: Callable[[RoundEvent], None] | None = None
+    ) -> RoundResult:
+        """Start a round, wait for its end, fetch its result; `on_event` is told what happens meanwhile.
 
         Raises:
             RoundAborted: the round failed, for the reason given.
         """
         number = await self.start_round(task, base=base)
         async for event in self.watch(task, number):
-            if event.kind == "failed":
+            if on_event is not None:
+                on_event(event)
+            if event.kind == EventKind.FAILED:
                 raise RoundAborted(f"round {number}: {event.detail}")
-            if event.kind == "closed":
+            if event.kind == EventKind.CLOSED:
                 return await self.fetch_result(task, number)
         raise MessageError(f"round {number}: its events ended before the round did")
 

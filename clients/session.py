@@ -35,7 +35,8 @@ from aggregator.protocol.context import RoundTerms, hash_model
 from aggregator.protocol.encoding import Encoded, Update, encode
 from aggregator.protocol.participant import Invited, Safeguards, Site
 from aggregator.wire.messages import (
-    REASON_BYTES_MAX,
+    AdvertList,
+    ClientBody,
     Excluded,
     ResultRequest,
     RoundClosed,
@@ -43,9 +44,12 @@ from aggregator.wire.messages import (
     RoundOpened,
     ServerMessage,
     ShareList,
+    SignatureList,
+    Survivors,
     UploadMessage,
     Withdrawal,
 )
+from aggregator.wire.vocabulary import sentence
 from clients.contribution import Answer, Contribution, MaskedUpload, Observer
 from clients.journal import Journal
 from clients.line import Line
@@ -56,6 +60,9 @@ from clients.transport import GrpcChannel, GrpcTransport, Transport
 JOURNAL_FILE = "journal.sqlite"
 SEED_BYTES = 32
 T = TypeVar("T")
+
+STEPS = (AdvertList, ShareList, Survivors, SignatureList)
+RESTARTED = "this site restarted, and holds no secrets of this round"
 
 # All that the server may know of it: which entry is at fault depends on the data.
 REFUSED_UPDATE = "the site's own update does not fit the task"
@@ -104,7 +111,8 @@ class Session:
         self._patience_s = patience_s
         self._entropy = entropy
         self._now = now
-        self._line = Line(transport, task, patience_s)
+        self._line = Line(transport, task, patience_s, self._refuse)
+        self._engaged = 0  # the round that this process holds secrets of
         self._rosters: dict[bytes, Roster] = {}
         self._busy = False
 
@@ -177,6 +185,12 @@ class Session:
         """
         return await self._fetch(round_number, None)
 
+    def _refuse(self, message: ServerMessage) -> ClientBody | None:
+        """Withdraw from a round that an earlier process of this site was in, so that nobody waits for it."""
+        if isinstance(message.body, STEPS) and message.round != self._engaged:
+            return Withdrawal(RESTARTED)
+        return None
+
     async def _take_part(self, offer: _Offer) -> RoundResult | None:
         part: Contribution | None = None
         try:
@@ -198,7 +212,7 @@ class Session:
                     case _:
                         await self._answer(part, message)
         finally:
-            self._line.engaged = 0
+            self._engaged = 0
             if part is not None:
                 part.forget()
 
@@ -213,7 +227,7 @@ class Session:
         invited = await self._withdrawing(message.round, self._enter(opened, offer))
         encoding = asyncio.to_thread(self._encode, invited, offer)
         encoded = await self._withdrawing(message.round, encoding, reason=REFUSED_UPDATE)
-        self._line.engaged = message.round
+        self._engaged = message.round
         return Contribution(invited, encoded, journal=self._journal, entropy=self._entropy, observer=offer.observer)
 
     async def _enter(self, opened: RoundOpened, offer: _Offer) -> Invited:
@@ -301,7 +315,7 @@ class Session:
             return await work
         except SangamError as error:
             said = reason or (FAILED_STORAGE if isinstance(error, StorageError) else str(error))
-            await self._line.send(round_number, Withdrawal(said.encode()[:REASON_BYTES_MAX].decode(errors="ignore")))
+            await self._line.send(round_number, Withdrawal(sentence(said)))
             raise
 
 

@@ -5,7 +5,7 @@ Errors that the server names are raised here under the same name.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, Protocol, TypeVar
 
 import grpc
@@ -51,8 +51,8 @@ class ControlStream(Protocol):
 class Transport(Protocol):
     """What a session needs of the way to the server."""
 
-    def control(self) -> Any:
-        """An async context manager that gives a ControlStream."""
+    def control(self) -> AbstractAsyncContextManager[ControlStream]:
+        """Open a control stream; it ends with the block."""
 
     async def upload(self, parts: Iterable[UploadMessage]) -> messages.UploadReceipt:
         """Send one upload."""

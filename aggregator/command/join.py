@@ -9,6 +9,7 @@ from rich.console import Console
 
 from aggregator.command.arrays import check_target, read_arrays, write_arrays
 from aggregator.errors import ParameterError
+from aggregator.wire.vocabulary import Step
 
 if TYPE_CHECKING:
     from aggregator.protocol.encoding import RingVector
@@ -21,7 +22,7 @@ class StepLine:
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    def step(self, name: str) -> None:
+    def step(self, name: Step) -> None:
         """Print the step's name."""
         self._console.print(f"[dim]{name.replace('_', ' ')}[/dim]")
 

@@ -9,12 +9,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from aggregator.command.arrays import check_target, read_arrays, write_arrays
-from aggregator.errors import ParameterError, RoundAborted
+from aggregator.errors import ParameterError
 from aggregator.wire.messages import RoundEvent, Tensor
+from aggregator.wire.vocabulary import EventKind
 
 if TYPE_CHECKING:
-    from aggregator.protocol.encoding import Update
-    from clients.operator import Operator
     from clients.result import RoundResult
 
 
@@ -57,31 +56,26 @@ def run_round(
     )
     start = read_arrays(base) if base is not None else None
 
+    console = Console(stderr=True)
+
+    def show(event: RoundEvent) -> None:
+        console.print(_sentence(event), highlight=False)
+
     async def run() -> "RoundResult":
         async with operate(address, identity) as operator:
             await operator.create_task(task, parameters, result_to_operator_only=operator_only)
-            return await _run(operator, task, start)
+            console.print(f"task [bold]{task}[/bold]: a round is open; waiting for the sites")
+            return await operator.run_round(task, base=start, on_event=show)
 
     _show(asyncio.run(run()), out)
-
-
-async def _run(operator: "Operator", task: str, base: "Update | None") -> "RoundResult":
-    console = Console(stderr=True)
-    number = await operator.start_round(task, base=base)
-    console.print(f"round [bold]{number}[/bold] of [bold]{task}[/bold] is open; waiting for the sites")
-    async for event in operator.watch(task, number):
-        console.print(_sentence(event), highlight=False)
-        if event.kind == "failed":
-            raise RoundAborted(f"round {number}: {event.detail}")
-    return await operator.fetch_result(task, number)
 
 
 def _sentence(event: RoundEvent) -> str:
     step = event.step.replace("_", " ")
     match event.kind:
-        case "step":
+        case EventKind.STEP:
             text = f"[bold]{step}[/bold]: {event.clients} sites"
-        case "closed":
+        case EventKind.CLOSED:
             text = f"[green]closed[/green] with {event.clients} sites"
         case _:
             text = escape(f"  {event.client} {event.kind} {event.detail}".rstrip())

@@ -31,7 +31,7 @@ class Cohort:
 
     @property
     def threshold(self) -> int:
-        """T, how many shares recover a secret, and how many signatures make a view."""
+        """t, how many shares recover a secret, and how many signatures make a view."""
         return self.graph.threshold
 
     @property

@@ -1,7 +1,7 @@
 """The server's steps: the same verbs as the participant's, to be read side by side with it.
 
     admit_advert      check one advert              advert_list      what U1 looks like to one client
-    admit_dealing     check one client's shares     share_list       what U2 looks like to one client
+    admit_dealing     check one client's shares     share_lists      what U2 looks like to one client
     admit_complaints  of shares that don't decrypt
     admit_signature   check one signature           signature_list   who signed (U2, U), for one client
     admit_unmasking   check one client's answer     reconstruct      the seeds that the survivors gave up

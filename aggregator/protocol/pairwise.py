@@ -10,8 +10,6 @@ from aggregator.errors import ParameterError
 from aggregator.protocol.cohort import ClientId
 from aggregator.protocol.encoding import RingVector
 
-SEED_BYTES = 32
-
 
 def mask_input(
     x: RingVector, self_seed: bytes, pairwise: Mapping[ClientId, bytes], me: ClientId, *, ctx1: bytes, ring_bits: int
@@ -38,8 +36,8 @@ def mask_input(
     """
     if me in pairwise:
         raise ParameterError(f"client {me} is its own neighbour")
-    masks = [_mask(self_seed, "self", 1)]
-    masks += [_mask(seed, "pair", _sign(me, h)) for h, seed in sorted(pairwise.items())]
+    masks = [Mask(self_seed, "self", 1)]
+    masks += [Mask(seed, "pair", _sign(me, h)) for h, seed in sorted(pairwise.items())]
     y = x.copy()
     apply_masks(y, masks, ctx1, ring_bits)
     return y
@@ -67,8 +65,8 @@ def unmask(
 
     Source: Bonawitz et al. 2017, Fig. 4, Round 4.
     """
-    masks = [_mask(seed, "self", -1) for _, seed in sorted(self_seeds.items())]
-    masks += [_mask(seed, "pair", -_sign(u, h)) for (u, h), seed in sorted(dangling.items())]
+    masks = [Mask(seed, "self", -1) for _, seed in sorted(self_seeds.items())]
+    masks += [Mask(seed, "pair", -_sign(u, h)) for (u, h), seed in sorted(dangling.items())]
     unmasked = total.copy()
     apply_masks(unmasked, masks, ctx1, ring_bits)
     return unmasked
@@ -77,9 +75,3 @@ def unmask(
 def _sign(u: ClientId, h: ClientId) -> int:
     """The sign with which u's input holds the mask that it shares with h."""
     return 1 if h < u else -1
-
-
-def _mask(seed: bytes, purpose: str, sign: int) -> Mask:
-    if len(seed) != SEED_BYTES:
-        raise ParameterError(f"a mask seed has {len(seed)} bytes, needs {SEED_BYTES}")
-    return Mask(seed, purpose, sign)

@@ -11,7 +11,7 @@ from aggregator.crypto.roster import Roster
 from aggregator.errors import NotFound, OutOfTurn, ParameterError
 from aggregator.protocol.cohort import ClientId
 from aggregator.protocol.context import RoundTerms
-from aggregator.protocol.graph import COMPLETE_UP_TO, degree
+from aggregator.protocol.graph import COMPLETE_UP_TO
 from aggregator.protocol.parameters import Parameters
 from aggregator.rounds.driver import Driver
 from aggregator.rounds.events import EventLog
@@ -178,4 +178,3 @@ def _check_fits(parameters: Parameters, roster_size: int) -> None:
         raise ParameterError(
             f"the roster has {roster_size} participants; over the network this version serves up to {COMPLETE_UP_TO}"
         )
-    degree(roster_size, roster_size, parameters.threat)

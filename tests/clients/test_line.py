@@ -55,7 +55,7 @@ class _Stream:
 @asynccontextmanager
 async def opened(*streams, task="sepsis", patience_s=5.0):
     script = Script(*streams)
-    line = Line(script, task, patience_s)
+    line = Line(script, task, patience_s, lambda _: None)
     try:
         await line.open()
         yield script, line

@@ -8,7 +8,6 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import click
 import numpy as np
 import pytest
 import typer
@@ -24,13 +23,12 @@ def commands(group=None, path=()):
     """Every command and group, with the words that call it."""
     group = group or typer.main.get_command(command.app)
     yield path, group
-    if isinstance(group, click.Group):
-        for name, inner in group.commands.items():
-            yield from commands(inner, (*path, name))
+    for name, inner in getattr(group, "commands", {}).items():
+        yield from commands(inner, (*path, name))
 
 
 def test_the_commands_are_those_that_the_readme_names():
-    leaves = {" ".join(path) for path, found in commands() if not isinstance(found, click.Group)}
+    leaves = {" ".join(path) for path, found in commands() if not hasattr(found, "commands")}
     assert leaves == {"pki init", "pki request", "pki issue", "serve", "round", "join", "demo", "version"}
 
 
@@ -41,7 +39,7 @@ def test_help_says_what_a_newcomer_needs(path):
     assert result.exit_code == 0
     found = dict(commands())[path]
     assert found.help
-    if isinstance(found, click.Group):
+    if hasattr(found, "commands"):
         return
     assert f"Example: [bold]sangam {' '.join(path)}" in found.help
     assert "Example: sangam" in result.output
@@ -168,7 +166,9 @@ def test_a_round_from_end_to_end(tmp_path):
         assert np.abs(got - expected).max() < 3 * 4 / 32767 * 100 / 20
         for name in SITES:
             assert np.array_equal(read_arrays(tmp_path / name / "mean.npz")["w"], got)
-        again = sangam("join", *common, "--identity", operator, "--update", tmp_path / "cmc" / "update.npz", "--weight", 1)
+        again = sangam(
+            "join", *common, "--identity", operator, "--update", tmp_path / "cmc" / "update.npz", "--weight", 1
+        )
         _, err = ended(again, code=1)
         assert err.strip() == "sangam: operator is certified as operator, not as participant"
         server.send_signal(signal.SIGTERM)

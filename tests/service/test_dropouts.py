@@ -1,3 +1,4 @@
+import asyncio
 import re
 from dataclasses import replace
 
@@ -5,7 +6,7 @@ import pytest
 
 from aggregator.errors import RoundAborted
 from aggregator.wire.vocabulary import Step
-from tests.loopback import BRISK, PATIENT, Vanished, check_mean, hub, offers, parameters
+from tests.loopback import BRISK, PATIENT, Vanished, Watcher, check_mean, hub, offers, parameters
 
 STEPS = list(Step)
 IN_THE_SUM = {Step.CONSISTENCY_CHECK, Step.UNMASKING}  # whoever dies here has given its input
@@ -72,3 +73,19 @@ async def test_a_failed_round_is_followed_by_a_good_one(tmp_path):
         run = await h.run_round(offered)
         assert run.number == failed.number + 1
         check_mean(run, offered, (0, 1, 2), spec.ring_bits)
+
+
+async def test_a_site_that_restarts_in_a_round_says_that_it_forgot_it(tmp_path):
+    """Its secrets are gone with its process: nobody waits for the line to come back, and then for its answer."""
+    offered, spec = offers(4), parameters()
+    async with hub(tmp_path, 4) as h:
+        await h.create(spec, PATIENT)
+        others = asyncio.create_task(h.run_round({client: offered[client] for client in range(3)}))
+        async with h.join(3) as session:
+            with pytest.raises(Vanished):
+                await session.contribute(offered[3][0], weight=1, observer=Watcher(Step.SHARE_KEYS))
+        async with h.join(3):
+            run = await others
+    check_mean(run, offered, range(3), spec.ring_bits)
+    (withdrawn,) = (event for event in run.events if event.kind == "withdrew")
+    assert (withdrawn.client, withdrawn.step) == ("site-0003", Step.SHARE_KEYS)
