@@ -50,7 +50,7 @@ class NotFound(SangamError):
 
 
 class RoundAborted(SangamError):
-    """Too few clients are left, or the views of the round are inconsistent; nothing was revealed."""
+    """Too few clients are left, or the views of the round are inconsistent; there is no sum."""
 
 
 class Overloaded(SangamError):

@@ -86,6 +86,12 @@ def operator() -> Identity:
     return issued("operator", Role.OPERATOR)
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the event loop run until something holds; no clock."""
+    for _ in iter(condition, True):
+        await asyncio.sleep(0)
+
+
 class Vanished(Exception):
     """A client's process died."""
 

@@ -46,15 +46,6 @@ def root(leaves: Sequence[bytes]) -> bytes:
     return Tree(leaves).root
 
 
-def inclusion_proof(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
-    """The audit path of one leaf. Run by whoever holds all leaves; for several proofs, keep a `Tree`.
-
-    Raises:
-        ParameterError: there is no leaf `index`.
-    """
-    return Tree(leaves).proof(index)
-
-
 def includes(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> bool:
     """Whether `proof` shows that leaf `index` of the tree of `size` leaves with this root is `leaf`.
 

@@ -26,7 +26,8 @@ class RoundTerms:
     """What a round is about, fixed when it opens; `ctx0` is its hash, the context that adverts are signed under.
 
     `roster_root` and `authority_hash` are 32 bytes; `server_nonce` is 32 fresh bytes; `model_hash` is
-    `hash_model` of the base that every participant starts from; `round` counts from 1 within the task.
+    `hash_model` of the base that every participant starts from; `round` rises within the task and never comes
+    twice, even after a restart of the server.
     """
 
     deployment: str

@@ -57,9 +57,9 @@ class ThreatModel:
                 raise ParameterError(f"threat model: {name} must be in [0, 1)")
         if self.corrupt_fraction + self.dropout_fraction >= 1:
             raise ParameterError("threat model: corrupt_fraction + dropout_fraction must be below 1")
-        for name in ("security_bits", "failure_bits"):
-            if not 1 <= getattr(self, name) <= 256:
-                raise ParameterError(f"threat model: {name} must be in 1..256")
+        for name, least, most in (("security_bits", 40, 128), ("failure_bits", 10, 64)):
+            if not least <= getattr(self, name) <= most:
+                raise ParameterError(f"threat model: {name} must be in {least}..{most}")
 
     def fields(self) -> tuple[Field, ...]:
         """The canonical fields that ctx0 covers: gamma, delta, model, sigma, eta."""

@@ -40,7 +40,7 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The round ended without a sum and revealed nothing."""
+    """The round ended without a sum; before unmasking it cannot have revealed anything."""
 
     step: Step
     reason: str

@@ -7,6 +7,7 @@ from aggregator.errors import Equivocation, StorageError
 from aggregator.protocol import participant
 from aggregator.protocol.encoding import encode
 from aggregator.wire.messages import RoundOpened, ShareList, SignatureList, Survivors
+from clients import session
 from clients.contribution import Contribution, MaskedUpload
 from clients.journal import Journal
 from tests.consortium import drbg
@@ -43,15 +44,13 @@ class Watched:
 
 async def play(tmp_path, monkeypatch, fails=""):
     """Client 0's journal calls and messages in the order in which they happened, and how its part ended."""
-    from clients import session as module
-
-    log, original = [], module.Contribution
+    log = []
 
     def make(*args, journal, **kwargs):
         mine = "journal-0" in str(journal._path)
-        return original(*args, journal=Watched(journal, log, fails) if mine else journal, **kwargs)
+        return Contribution(*args, journal=Watched(journal, log, fails) if mine else journal, **kwargs)
 
-    monkeypatch.setattr(module, "Contribution", make)
+    monkeypatch.setattr(session, "Contribution", make)
     room = Room(tmp_path, 4)
 
     def note(message):

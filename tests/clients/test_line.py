@@ -18,7 +18,7 @@ from aggregator.wire.messages import (
 )
 from clients.line import Line
 from tests.consortium import Consortium
-from tests.loopback import parameters
+from tests.loopback import parameters, until
 
 WELCOME = ServerMessage(0, Welcome("sepsis", 0))
 
@@ -124,8 +124,7 @@ async def test_what_is_sent_on_a_broken_line_is_dropped():
     """The server asks again when the line is back."""
     gone = Disconnected("cut")
     async with opened([WELCOME, gone], [gone], [WELCOME]) as (script, line):
-        while script.opened < 2:
-            await asyncio.sleep(0)
+        await until(lambda: script.opened == 2)
         await line.send(1, SurvivorSignature(bytes(64)))
         assert not [message for message in script.sent if not isinstance(message.body, Join)]
 
@@ -148,8 +147,7 @@ def round_opened(number):
 )
 async def test_only_a_round_that_is_still_open_is_waiting_for_the_next_call(came, kept):
     async with opened([WELCOME, *came, excluded(99)]) as (_, line):
-        while len(line._inbox) < len(came) + 2:
-            await asyncio.sleep(0)
+        await until(lambda: len(line._inbox) == len(came) + 2)
         line.skip_ended_rounds()
         assert list(line._inbox) == kept
 

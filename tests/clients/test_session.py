@@ -11,9 +11,11 @@ from aggregator.crypto.certificates import Role
 from aggregator.errors import Disconnected, NotAdmitted, ParameterError, StorageError
 from aggregator.protocol.context import hash_model
 from aggregator.rounds.phase import Completed
+from clients import session
+from clients.contribution import Contribution
 from clients.result import RoundResult
 from tests.consortium import Consortium
-from tests.loopback import hub, issued, offers, operator, parameters, weighted_mean
+from tests.loopback import hub, issued, offers, operator, parameters, until, weighted_mean
 from tests.memory import Room
 
 
@@ -34,8 +36,7 @@ async def test_a_round_that_opened_before_the_call_is_not_missed(tmp_path):
     room, offered = Room(tmp_path, 2), offers(2)
     async with room.join(0) as a, room.join(1) as b:
         number = room.task.start_round(hash_model(None))
-        while not (a._line._inbox and b._line._inbox):
-            await asyncio.sleep(0)
+        await until(lambda: len(a._line._inbox) == len(b._line._inbox) == 2)
         ends = await asyncio.gather(*(s.contribute(offered[i][0], weight=10) for i, s in enumerate((a, b))))
         assert [end.round for end in ends] == [number, number]
     await room.task.close()
@@ -64,10 +65,10 @@ async def test_a_round_that_ended_before_the_call_is_not_taken_for_the_next(tmp_
 
 async def test_a_closed_session_says_so(tmp_path):
     room = Room(tmp_path, 2)
-    async with room.join(0) as session:
+    async with room.join(0) as closed:
         pass
     with pytest.raises(Disconnected, match="this session is closed"):
-        await session.contribute({"x": np.zeros(4)}, weight=1)
+        await closed.contribute({"x": np.zeros(4)}, weight=1)
 
 
 async def test_a_fault_of_the_line_itself_reaches_the_caller(tmp_path):
@@ -85,15 +86,12 @@ async def test_a_fault_of_the_line_itself_reaches_the_caller(tmp_path):
 
 async def test_secrets_are_forgotten_when_the_round_ends(tmp_path, monkeypatch):
     kept = []
-    from clients import session as module
-
-    original = module.Contribution
 
     def make(*args, **kwargs):
-        kept.append(original(*args, **kwargs))
+        kept.append(Contribution(*args, **kwargs))
         return kept[-1]
 
-    monkeypatch.setattr(module, "Contribution", make)
+    monkeypatch.setattr(session, "Contribution", make)
     await Room(tmp_path, 2).play(offers(2))
     assert len(kept) == 2
     for part in kept:
@@ -121,6 +119,6 @@ async def test_a_directory_holds_identity_and_journal(tmp_path):
     Consortium.of(2).identities[0].save(site)
     async with hub(tmp_path, 2) as h:
         await h.create(parameters())
-        async with clients.connect(h.address, str(site)) as session:
-            assert session.task == "sepsis"
+        async with clients.connect(h.address, str(site)) as joined:
+            assert joined.task == "sepsis"
     assert (site / "journal.sqlite").exists()

@@ -120,5 +120,5 @@ async def test_a_stream_that_the_network_ended_is_disconnected(tmp_path):
 async def test_a_message_out_of_bounds_never_leaves(tmp_path):
     async with hub(tmp_path, 2) as h, raw(h.address, h.consortium.identities[0]) as channel:
         async with GrpcTransport(channel).control() as stream:
-            with pytest.raises(MessageError, match="SurvivorSignature.signature: 1 bytes, expected 64"):
+            with pytest.raises(MessageError, match=r"SurvivorSignature\.signature: 1 bytes, expected 64"):
                 await stream.send(ClientMessage(1, SurvivorSignature(b"x")))

@@ -41,9 +41,9 @@ def test_numpys_own_files_are_read_and_numpy_reads_ours(tmp_path):
 def test_files_that_are_not_there_or_cannot_be_written(tmp_path):
     with pytest.raises(StorageError, match=r"cannot read .*none\.npz: No such file"):
         read_arrays(tmp_path / "none.npz")
-    with pytest.raises(StorageError, match="cannot read .*: Is a directory"):
+    with pytest.raises(StorageError, match=r"cannot read .*: Is a directory"):
         read_arrays(tmp_path)
-    with pytest.raises(StorageError, match="cannot write .*: No such file or directory"):
+    with pytest.raises(StorageError, match=r"cannot write .*: No such file or directory"):
         write_arrays(tmp_path / "none" / "m.npz", {})
     for target in (tmp_path / "none" / "m.npz", tmp_path):
         with pytest.raises(StorageError, match="its directory must exist"):
@@ -60,16 +60,16 @@ class Bomb:
 def test_nothing_is_ever_unpickled(tmp_path):
     path = tmp_path / "m.npz"
     np.savez(path, w=np.array([Bomb()], dtype=object))
-    with pytest.raises(ParameterError, match="is not an .npz file of numeric arrays"):
+    with pytest.raises(ParameterError, match=r"is not an \.npz file of numeric arrays"):
         read_arrays(path)
     path.write_bytes(pickle.dumps(Bomb()))
-    with pytest.raises(ParameterError, match="is not an .npz file"):
+    with pytest.raises(ParameterError, match=r"is not an \.npz file"):
         read_arrays(path)
 
 
 def test_one_array_alone_is_no_update(tmp_path):
     np.save(tmp_path / "w.npy", np.zeros(3))
-    with pytest.raises(ParameterError, match="is not an .npz file"):
+    with pytest.raises(ParameterError, match=r"is not an \.npz file"):
         read_arrays(tmp_path / "w.npy")
 
 

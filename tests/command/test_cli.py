@@ -1,11 +1,11 @@
 """The command as its users meet it: help, errors in one sentence, and a round from end to end."""
 
-import os
+import asyncio
 import re
 import signal
-import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from asyncio.subprocess import PIPE
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -91,9 +91,9 @@ def test_an_error_is_one_sentence_and_exit_code_1(files, monkeypatch, capsys, ar
     assert said.err.count("\n") == 1
 
 
-def sangam(*arguments, **options):
-    words = [sys.executable, "-W", "error", "-m", "aggregator", *map(str, arguments)]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+async def sangam(*arguments):
+    words = ["-W", "error", "-m", "aggregator", *map(str, arguments)]
+    return await asyncio.create_subprocess_exec(sys.executable, *words, stdout=PIPE, stderr=PIPE)
 
 
 def pki(*arguments):
@@ -111,71 +111,81 @@ def enrol(home: Path, name: str, *more: str) -> Path:
     return home / name
 
 
-def ended(process, code=0):
-    out, err = process.communicate(timeout=60)
+async def ended(process, code=0):
+    out, err = (data.decode() for data in await process.communicate())
     assert process.returncode == code, err
     assert "Traceback" not in err
     return out, err
 
 
-def line_with(stream, text):
-    """Read until a line holds the text."""
-    for line in stream:
-        if text in line:
-            return line
+async def line_with(process, text):
+    """Read until a line of stderr holds the text."""
+    async for line in process.stderr:
+        if text in line.decode():
+            return line.decode()
     raise AssertionError(f"{text!r} never came")
 
 
-def test_a_round_from_end_to_end(tmp_path):
-    """pki init, request, issue; serve; a round that waits for its sites; three joins; the mean on everybody's disk."""
-    pki("init", tmp_path / "consortium", "--deployment", "demo")
-    hub = enrol(tmp_path, "hub", "--role", "aggregator", "--host", "localhost")
-    operator = enrol(tmp_path, "operator", "--role", "operator")
-    updates = {name: np.linspace(-1, 1, 6).reshape(2, 3) * i for i, name in enumerate(SITES, start=1)}
-    for name in SITES:
-        write_arrays(enrol(tmp_path, name) / "update.npz", {"w": updates[name]})
-    roster = tmp_path / "consortium" / "roster.json"
-    server = sangam("serve", "--identity", hub, "--roster", roster, "--listen", "localhost:0")
-    running = [server]
-    try:
-        address = line_with(server.stderr, "listening on").split()[-1]
-        common = ("--address", address)
-        like = ("--like", tmp_path / "cmc" / "update.npz", "--weight-max", 100, "--clip", 4)
-        mean = tmp_path / "mean.npz"
-        leader = sangam("round", *common, "--identity", operator, "--task", "lungs", *like, "--out", mean)
-        running.append(leader)
-        line_with(leader.stderr, "is open; waiting for the sites")
+class Consortium:
+    """Directories on a disk, made by the command alone."""
 
-        def join(name, weight):
-            home = tmp_path / name
-            out = ("--update", home / "update.npz", "--weight", weight, "--out", home / "mean.npz")
-            return sangam("join", *common, "--identity", home, *out)
-
-        joins = [join(name, 10 * i) for i, name in enumerate(SITES, start=1)]
-        running += joins
-        with ThreadPoolExecutor() as pool:
-            said = list(pool.map(ended, joins))
-        for out, err in said:
-            assert "mean over 3 sites, total weight 60" in out
-            assert "unmasking" in err
-        out, err = ended(leader)
-        assert "mean over 3 sites (apollo, cmc, delhi), total weight 60" in out
-        assert "closed with 3 sites" in err
-        expected = sum(10 * i * updates[name] for i, name in enumerate(SITES, start=1)) / 60
-        got = read_arrays(mean)["w"]
-        assert np.abs(got - expected).max() < 3 * 4 / 32767 * 100 / 20
+    def __init__(self, home):
+        self.home, self.running = home, []
+        pki("init", home / "consortium", "--deployment", "demo")
+        self.hub = enrol(home, "hub", "--role", "aggregator", "--host", "localhost")
+        self.operator = enrol(home, "operator", "--role", "operator")
+        self.updates = {name: np.linspace(-1, 1, 6).reshape(2, 3) * i for i, name in enumerate(SITES, start=1)}
         for name in SITES:
-            assert np.array_equal(read_arrays(tmp_path / name / "mean.npz")["w"], got)
-        again = sangam(
-            "join", *common, "--identity", operator, "--update", tmp_path / "cmc" / "update.npz", "--weight", 1
-        )
-        _, err = ended(again, code=1)
-        assert err.strip() == "sangam: operator is certified as operator, not as participant"
-        server.send_signal(signal.SIGTERM)
-        _, err = ended(server)
-        assert "sangam: stopping" in err
+            write_arrays(enrol(home, name) / "update.npz", {"w": self.updates[name]})
+
+    async def start(self, *arguments):
+        self.running.append(await sangam(*arguments))
+        return self.running[-1]
+
+    async def serve(self):
+        roster = self.home / "consortium" / "roster.json"
+        server = await self.start("serve", "--identity", self.hub, "--roster", roster, "--listen", "localhost:0")
+        self.address = (await line_with(server, "listening on")).split()[-1]
+        return server
+
+    async def lead(self, *more):
+        words = ("round", "--address", self.address, "--identity", self.operator, "--task", "lungs")
+        leader = await self.start(*words, "--like", self.home / "cmc" / "update.npz", *more)
+        await line_with(leader, "is open; waiting for the sites")
+        return leader
+
+    async def join(self, name, weight):
+        home = self.home / name
+        words = ("join", "--address", self.address, "--identity", home, "--update", home / "update.npz")
+        return await self.start(*words, "--weight", weight, "--out", home / "mean.npz")
+
+
+async def test_a_round_from_end_to_end(tmp_path):
+    """pki init, request, issue; serve; a round that waits for its sites; three joins; the mean on everybody's disk."""
+    here = Consortium(tmp_path)
+    weights = {name: 10 * i for i, name in enumerate(SITES, start=1)}
+    try:
+        async with asyncio.timeout(60):
+            server = await here.serve()
+            mean = tmp_path / "mean.npz"
+            leader = await here.lead("--weight-max", 100, "--clip", 4, "--out", mean)
+            joins = [await here.join(name, weight) for name, weight in weights.items()]
+            said = await asyncio.gather(*map(ended, joins))
+            led, watched = await ended(leader)
+            server.send_signal(signal.SIGTERM)
+            _, last_words = await ended(server)
     finally:
-        for process in running:
-            if process.poll() is None:
-                os.kill(process.pid, signal.SIGKILL)
-            process.communicate()
+        for process in here.running:
+            with suppress(ProcessLookupError):
+                process.kill()
+    for out, err in said:
+        assert "mean over 3 sites, total weight 60" in out
+        assert "unmasking" in err
+    assert "mean over 3 sites (apollo, cmc, delhi), total weight 60" in led
+    assert "closed with 3 sites" in watched
+    assert "sangam: stopping" in last_words
+    got = read_arrays(mean)["w"]
+    expected = sum(weights[name] * here.updates[name] for name in SITES) / 60
+    assert np.abs(got - expected).max() < 3 * 4 / 32767 * 100 / 20
+    for name in SITES:
+        assert np.array_equal(read_arrays(tmp_path / name / "mean.npz")["w"], got)

@@ -22,7 +22,7 @@ def test_roots_of_rfc_6962() -> None:
 def test_inclusion_proofs_of_rfc_6962() -> None:
     for case in VECTOR["inclusion"]:
         index, size = case["index"], case["size"]
-        proof = merkle.inclusion_proof(LEAVES[:size], index)
+        proof = merkle.Tree(LEAVES[:size]).proof(index)
         assert [node.hex() for node in proof] == case["proof"]
         assert merkle.includes(LEAVES[index], index, size, proof, bytes.fromhex(VECTOR["roots"][size]))
 
@@ -34,7 +34,7 @@ def test_agrees_with_the_recursive_definition(size: int) -> None:
     for index in range(size):
         proof = tree.proof(index)
         assert list(proof) == reference.path(LEAF[:size], index)
-        assert proof == merkle.inclusion_proof(LEAF[:size], index)
+        assert proof == merkle.Tree(LEAF[:size]).proof(index)
         assert merkle.includes(LEAF[index], index, size, proof, tree.root)
 
 
@@ -42,7 +42,7 @@ def test_agrees_with_the_recursive_definition(size: int) -> None:
 def test_a_proof_holds_for_one_leaf_at_one_place_only(size: int) -> None:
     root = merkle.root(LEAF[:size])
     for index in range(size):
-        proof = merkle.inclusion_proof(LEAF[:size], index)
+        proof = merkle.Tree(LEAF[:size]).proof(index)
         assert not merkle.includes(b"other", index, size, proof, root)
         assert not any(merkle.includes(LEAF[index], i, size, proof, root) for i in range(-1, size + 2) if i != index)
         assert not merkle.includes(LEAF[index], index, size, (*proof, root), root)
@@ -72,7 +72,7 @@ def test_anything_may_be_sent_as_a_proof(index: int, size: int, proof: list[byte
 @pytest.mark.parametrize(("index", "size"), [(-1, 3), (3, 3), (0, 0)])
 def test_no_proof_for_a_leaf_that_is_not_there(index: int, size: int) -> None:
     with pytest.raises(ParameterError, match="no leaf"):
-        merkle.inclusion_proof(LEAF[:size], index)
+        merkle.Tree(LEAF[:size]).proof(index)
 
 
 def test_ten_thousand_leaves_need_no_recursion() -> None:

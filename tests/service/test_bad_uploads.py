@@ -4,6 +4,7 @@ import asyncio
 import threading
 from dataclasses import replace
 from functools import partial
+from tempfile import TemporaryFile
 
 import pytest
 
@@ -11,12 +12,13 @@ from aggregator.errors import MessageError, NotFound, OutOfTurn, StorageError
 from aggregator.service import app
 from aggregator.storage.spool import MemorySpool
 from aggregator.wire.codec import encode
-from aggregator.wire.messages import Chunk, Complaint, UploadMessage, UploadReceipt
+from aggregator.wire.messages import Chunk, Complaint, UploadHeader, UploadMessage, UploadReceipt
 from aggregator.wire.vocabulary import Step
-from tests.loopback import PATIENT, check_mean, hub, offers, parameters, raw
+from tests.loopback import PATIENT, check_mean, hub, offers, parameters, raw, until
 
 N, CHEAT = 4, 3
 SHAPE = (500_000,)  # two chunks
+MIB = 1 << 20
 UPLOAD = "/sangam.v1.Aggregation/Upload"
 
 
@@ -165,8 +167,7 @@ async def test_a_half_arrived_upload_never_touches_the_sum_and_its_late_rest_is_
 
     async def half(inner, parts):
         stream = await half_an_upload(inner, parts)
-        while not spool[0].held_bytes >= len(parts[1].body.data):
-            await asyncio.sleep(0)  # until the server has staged the chunk
+        await until(lambda: spool[0].held_bytes >= len(parts[1].body.data))  # the server has staged the chunk
         streams.append((stream, parts))
         raise OutOfTurn("the test takes over")
 
@@ -192,16 +193,14 @@ async def test_a_half_arrived_upload_never_touches_the_sum_and_its_late_rest_is_
             for header in (parts[0], UploadMessage(replace(parts[0].body, round=run.number + 1))):
                 with pytest.raises(OutOfTurn):
                     await own.upward(UPLOAD, [header], UploadReceipt)
+            lungs = UploadMessage(replace(parts[0].body, task="lungs"))
             with pytest.raises(NotFound, match="there is no task 'lungs' here"):
-                lungs = UploadMessage(replace(parts[0].body, task="lungs"))
                 await own.upward(UPLOAD, [lungs], UploadReceipt)
 
 
 async def test_an_upload_before_any_round(tmp_path):
     async with hub(tmp_path, N) as h, raw(h.address, h.consortium.identities[0]) as own:
         await h.create(parameters())
-        from aggregator.wire.messages import UploadHeader
-
         with pytest.raises(OutOfTurn, match="round 1 is not the current one"):
             await own.upward(UPLOAD, [UploadMessage(UploadHeader("sepsis", 1, 12, ()))], UploadReceipt)
 
@@ -219,18 +218,17 @@ async def test_a_full_disk_is_named_to_its_client_and_the_round_goes_on(tmp_path
         return spools[-1]
 
     async def crowded(inner, parts):
-        assert spools[0].take(BUDGET)
+        assert spools[0].take(8 * MIB)
         try:
             return await inner.upload(parts)
         finally:
-            spools[0].give_back(BUDGET)
+            spools[0].give_back(8 * MIB)
             gate.open()
 
-    BUDGET = 8 << 20
     monkeypatch.setattr(app, "MemorySpool", spool)
     offered, spec = offers(N, SHAPE), parameters(SHAPE)
     hold = dict.fromkeys(range(CHEAT), gate.hold)
-    async with hub(tmp_path, N, staging_bytes=BUDGET) as h:
+    async with hub(tmp_path, N, staging_bytes=8 * MIB) as h:
         await h.create(spec, PATIENT)
         run = await h.run_round(offered, calls=hold, how={CHEAT: uploading(crowded) | {"patience_s": 0.0}})
         assert isinstance(run.results[CHEAT], StorageError)
@@ -248,9 +246,7 @@ async def test_a_disk_that_is_full_for_a_moment_costs_nothing(tmp_path, monkeypa
     fails = [full_disk, full_disk]
 
     def open_file(directory):
-        return fails.pop()(directory) if fails else ordinary(directory)
-
-    from aggregator.storage.spool import _unlinked as ordinary
+        return fails.pop()(directory) if fails else TemporaryFile(dir=directory, buffering=0)
 
     monkeypatch.setattr(app, "MemorySpool", partial(MemorySpool, open_file=open_file))
     offered, spec = offers(N, SHAPE), parameters(SHAPE)

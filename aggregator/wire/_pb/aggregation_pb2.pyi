@@ -66,9 +66,9 @@ class Threat(_message.Message):
     SECURITY_BITS_FIELD_NUMBER: _builtins.int
     FAILURE_BITS_FIELD_NUMBER: _builtins.int
     corrupt_fraction: _builtins.float
-    """gamma, fraction of the roster, 0 <= gamma < 1/3"""
+    """gamma, fraction of the roster, from 0, below 1"""
     dropout_fraction: _builtins.float
-    """delta, fraction of the advertised, 0 <= delta < 1/2"""
+    """delta, fraction of the advertised, from 0; gamma + delta below 1"""
     malicious: _builtins.bool
     """true: the server may lie; false: it is only curious"""
     security_bits: _builtins.int
@@ -173,7 +173,7 @@ class Terms(_message.Message):
     task: _builtins.str
     """the task, 1 .. 63 characters"""
     round: _builtins.int
-    """round number within the task, from 1"""
+    """round number within the task, rising, never twice; at least 1"""
     server_nonce: _builtins.bytes
     """32 bytes, fresh"""
     roster_size: _builtins.int
@@ -854,7 +854,7 @@ Global___RoundClosed: _TypeAlias = RoundClosed  # noqa: Y015
 
 @_typing.final
 class RoundFailed(_message.Message):
-    """The round ended without one; nothing was revealed."""
+    """The round ended without a sum."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -194,7 +194,7 @@ class RoundEvent(_message.Message):
     seconds: _builtins.float
     """seconds since the round's start"""
     kind: _builtins.str
-    """"step", "answered", "dropped", "withdrew", "complaint", "closed" or "failed" """
+    """"step", "answered", "dropped", "withdrew", "refused", "complaint", "closed" or "failed" """
     step: _builtins.str
     """"advertise_keys", "share_keys", "masked_input", "consistency_check" or "unmasking" """
     client: _builtins.str
