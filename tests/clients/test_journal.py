@@ -337,3 +337,27 @@ def test_rows_are_tiny(path):
         for round_number in range(1000):
             answer(journal, round_number, round_number.to_bytes(32, "big"))
     assert path.stat().st_size < 400 * 1000
+
+
+def test_a_task_keeps_its_parameters(tmp_path):
+    path = tmp_path / "journal.sqlite"
+    with Journal(path) as journal:
+        journal.pin_parameters("demo", "lungs", b"\x01" * 32)
+        journal.pin_parameters("demo", "hearts", b"\x02" * 32)
+    with Journal(path) as journal:
+        journal.pin_parameters("demo", "lungs", b"\x01" * 32)
+        with pytest.raises(Equivocation, match="task lungs of demo has other parameters"):
+            journal.pin_parameters("demo", "lungs", b"\x02" * 32)
+        with pytest.raises(ParameterError):
+            journal.pin_parameters("demo", "lungs", b"short")
+
+
+def test_the_only_task_keeps_its_name(tmp_path):
+    path = tmp_path / "journal.sqlite"
+    with Journal(path) as journal:
+        journal.pin_unnamed_task("demo", "lungs")
+        journal.pin_unnamed_task("other", "hearts")
+    with Journal(path) as journal:
+        journal.pin_unnamed_task("demo", "lungs")
+        with pytest.raises(Equivocation, match="was lungs and is now hearts"):
+            journal.pin_unnamed_task("demo", "hearts")

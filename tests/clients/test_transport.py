@@ -106,19 +106,22 @@ async def test_a_stream_that_the_server_ended_names_its_error_to_sender_and_rece
 async def test_a_stream_that_the_network_ended_is_disconnected(tmp_path):
     async with hub(tmp_path, 2) as h, Cable(h.port) as cable:
         await h.create(parameters())
-        async with raw(f"localhost:{cable.port}", h.consortium.identities[0]) as channel:
-            async with GrpcTransport(channel).control() as stream:
-                await stream.send(ClientMessage(0, Join(1, "sepsis")))
+        who = h.consortium.identities[0]
+        async with raw(f"localhost:{cable.port}", who) as channel, GrpcTransport(channel).control() as stream:
+            await stream.send(ClientMessage(0, Join(1, "sepsis")))
+            await stream.receive()
+            cable.cut()
+            with pytest.raises(Disconnected):
                 await stream.receive()
-                cable.cut()
-                with pytest.raises(Disconnected):
-                    await stream.receive()
-                with pytest.raises(Disconnected):
-                    await stream.send(ClientMessage(1, SurvivorSignature(bytes(64))))
+            with pytest.raises(Disconnected):
+                await stream.send(ClientMessage(1, SurvivorSignature(bytes(64))))
 
 
 async def test_a_message_out_of_bounds_never_leaves(tmp_path):
-    async with hub(tmp_path, 2) as h, raw(h.address, h.consortium.identities[0]) as channel:
-        async with GrpcTransport(channel).control() as stream:
-            with pytest.raises(MessageError, match=r"SurvivorSignature\.signature: 1 bytes, expected 64"):
-                await stream.send(ClientMessage(1, SurvivorSignature(b"x")))
+    async with (
+        hub(tmp_path, 2) as h,
+        raw(h.address, h.consortium.identities[0]) as channel,
+        GrpcTransport(channel).control() as stream,
+    ):
+        with pytest.raises(MessageError, match=r"SurvivorSignature\.signature: 1 bytes, expected 64"):
+            await stream.send(ClientMessage(1, SurvivorSignature(b"x")))

@@ -97,6 +97,15 @@ def test_an_invented_client_is_refused_even_in_a_signed_roster():
         invented.verify(AUTHORITY.certificate, NOW)
 
 
+def test_whose_certificates_have_ended():
+    short = enrol("short", valid_for=YEAR / 12)
+    mixed = roster.sign_roster(AUTHORITY, [*SITES, short], 8)
+    place = [certificate.name for certificate in mixed.certificates].index("short")
+    assert mixed.expired_at(NOW) == frozenset()
+    assert mixed.expired_at(NOW + YEAR / 2) == {place}
+    assert mixed.expired_at(NOW + 2 * YEAR) == set(range(len(mixed)))
+
+
 def test_an_expired_certificate_does_not_spoil_the_roster():
     mixed = roster.sign_roster(AUTHORITY, [*SITES, enrol("brief", valid_for=timedelta(days=1))], 8)
     mixed.verify(AUTHORITY.certificate, NOW + timedelta(days=2))
