@@ -18,10 +18,11 @@ from aggregator.protocol.parameters import Parameters
 from aggregator.protocol.participant import Safeguards
 from aggregator.wire.messages import Deadlines, Tensor
 from clients.blocking import BlockingOperator, BlockingSession, connect_blocking, operate_blocking
+from clients.connection import connect
 from clients.contribution import Observer
 from clients.operator import Operator, default_deadlines, operate
 from clients.result import RoundResult
-from clients.session import Session, connect
+from clients.session import Session
 
 __all__ = [
     "BlockingOperator",

@@ -14,10 +14,11 @@ from typing import Any, ParamSpec, TypeVar
 from aggregator.protocol.encoding import Update
 from aggregator.protocol.parameters import Parameters
 from aggregator.wire.messages import Deadlines, RoundEvent
+from clients.connection import connect
 from clients.contribution import Observer
 from clients.operator import Operator, operate
 from clients.result import RoundResult
-from clients.session import Session, connect
+from clients.session import Session
 
 T = TypeVar("T")
 B = TypeVar("B")

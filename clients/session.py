@@ -6,19 +6,16 @@ async with clients.connect("aggregator:7443", "site/") as session:
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import chain
-from pathlib import Path
 from typing import TypeVar
 
 from aggregator.crypto import roster as rosters
 from aggregator.crypto.agreement import Entropy
-from aggregator.crypto.certificates import CLOCK_SKEW, Role
-from aggregator.crypto.identity import Identity
+from aggregator.crypto.certificates import CLOCK_SKEW
 from aggregator.crypto.roster import Roster
 from aggregator.errors import (
     Equivocation,
@@ -33,7 +30,7 @@ from aggregator.errors import (
 from aggregator.protocol import participant
 from aggregator.protocol.context import RoundTerms, hash_model
 from aggregator.protocol.encoding import Encoded, Update, encode
-from aggregator.protocol.participant import Invited, Safeguards, Site
+from aggregator.protocol.participant import Invited, Site
 from aggregator.wire.messages import (
     AdvertList,
     ClientBody,
@@ -55,9 +52,8 @@ from clients.journal import Journal
 from clients.line import Line
 from clients.result import RoundResult, collect
 from clients.retry import DEFAULT_PATIENCE_S, patiently
-from clients.transport import GrpcChannel, GrpcTransport, Transport
+from clients.transport import Transport
 
-JOURNAL_FILE = "journal.sqlite"
 SEED_BYTES = 32
 T = TypeVar("T")
 
@@ -317,51 +313,6 @@ class Session:
             said = reason or (FAILED_STORAGE if isinstance(error, StorageError) else str(error))
             await self._line.send(round_number, Withdrawal(sentence(said)))
             raise
-
-
-@asynccontextmanager
-async def connect(
-    address: str,
-    identity: Identity | Path | str,
-    *,
-    task: str = "",
-    journal: Path | None = None,
-    safeguards: Safeguards | None = None,
-    patience_s: float = DEFAULT_PATIENCE_S,
-) -> AsyncIterator[Session]:
-    """Join a task as a participant.
-
-    Args:
-        address: host:port of the aggregator; the host must stand in its certificate.
-        identity: this site's identity, or the directory that holds it.
-        task: the task's name; empty for the server's only task.
-        journal: this site's journal; by default beside the identity. One process at a time.
-        safeguards: what this site insists on; by default at least three clients and more than half the roster.
-        patience_s: how long a broken line is retried, seconds.
-
-    Raises:
-        NotAdmitted: the certificate has expired, is of another role, or the server refuses it.
-        StorageError: identity or journal cannot be read, or another process holds the journal.
-        NotFound: no such task.
-        Disconnected: the server cannot be reached.
-    """
-    who = identity if isinstance(identity, Identity) else Identity.load(Path(identity))
-    who.check(Role.PARTICIPANT, datetime.now(UTC))
-    if journal is None and isinstance(identity, Identity):
-        raise ParameterError("with an identity in memory, name the file of its journal")
-    path = journal or Path(str(identity)) / JOURNAL_FILE
-    site = Site(who.certificate, who.authority, who.signing_key, safeguards or Safeguards())
-    channel = GrpcChannel(address, who)
-    try:
-        with Journal(path) as opened:
-            session = Session(GrpcTransport(channel), site, opened, task=task, patience_s=patience_s)
-            try:
-                await session.open()
-                yield session
-            finally:
-                await session.close()
-    finally:
-        await channel.close()
 
 
 async def _at_once(part: Contribution, message: ServerMessage) -> Answer:

@@ -51,7 +51,7 @@ def join(
     Example: [bold]sangam join --address hub:7443 --identity site --update u.npz --weight 569 --out mean.npz[/bold]
     """
     from aggregator.protocol.participant import Safeguards
-    from clients.session import connect
+    from clients.connection import connect
 
     check_target(out)
     arrays = read_arrays(update)

@@ -22,8 +22,8 @@ from aggregator.demo.training import LOCAL_STEPS, Model
 from aggregator.demo.witness import Vanished, Witness, WitnessedTransport
 from aggregator.errors import MessageError, NotFound, StaleModel
 from aggregator.protocol.participant import Safeguards, Site
-from clients.journal import Journal
-from clients.session import JOURNAL_FILE, Session
+from clients.connection import JOURNAL_FILE, join
+from clients.session import Session
 from clients.transport import GrpcChannel, GrpcTransport
 
 TASK = "breast-cancer"
@@ -127,11 +127,9 @@ class Hospital:
         site = Site(who.certificate, who.authority, who.signing_key, Safeguards(self._invitation.minimum_cohort))
         channel = GrpcChannel(self._invitation.address, who)
         transport = WitnessedTransport(GrpcTransport(channel), self._witness)
-        with Journal(directory / JOURNAL_FILE) as journal:
-            session = Session(transport, site, journal, task=TASK, patience_s=PATIENCE_S)
-            try:
-                await session.open()
+        try:
+            journal = directory / JOURNAL_FILE
+            async with join(transport, site, journal, task=TASK, patience_s=PATIENCE_S) as session:
                 yield session
-            finally:
-                await session.close()
-                await channel.close()
+        finally:
+            await channel.close()
