@@ -175,3 +175,13 @@ async def test_two_tasks_at_once_do_not_mix(tmp_path):
         runs = await asyncio.gather(*(h.run_round(offered[i], task="ab"[i], how=how[i]) for i in range(2)))
     for run, of in zip(runs, offered, strict=True):
         check_mean(run, of, range(3), parameters().ring_bits)
+
+
+async def test_a_hundred_clients_on_the_complete_graph(tmp_path):
+    """As many as the network takes in this version; 67 = floor(2·100/3) + 1 must stay, two vanish."""
+    n = 100
+    offered, spec = offers(n), parameters(clients_max=n, weight_max=200)
+    async with hub(tmp_path, n) as h:
+        await h.create(spec)
+        run = await h.run_round(offered, dies={7: "share_keys", 50: "masked_input"})
+    check_mean(run, offered, [c for c in range(n) if c not in (7, 50)], spec.ring_bits)
