@@ -164,8 +164,9 @@ class Room:
             site = self.consortium.site(client, safeguards)
             session = Session(transport, site, journal, task=TASK, **options)
             try:
-                await session.open()
-                yield session
+                async with asyncio.timeout(TOO_LONG_S):
+                    await session.open()
+                    yield session
             finally:
                 await session.close()
 

@@ -18,7 +18,7 @@ from aggregator.wire.messages import (
 )
 from clients.line import Line
 from tests.consortium import Consortium
-from tests.loopback import parameters, until
+from tests.loopback import TOO_LONG_S, parameters, until
 
 WELCOME = ServerMessage(0, Welcome("sepsis", 0))
 
@@ -57,8 +57,9 @@ async def opened(*streams, task="sepsis", patience_s=5.0):
     script = Script(*streams)
     line = Line(script, task, patience_s, lambda _: None)
     try:
-        await line.open()
-        yield script, line
+        async with asyncio.timeout(TOO_LONG_S):
+            await line.open()
+            yield script, line
     finally:
         await line.close()
 

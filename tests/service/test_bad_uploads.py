@@ -211,6 +211,57 @@ async def test_an_upload_before_any_round(tmp_path):
             await own.upward(UPLOAD, [UploadMessage(UploadHeader("sepsis", 1, 12, ()))], UploadReceipt)
 
 
+class SlowDisk(MemorySpool):
+    """The first reading of an upload waits until the test lets it go on."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.reading, self.go_on = threading.Event(), threading.Event()
+
+    def stage(self):
+        staged = super().stage()
+        whole = staged.read
+
+        def read(start, size):
+            self.reading.set()
+            assert self.go_on.wait(20)
+            return whole(start, size)
+
+        staged.read = read
+        return staged
+
+
+async def test_an_upload_whose_caller_leaves_while_it_is_added_counts_once(tmp_path, monkeypatch):
+    """The stream breaks after the last chunk, in the midst of the addition; the upload comes again meanwhile."""
+    gate, spools, receipts = Gate(), [], []
+
+    async def leave(inner, parts):
+        try:
+            stream = await half_an_upload(inner, parts)
+            await stream.write(encode(parts[2]))
+            await stream.done_writing()
+            await until(spools[0].reading.is_set)
+            stream.cancel()
+            again = asyncio.create_task(inner.upload(parts))
+            await asyncio.wait([again], timeout=0.2)  # long enough to do harm, if the addition were not guarded
+            spools[0].go_on.set()
+            receipts.append(await again)
+        finally:
+            spools[0].go_on.set()
+            gate.open()
+        return receipts[0]
+
+    monkeypatch.setattr(app, "MemorySpool", lambda *args: spools.append(SlowDisk(*args)) or spools[-1])
+    offered, spec = offers(N, SHAPE), parameters(SHAPE)
+    hold = dict.fromkeys(range(CHEAT), gate.hold)
+    async with hub(tmp_path, N) as h:
+        await h.create(spec, PATIENT)
+        run = await h.run_round(offered, calls=hold, how={CHEAT: uploading(leave)})
+    assert receipts == [UploadReceipt(already_accepted=True)]
+    assert run.told("answered").count(("site-0003", "masked_input")) == 1
+    check_mean(run, offered, range(N), spec.ring_bits)
+
+
 def full_disk(_):
     return open("/dev/full", "wb", buffering=0)
 
