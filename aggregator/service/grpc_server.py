@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from typing import TypeVar
 
 import grpc
@@ -83,14 +84,13 @@ class AggregationService:
         if opened is None:
             return UploadReceipt(already_accepted=True)
         phase, upload = opened
-        try:
+        with ExitStack() as half_arrived:
+            half_arrived.callback(phase.abandon, upload)
             async for message in messages:
                 if not isinstance(message.body, Chunk):
                     raise MessageError("an upload has one header, then chunks")
                 phase.receive(upload, message.body)
-        except BaseException:
-            phase.abandon(upload)
-            raise
+            half_arrived.pop_all()  # whole: from here on the driver has it, even if the caller leaves
         await driver.close_upload(phase, upload)
         return UploadReceipt(already_accepted=False)
 
