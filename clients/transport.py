@@ -4,8 +4,8 @@ Errors that the server names are raised here under the same name.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any, Final, Protocol, TypeVar
 
 import grpc
@@ -79,30 +79,33 @@ class GrpcChannel:
 
     async def unary(self, method: str, request: object, response: type[T]) -> T:
         """One request, one response."""
-        try:
+        with self.errors():
             return decode(response, await self._channel.unary_unary(method)(encode(request)))
-        except grpc.aio.AioRpcError as error:
-            raise self.named(error) from None
 
     async def downward(self, method: str, request: object, response: type[T]) -> AsyncIterator[T]:
         """One request, a stream of responses."""
-        try:
+        with self.errors():
             async for data in self._channel.unary_stream(method)(encode(request)):
                 yield decode(response, data)
-        except grpc.aio.AioRpcError as error:
-            raise self.named(error) from None
 
     async def upward(self, method: str, requests: Iterable[object], response: type[T]) -> T:
         """A stream of requests, one response."""
-        call = self._channel.stream_unary(method)(encode(request) for request in requests)
-        try:
-            return decode(response, await call)
-        except grpc.aio.AioRpcError as error:
-            raise self.named(error) from None
+        with self.errors():
+            return decode(response, await self._channel.stream_unary(method)(encode(part) for part in requests))
 
     def both_ways(self, method: str) -> Any:
         """A stream each way."""
         return self._channel.stream_stream(method)()
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Raise gRPC's errors under our names."""
+        try:
+            yield
+        except grpc.aio.AioRpcError as error:
+            raise self.named(error) from None
+        except grpc.aio.UsageError:
+            raise Disconnected(f"{self._address}: this session is closed") from None
 
     def named(self, error: grpc.aio.AioRpcError) -> SangamError:
         """The error that the server named, or what gRPC's code means to us."""
@@ -153,17 +156,14 @@ class _GrpcControl:
 
     async def send(self, message: ClientMessage) -> None:
         try:
-            await self._call.write(encode(message))
-        except grpc.aio.AioRpcError as error:
-            raise self._channel.named(error) from None
+            with self._channel.errors():
+                await self._call.write(encode(message))
         except asyncio.InvalidStateError:  # the call has ended, and nobody has read its status yet
             raise await self._broken() from None
 
     async def receive(self) -> ServerMessage:
-        try:
+        with self._channel.errors():
             data = await self._call.read()
-        except grpc.aio.AioRpcError as error:
-            raise self._channel.named(error) from None
         if data is grpc.aio.EOF:
             raise await self._broken()
         return decode(ServerMessage, data)

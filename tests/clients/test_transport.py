@@ -125,3 +125,12 @@ async def test_a_message_out_of_bounds_never_leaves(tmp_path):
     ):
         with pytest.raises(MessageError, match=r"SurvivorSignature\.signature: 1 bytes, expected 64"):
             await stream.send(ClientMessage(1, SurvivorSignature(b"x")))
+
+
+async def test_a_call_over_a_closed_session_is_named(tmp_path):
+    async with hub(tmp_path, 2) as h:
+        await h.create(parameters())
+        async with h.join(0) as session:
+            pass
+        with pytest.raises(Disconnected, match="this session is closed"):
+            await session._transport._channel.unary("/sangam.v1.Operator/StartRound", Join(1, ""), Join)
