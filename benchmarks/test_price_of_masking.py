@@ -28,7 +28,7 @@ def bare_keystream(keys: list[bytes], size: int) -> Action:
 
     def run() -> None:
         for key in keys:
-            cipher = Cipher(algorithms.AES(key), from_zero).encryptor()
+            cipher = Cipher(algorithms.AES256(key), from_zero).encryptor()
             for piece in pieces:
                 cipher.update_into(piece, out)
 

@@ -90,7 +90,7 @@ def words(
     room = np.empty(entries * dtype.itemsize + _BLOCK_BYTES, dtype=np.uint8)
     view = room.data
     for chunk, start, stop in _chunks(entries * dtype.itemsize, first_chunk):
-        cipher = _open(seed, info, chunk)
+        cipher = _open(seed, _chunk_info(info, chunk))
         for at in range(start, stop, PIECE_BYTES):
             cipher.update_into(_zeros(min(PIECE_BYTES, stop - at)), view[at:])
     result: Words = room[: entries * dtype.itemsize].view(dtype)
@@ -123,7 +123,8 @@ def apply_masks(
     room = np.empty(min(vector.nbytes, PIECE_BYTES) + _BLOCK_BYTES, dtype=np.uint8)
     out = room.data
     for chunk, start, stop in _chunks(vector.nbytes, first_chunk):
-        ciphers = [_open(mask.seed, infos[mask.purpose], chunk) for mask in masks]
+        named = {purpose: _chunk_info(info, chunk) for purpose, info in infos.items()}
+        ciphers = [_open(mask.seed, named[mask.purpose]) for mask in masks]
         for at in range(start, stop, PIECE_BYTES):
             size = min(PIECE_BYTES, stop - at)
             zeros, keystream = _zeros(size), room[:size].view(vector.dtype)
@@ -145,10 +146,14 @@ def _info(context: bytes, purpose: str, vector_chunk: int, prime: int) -> bytes:
         raise ParameterError("keystream: purpose, vector chunk or prime index out of range") from None
 
 
-def _open(seed: bytes, info: bytes, chunk: int) -> CipherContext:
+def _chunk_info(info: bytes, chunk: int) -> bytes:
+    return info + struct.pack(">Q", chunk)
+
+
+def _open(seed: bytes, info: bytes) -> CipherContext:
     """The cipher of one PRG chunk, at its start."""
-    key = HKDFExpand(_SHA256, 32, info + struct.pack(">Q", chunk)).derive(seed)
-    return Cipher(algorithms.AES(key), _FROM_ZERO).encryptor()
+    key = HKDFExpand(_SHA256, 32, info).derive(seed)
+    return Cipher(algorithms.AES256(key), _FROM_ZERO).encryptor()
 
 
 def _chunks(size: int, first_chunk: int) -> Iterator[tuple[int, int, int]]:
