@@ -98,11 +98,12 @@ class Contribution:
         """
         match self._state:
             case Signed(survivors=signed) if signed == survivors:
-                return
+                pass
             case Masked() as masked:
                 participant.check_consistency(masked, Survivors(masked.dealers, survivors))
             case _:
                 raise Equivocation(f"round {self.round}: closed over other clients than this site agreed to")
+        self._record_answer()  # the update is in a sum, whether or not this site's own answer left
 
     def answer(self, body: ServerBody) -> Answer:
         """The answer to one announcement.
@@ -172,10 +173,13 @@ class Contribution:
 
     def _unmask(self, state: Signed, body: SignatureList) -> ClientBody:
         self._watch(Step.UNMASKING)
-        terms = self.invited.terms
         answer = participant.unmask(state, body)
-        self._journal.record_answer(terms.deployment, terms.task, terms.round, terms.model_hash)
+        self._record_answer()
         return answer
+
+    def _record_answer(self) -> None:
+        terms = self.invited.terms
+        self._journal.record_answer(terms.deployment, terms.task, terms.round, terms.model_hash)
 
     def _entered(self) -> RoundKey:
         if self._key is None:

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeAlias
 
+from aggregator.crypto.certificates import check_name
 from aggregator.errors import Disconnected, Equivocation, MessageError
 from aggregator.wire.messages import (
     PROTOCOL_VERSION,
@@ -18,8 +19,10 @@ from aggregator.wire.messages import (
     ServerMessage,
     Welcome,
 )
-from clients.retry import patiently
+from clients.retry import WAIT_FIRST_S, patiently
 from clients.transport import ControlStream, Transport
+
+INBOX_MESSAGES_MAX = 64  # a round sends seven; of more, the oldest rounds are forgotten
 
 Refusal: TypeAlias = Callable[[ServerMessage], ClientBody | None]
 
@@ -40,7 +43,7 @@ class Line:
         self._transport = transport
         self._patience_s = patience_s
         self._stream: ControlStream | None = None
-        self._inbox: deque[ServerMessage] = deque()
+        self._inbox: deque[ServerMessage] = deque(maxlen=INBOX_MESSAGES_MAX)
         self._arrived = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
 
@@ -89,7 +92,8 @@ class Line:
         ended = {m.round for m in self._inbox if isinstance(m.body, RoundClosed | RoundFailed | Excluded)}
         opened = [m for m in self._inbox if isinstance(m.body, RoundOpened) and m.round not in ended]
         newest = max((m.round for m in opened), default=0)
-        self._inbox = deque(m for m in self._inbox if m.round == newest and newest)
+        kept = [m for m in self._inbox if m.round == newest and newest]
+        self._inbox = deque(kept, INBOX_MESSAGES_MAX)
 
     async def _wait(self) -> None:
         """Until something arrives; raises what ended the line, whatever it was."""
@@ -103,6 +107,7 @@ class Line:
     async def _keep(self) -> None:
         while True:
             await patiently(self._patience_s)(self._run)
+            await asyncio.sleep(WAIT_FIRST_S)  # a server that welcomes and hangs up is not called in a hot loop
 
     async def _run(self) -> None:
         """One stream's life; returns when it breaks after the server's welcome."""
@@ -129,6 +134,7 @@ class Line:
         """Learn the name of the server's only task, once: under another name it could ask for the same data again."""
         if not isinstance(message.body, Welcome):
             raise MessageError("the server did not answer Join with Welcome")
+        check_name("task", message.body.task)
         if self.task and message.body.task != self.task:
             raise Equivocation(f"this session joined task {self.task}, the server says it is {message.body.task}")
         self.task = message.body.task

@@ -200,9 +200,9 @@ class Session:
                     case RoundClosed() as closed:
                         return await self._closed(part, closed)
                     case RoundFailed(reason):
-                        raise RoundAborted(f"round {part.round}: {reason}")
+                        raise RoundAborted(sentence(f"round {part.round}: {reason}"))
                     case Excluded(reason) if part.shares_left:
-                        raise RoundAborted(reason)
+                        raise RoundAborted(sentence(reason))
                     case Excluded():
                         part = None  # only public keys have left: the update may wait for the next round
                     case _:
@@ -303,7 +303,10 @@ class Session:
         async def receive() -> RoundResult:
             return await collect(self._transport.fetch_result(ResultRequest(self.task, round_number)), ctx0)
 
-        return await patiently(self._patience_s)(receive)
+        result: RoundResult = await patiently(self._patience_s)(receive)
+        if result.task != self.task or round_number not in (0, result.round):
+            raise Equivocation(f"asked for round {round_number} of {self.task}, got {result.round} of {result.task}")
+        return result
 
     async def _withdrawing(self, round_number: int, work: Awaitable[T], reason: str = "") -> T:
         """Do one step's work; when it refuses, tell the server, then the caller."""

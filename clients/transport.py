@@ -22,6 +22,7 @@ from aggregator.wire.messages import (
     ServerMessage,
     UploadMessage,
 )
+from aggregator.wire.vocabulary import sentence
 
 T = TypeVar("T")
 
@@ -112,7 +113,7 @@ class GrpcChannel:
         metadata = error.trailing_metadata()
         name = str(metadata.get(ERROR_NAME_KEY, "")) if metadata is not None else ""
         kind = by_name(name)
-        detail = error.details() or error.code().name
+        detail = sentence(error.details() or error.code().name)  # the server's words, for a terminal
         if kind is not None:
             return kind(detail)
         if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:

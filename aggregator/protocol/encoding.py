@@ -115,20 +115,21 @@ def quantised_sum(total: RingVector, participants: int, parameters: Parameters) 
 
 def _flatten(update: Update, parameters: Parameters) -> Floats:
     wanted = {tensor.name for tensor in parameters.tensors}
+    if not all(isinstance(name, str) for name in update):
+        raise ParameterError("the update's names are not all text")
     if set(update) != wanted:
         missing, surplus = sorted(wanted - set(update)), sorted(set(update) - wanted)
         raise ParameterError(f"the update's tensors do not fit the task: missing {missing}, surplus {surplus}")
-    flat = np.zeros(parameters.coded_entries, np.float64)
-    start = 0
-    for tensor in parameters.tensors:
-        size = prod(tensor.shape)
-        flat[start : start + size] = _real(tensor.name, tensor.shape, update[tensor.name])
-        start += size
-    return flat
+    parts = [_real(tensor.name, tensor.shape, update[tensor.name]) for tensor in parameters.tensors]
+    padding = np.zeros(parameters.coded_entries - parameters.tensor_entries)
+    return np.concatenate([*parts, padding])
 
 
 def _real(name: str, shape: tuple[int, ...], values: npt.ArrayLike) -> Floats:
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise ParameterError(f"tensor {name!r} is not a regular array of numbers") from None
     if array.dtype.kind not in "fiub":
         raise ParameterError(f"tensor {name!r} holds {array.dtype}, expected real numbers")
     if array.shape != shape:

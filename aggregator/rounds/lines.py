@@ -30,7 +30,7 @@ class Line:
 
     def close(self, error: SangamError | None = None) -> None:
         """End the stream after what is queued, with this error; what does not fit is lost with it."""
-        self.error = error
+        self.error = self.error or error
         while self._outbox.full():
             self._outbox.get_nowait()
         self._outbox.put_nowait(None)

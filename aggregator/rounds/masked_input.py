@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from aggregator.errors import MessageError, OutOfTurn, StorageError
+from aggregator.errors import MessageError, OutOfTurn
 from aggregator.protocol import coordinator
 from aggregator.protocol.cohort import ClientId, Cohort
 from aggregator.protocol.encoding import RingVector
@@ -137,7 +137,7 @@ class MaskedInput(Phase[tuple[Complaint, ...]]):
         return ConsistencyCheck(self._setting, view, self._total)
 
     def _add(self, upload: Upload) -> None:
-        """Read back, unpack and add chunk by chunk. A disk that fails half-way spoils the sum, and so the round."""
+        """Read back, unpack and add chunk by chunk. Whatever fails half-way spoils the sum, and so the round."""
         words: RingVector = np.empty(min(self._plan.chunk_words, self._total.size), self._total.dtype)
         try:
             for index in range(self._plan.chunks):
@@ -145,8 +145,8 @@ class MaskedInput(Phase[tuple[Complaint, ...]]):
                 target = self._total[self._plan.words(index)]
                 unpack(np.frombuffer(data, np.uint8), self._parameters.ring_bits, words[: target.size])
                 ring.add(target, words[: target.size])
-        except StorageError as error:
-            self._damage = f"the input of client {upload.client} could not be read back: {error}"
+        except Exception as error:
+            self._damage = f"the input of client {upload.client} was only half added: {error}"
             raise
         self.answers[upload.client] = upload.complaints
 

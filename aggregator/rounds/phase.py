@@ -105,11 +105,11 @@ class Phase(ABC, Generic[Answer]):
         if not isinstance(body, self.answer_type):
             raise OutOfTurn(f"{self.step}: client {client} sent {type(body).__name__}, which belongs to another step")
         answer = cast("Answer", body)  # isinstance has just said so
+        if self.answers.get(client) == answer:
+            return False  # before the check, which costs a signature's verification
         self.check(client, answer)
         if client in self.answers:
-            if self.answers[client] != answer:
-                raise MessageError(f"{self.step}: client {client} answered twice, differently")
-            return False
+            raise MessageError(f"{self.step}: client {client} answered twice, differently")
         self.answers[client] = answer
         return True
 

@@ -3,7 +3,9 @@
 There is no way to register a method without a role, so none can be forgotten.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeAlias, TypeVar
@@ -11,7 +13,7 @@ from typing import Any, TypeAlias, TypeVar
 import grpc
 
 from aggregator.crypto.certificates import Certificate, Role
-from aggregator.errors import NotAdmitted
+from aggregator.errors import NotAdmitted, Overloaded
 from aggregator.service.status import reporting
 from aggregator.wire.codec import decode, encode
 
@@ -21,6 +23,7 @@ Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
 
 CERTIFICATES_REMEMBERED = 20_000
+CALLS_PER_CERTIFICATE_MAX = 32  # over all its connections; a participant needs two
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,26 @@ class Gate:
     revoked_serials: frozenset[int]
     now: Callable[[], datetime] = field(repr=False)
     _seen: dict[bytes, Certificate] = field(default_factory=dict, repr=False)
+    _calls: Counter[bytes] = field(default_factory=Counter, repr=False)
+
+    @contextmanager
+    def admitted(self, context: Context, role: Role) -> Iterator[Certificate]:
+        """The caller, for as long as its call lasts.
+
+        Raises:
+            NotAdmitted: as `admit`.
+            Overloaded: this certificate has as many calls open as one site needs, and more.
+        """
+        caller = self.admit(context, role)
+        if self._calls[caller.fingerprint] >= CALLS_PER_CERTIFICATE_MAX:
+            raise Overloaded(f"{caller.name} has {CALLS_PER_CERTIFICATE_MAX} calls open")
+        self._calls[caller.fingerprint] += 1
+        try:
+            yield caller
+        finally:
+            self._calls[caller.fingerprint] -= 1
+            if not self._calls[caller.fingerprint]:
+                del self._calls[caller.fingerprint]
 
     def admit(self, context: Context, role: Role) -> Certificate:
         """The caller's certificate.
@@ -71,8 +94,8 @@ def unary(
 
     async def call(data: bytes, context: Context) -> bytes:
         async with reporting(context):
-            caller = gate.admit(context, role)
-            response = await method(caller, decode(kind, data))
+            with gate.admitted(context, role) as caller:
+                response = await method(caller, decode(kind, data))
         return encode(response)
 
     return grpc.unary_unary_rpc_method_handler(call)
@@ -85,9 +108,9 @@ def downward(
 
     async def call(data: bytes, context: Context) -> AsyncIterator[bytes]:
         async with reporting(context):
-            caller = gate.admit(context, role)
-            async for response in method(caller, decode(kind, data)):
-                yield encode(response)
+            with gate.admitted(context, role) as caller:
+                async for response in method(caller, decode(kind, data)):
+                    yield encode(response)
 
     return grpc.unary_stream_rpc_method_handler(call)
 
@@ -102,8 +125,8 @@ def upward(
 
     async def call(stream: AsyncIterator[bytes], context: Context) -> bytes:
         async with reporting(context):
-            caller = gate.admit(context, role)
-            response = await method(caller, _decoded(kind, stream))
+            with gate.admitted(context, role) as caller:
+                response = await method(caller, _decoded(gate, context, role, kind, stream))
         return encode(response)
 
     return grpc.stream_unary_rpc_method_handler(call)
@@ -119,13 +142,17 @@ def both_ways(
 
     async def call(stream: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         async with reporting(context):
-            caller = gate.admit(context, role)
-            async for response in method(caller, _decoded(kind, stream)):
-                yield encode(response)
+            with gate.admitted(context, role) as caller:
+                async for response in method(caller, _decoded(gate, context, role, kind, stream)):
+                    yield encode(response)
 
     return grpc.stream_stream_rpc_method_handler(call)
 
 
-async def _decoded(kind: type[Request], stream: AsyncIterator[bytes]) -> AsyncIterator[Request]:
+async def _decoded(
+    gate: Gate, context: Context, role: Role, kind: type[Request], stream: AsyncIterator[bytes]
+) -> AsyncIterator[Request]:
+    """Each message, its author admitted anew: a certificate may end while its stream is open."""
     async for data in stream:
+        gate.admit(context, role)
         yield decode(kind, data)

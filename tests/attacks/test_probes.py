@@ -18,6 +18,7 @@ from aggregator.wire.messages import (
     ResultHeader,
     ResultMessage,
     RoundClosed,
+    RoundFailed,
     ShareList,
     Survivors,
     UploadHeader,
@@ -28,7 +29,7 @@ from aggregator.wire.vocabulary import Step, sentence
 from clients.journal import Journal
 from clients.result import RoundResult
 from clients.session import REFUSED_UPDATE, RESTARTED, Session
-from tests.consortium import ANY_COHORT, TASK, drbg
+from tests.consortium import ANY_COHORT, DEPLOYMENT, TASK, drbg
 from tests.harness import short_round
 from tests.loopback import BRISK, offers, parameters
 from tests.memory import MemoryTransport, Room, instead
@@ -122,6 +123,8 @@ async def test_one_that_missed_the_signature_still_gets_the_sum_that_it_is_in(tm
     ends = await room.play(offers(N), lies={VICTIM: without(Survivors)})
     assert isinstance(ends[VICTIM], RoundResult), ends
     assert f"site-{VICTIM:04}" in ends[VICTIM].participants
+    with Journal(room.journal(VICTIM)) as journal:
+        assert journal.answered(DEPLOYMENT, TASK, hash_model(None)), "it is in a sum over this model"
 
 
 async def test_result_with_more_participants_than_the_sum_holds(tmp_path):
@@ -194,3 +197,25 @@ async def test_restarted_site_withdraws_from_the_round_it_forgot(tmp_path):
 
 def test_reasons_reach_a_terminal_without_control_characters():
     assert sentence("gone\x1b[2J\r\nroot\x07 \u202ehere") == "gone [2J  root   here"
+
+
+async def test_reasons_of_a_lying_server_reach_the_terminal_without_control_characters(tmp_path):
+    room = Room(tmp_path, N)
+    lie = instead(AdvertList, lambda _: RoundFailed("gone\x1b[2J"))
+    ends = await room.play(offers(N), lies={VICTIM: lie})
+    assert isinstance(ends[VICTIM], RoundAborted)
+    assert str(ends[VICTIM]).endswith("gone [2J")
+
+
+async def test_result_of_another_round_as_the_new_base(tmp_path):
+    room = Room(tmp_path, 2)
+    ends = await room.play(offers(2))
+    async with room.join(0) as session:
+        room.transports[0].lie_about_result = lambda m: (
+            ResultMessage(replace(m.body, terms=replace(m.body.terms, task="other")))
+            if isinstance(m.body, ResultHeader)
+            else m
+        )
+        with pytest.raises(Equivocation, match="of sepsis, got"):
+            await session.fetch_result()
+    assert isinstance(ends[0], RoundResult)

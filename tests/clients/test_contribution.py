@@ -84,6 +84,7 @@ async def test_the_journal_comes_before_what_leaves(tmp_path, monkeypatch):
         "SurvivorSignature",
         "record_answer",
         "Unmasking",
+        "record_answer",  # again when the round closes, for those that never answered
     ]
 
 

@@ -253,3 +253,13 @@ def test_reprs_show_no_value():
     encoded = encode({"x": [0.125, 0, 0, 0]}, 9, parameters(4))
     assert repr(encoded) == "Encoded(entries=6, clipped_entries=0)"
     assert {f.name for f in dataclasses.fields(encoded)} == {"words", "clipped_entries"}
+
+
+def test_what_is_no_array_is_named():
+    spec = parameters(5)
+    for update, match in (
+        ({"x": [[1.0], [2.0, 3.0]]}, "not a regular array"),
+        ({"x": [1.0], 3: [2.0]}, "not all text"),
+    ):
+        with pytest.raises(ParameterError, match=match):
+            encode(update, 1, spec)

@@ -238,7 +238,7 @@ def test_a_disk_that_fails_while_an_upload_is_added_never_gives_a_wrong_sum(at):
             assert deliver(outcome, phase, client, answer)
     end = phase.finish()
     assert isinstance(end, Failed)
-    assert "the input of client 1 could not be read back" in end.reason
+    assert "the input of client 1 was only half added" in end.reason
 
 
 def test_uploads_beyond_the_budget_go_to_disk_and_come_back(tmp_path):

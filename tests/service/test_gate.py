@@ -1,0 +1,55 @@
+"""The gate itself: how many calls one certificate may hold, and that it is asked again for every message."""
+
+from contextlib import ExitStack
+from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
+
+from aggregator.crypto.certificates import Role
+from aggregator.errors import NotAdmitted, Overloaded
+from aggregator.service.rpc import CALLS_PER_CERTIFICATE_MAX, Gate, _decoded
+from aggregator.wire.codec import encode
+from aggregator.wire.messages import RoundReference
+from tests.loopback import operator
+
+
+class Clock:
+    def __init__(self, now):
+        self.now = now
+
+    def __call__(self):
+        return self.now
+
+
+def standing_at_the_gate(revoked=frozenset()):
+    who = operator()
+    context = SimpleNamespace(auth_context=lambda: {"x509_pem_cert": [who.certificate.pem]})
+    clock = Clock(who.certificate.not_before + timedelta(hours=2))
+    return who, context, clock, Gate(who.authority, revoked, clock)
+
+
+def test_one_certificate_holds_so_many_calls_and_no_more():
+    _, context, _, gate = standing_at_the_gate()
+    with ExitStack() as calls:
+        for _ in range(CALLS_PER_CERTIFICATE_MAX):
+            calls.enter_context(gate.admitted(context, Role.OPERATOR))
+        with pytest.raises(Overloaded, match="operator has 32 calls open"):
+            calls.enter_context(gate.admitted(context, Role.OPERATOR))
+    with gate.admitted(context, Role.OPERATOR):
+        assert len(gate._calls) == 1
+    assert not gate._calls
+
+
+async def test_a_certificate_that_ends_while_its_stream_is_open():
+    who, context, clock, gate = standing_at_the_gate()
+
+    async def stream():
+        yield encode(RoundReference("lungs", 1))
+        clock.now = who.certificate.not_after + timedelta(seconds=1)
+        yield encode(RoundReference("lungs", 2))
+
+    heard = _decoded(gate, context, Role.OPERATOR, RoundReference, stream())
+    assert await anext(heard) == RoundReference("lungs", 1)
+    with pytest.raises(NotAdmitted, match="operator expired on"):
+        await anext(heard)
