@@ -83,18 +83,20 @@ async def _words(parts: AsyncIterator[ResultMessage], header: ResultHeader, term
     parameters, plan = terms.parameters, terms.parameters.chunk_plan
     if header.payload_bytes != plan.payload_bytes:
         raise MessageError(f"the result announces {header.payload_bytes} bytes, expected {plan.payload_bytes}")
-    words: RingVector = np.empty(parameters.entries, word_dtype(parameters.ring_bits))
-    expected = 0
+    received: list[RingVector] = []  # memory follows what arrives, not what a header promises
     async for part in parts:
         if not isinstance(part.body, Chunk):
             raise MessageError("a result has one header, then chunks")
-        plan.check(expected, part.body)
-        target = words[plan.words(expected)]
+        plan.check(len(received), part.body)
+        words_left = parameters.entries - len(received) * plan.chunk_words
+        target: RingVector = np.empty(min(plan.chunk_words, words_left), word_dtype(parameters.ring_bits))
         data = np.frombuffer(part.body.data, np.uint8)
         if not padding_is_zero(data, target.size, parameters.ring_bits):
             raise MessageError("the result has bits beyond its last word")
         unpack(data, parameters.ring_bits, target)
-        expected += 1
-    if expected != plan.chunks:
-        raise MessageError(f"the result ended after {expected} of {plan.chunks} chunks")
+        received.append(target)
+    if len(received) != plan.chunks:
+        raise MessageError(f"the result ended after {len(received)} of {plan.chunks} chunks")
+    words: RingVector = np.empty(parameters.entries, word_dtype(parameters.ring_bits))
+    np.concatenate(received, out=words)
     return words

@@ -3,7 +3,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from aggregator.errors import Disconnected, Equivocation, MessageError, NotFound, Overloaded
+from aggregator.errors import Disconnected, Equivocation, MessageError, NotFound, Overloaded, ParameterError
 from aggregator.wire.messages import (
     PROTOCOL_VERSION,
     ClientMessage,
@@ -16,7 +16,7 @@ from aggregator.wire.messages import (
     SurvivorSignature,
     Welcome,
 )
-from clients.line import Line
+from clients.line import INBOX_MESSAGES_MAX, Line
 from tests.consortium import Consortium
 from tests.loopback import TOO_LONG_S, parameters, until
 
@@ -158,3 +158,15 @@ async def test_a_message_is_put_back_for_the_next_reader():
         first = await line.receive()
         line.put_back(first)
         assert await line.receive() == first
+
+
+async def test_what_nobody_reads_does_not_pile_up():
+    async with opened([WELCOME, *(excluded(number) for number in range(1, 200))]) as (_, line):
+        await until(lambda: bool(line._inbox) and line._inbox[-1].round == 199)
+        assert len(line._inbox) == INBOX_MESSAGES_MAX
+
+
+async def test_a_welcome_that_names_no_task():
+    with pytest.raises(ParameterError, match="use 1 to 63 of a-z"):
+        async with opened([ServerMessage(0, Welcome("[red]x", 0))], task=""):
+            pytest.fail("the line opened")

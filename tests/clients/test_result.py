@@ -1,5 +1,6 @@
 """A result as it streams in: whole, of the right round, and no more than that many clients can add up to."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -76,3 +77,16 @@ async def test_headers_that_lie(room):
     for forged, error, named in cases:
         with pytest.raises(error, match=named):
             await collected([ResultMessage(forged), *chunks], room.end.setting.terms.ctx0)
+
+
+async def test_a_header_that_promises_gigabytes_allocates_nothing(room):
+    header = next(iter(result_messages(room.end)))
+    huge = parameters((10**9 - 10,), clients_max=20)
+    terms = replace(header.body.terms, parameters=huge.to_message())
+    promise = replace(header.body, terms=terms, payload_bytes=huge.chunk_plan.payload_bytes)
+    tracemalloc.start()
+    with pytest.raises(MessageError, match="the result ended after 0 of"):
+        await collected([ResultMessage(promise)])
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 1 << 20

@@ -134,3 +134,10 @@ async def test_a_call_over_a_closed_session_is_named(tmp_path):
             pass
         with pytest.raises(Disconnected, match="this session is closed"):
             await session._transport._channel.unary("/sangam.v1.Operator/StartRound", Join(1, ""), Join)
+
+
+async def test_the_servers_words_come_without_control_characters(tmp_path):
+    async with hub(tmp_path, 2) as h, raw(h.address, h.consortium.identities[0]) as channel:
+        none = grpc.aio.Metadata()
+        error = channel.named(grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, none, none, "gone\x1b[2J"))
+        assert str(error).endswith("gone [2J")

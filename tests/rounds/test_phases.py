@@ -203,11 +203,11 @@ def test_bits_beyond_the_last_word_are_refused():
 
 
 class FailingSpool(MemorySpool):
-    """A disk that fails when chunk `at` is read back."""
+    """A disk, or a memory, that fails when chunk `at` is read back."""
 
-    def __init__(self, at):
+    def __init__(self, at, error):
         super().__init__()
-        self.at = at
+        self.at, self.error = at, error
 
     def stage(self):
         staged = super().stage()
@@ -215,24 +215,25 @@ class FailingSpool(MemorySpool):
 
         def read(start, size):
             if next(reads) == self.at:
-                raise StorageError("staging an upload: Input/output error")
+                raise self.error
             return plain(start, size)
 
         staged.read = read
         return staged
 
 
+@pytest.mark.parametrize("error", [StorageError("Input/output error"), MemoryError("Input/output error")])
 @pytest.mark.parametrize("at", [0, 1])
-def test_a_disk_that_fails_while_an_upload_is_added_never_gives_a_wrong_sum(at):
+def test_a_failure_while_an_upload_is_added_never_gives_a_wrong_sum(at, error):
     outcome = short_round(4, 600_000, until=Step.MASKED_INPUT)
     phase = outcome.end
     good = phase._setting
     for client in range(4):
-        spool = FailingSpool(at) if client == 1 else good.spool
+        spool = FailingSpool(at, error) if client == 1 else good.spool
         phase._setting = dataclasses.replace(good, spool=spool)
         answer = outcome.players[client].react(phase.announcement(client))
         if client == 1:
-            with pytest.raises(StorageError, match="Input/output error"):
+            with pytest.raises(type(error), match="Input/output error"):
                 deliver(outcome, phase, client, answer)
         else:
             assert deliver(outcome, phase, client, answer)
