@@ -6,7 +6,7 @@ STUBS := aggregator/wire/_pb
 GRPCIO_TOOLS := 1.74.0
 MYPY_PROTOBUF := 5.1.0
 
-.PHONY: demo test check format proto bench wheel clean
+.PHONY: demo test check format proto bench bench-peers wheel clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sangam demo $(ARGS)
@@ -31,11 +31,14 @@ proto: .venv-proto/.installed
 bench: $(VENV)/.dev
 	$(BIN)/python -m pytest benchmarks -q --import-mode=importlib --benchmark-columns=median,iqr,rounds $(ARGS)
 
+bench-peers: $(VENV)/.dev .venv-peers/.installed
+	$(BIN)/python -m benchmarks.peers.compare $(ARGS)
+
 wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel --outdir dist
 
 clean:
-	rm -rf $(VENV) .venv-proto build dist *.egg-info sangam-demo
+	rm -rf $(VENV) .venv-proto .venv-peers build dist *.egg-info sangam-demo
 
 # Stubs come from an environment of their own: grpcio-tools pins another protobuf than ours.
 define generate
@@ -61,4 +64,11 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 .venv-proto/.installed: Makefile
 	$(PYTHON) -m venv .venv-proto
 	.venv-proto/bin/python -m pip install -q grpcio-tools==$(GRPCIO_TOOLS) mypy-protobuf==$(MYPY_PROTOBUF)
+	@touch $@
+
+# The peers' pins and ours don't resolve together.
+.venv-peers/.installed: benchmarks/peers/constraints.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install -q -c benchmarks/peers/constraints.txt flwr tenseal numpy \
+		|| { echo "Flower and TenSEAL come from a package index: without network, point pip at a local one (PIP_INDEX_URL or PIP_FIND_LINKS) and repeat." >&2; exit 1; }
 	@touch $@

@@ -2,6 +2,7 @@
 
     python benchmarks/report.py                run all benchmarks, a few minutes
     python benchmarks/report.py --json FILE    take the run that `pytest benchmarks --benchmark-json FILE` made
+    python benchmarks/report.py --peers FILE   add the comparison that `make bench-peers` wrote to build/peers.json
 
 Every figure comes from the run: a benchmark puts `rows` (question, figure, target) and, where one row is too little, a
 `table` (header first) into its `extra_info`.
@@ -25,10 +26,13 @@ PACKAGES = ("numpy", "numba", "cryptography")
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--json", type=Path, help="an existing run; without it, the benchmarks run now")
+    parser.add_argument("--peers", type=Path, help="a run of benchmarks/peers/compare.py, for a part of its own")
     before, after = around(README)  # before minutes of work, not after
-    given = parser.parse_args().json
-    run = json.loads(given.read_text()) if given else measure()
-    README.write_text("\n".join([before + BEGIN, "", *section(run), "", END + after]))
+    given = parser.parse_args()
+    peers = json.loads(given.peers.read_text()) if given.peers else None
+    run = json.loads(given.json.read_text()) if given.json else measure()
+    lines = [*section(run), *(["", *section(peers)] if peers else [])]
+    README.write_text("\n".join([before + BEGIN, "", *lines, "", END + after]))
     print(f"{README.name}: performance of {source(run)}")
 
 

@@ -12,6 +12,7 @@ from aggregator.errors import Equivocation, MessageError
 from aggregator.protocol import participant
 from aggregator.protocol.encoding import Encoded, RingVector
 from aggregator.protocol.participant import Advertised, Invited, Masked, Shared, Signed
+from aggregator.protocol.spread import Each
 from aggregator.wire.messages import (
     AdvertList,
     ClientBody,
@@ -24,7 +25,6 @@ from aggregator.wire.messages import (
 )
 from aggregator.wire.vocabulary import Step
 from clients.journal import Journal, RoundKey
-from native.pack import pack
 
 
 class Observer(Protocol):
@@ -33,13 +33,13 @@ class Observer(Protocol):
     def step(self, name: Step) -> None:
         """The client is about to answer in this step."""
 
-    def vectors(self, encoded: RingVector, masked: RingVector) -> None:
-        """The update as words of the ring, and as it leaves."""
+    def vectors(self, encoded: RingVector, payload: memoryview) -> None:
+        """The update as words of the ring, and the bytes in which it leaves."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MaskedUpload:
-    """A whole masked input, ready to send, and to send again: the header and the packed words."""
+    """A whole masked input, ready to send, and to send again: the header, and the bytes of all chunks."""
 
     header: UploadHeader
     payload: memoryview = field(repr=False)
@@ -56,6 +56,7 @@ class Contribution:
         encoded: the update as words of the ring.
         journal: this site's memory across restarts.
         entropy: the source of the round's secrets.
+        each: runs independent parts of the work on the vector, perhaps in several threads.
         observer: told of each step; None for nobody.
     """
 
@@ -66,12 +67,14 @@ class Contribution:
         *,
         journal: Journal,
         entropy: Entropy,
+        each: Each,
         observer: Observer | None,
     ) -> None:
         self.invited = invited
         self.encoded = encoded
         self._journal = journal
         self._entropy = entropy
+        self._each = each
         self._observer = observer
         self._answered: dict[type, tuple[ServerBody, Answer]] = {}
         self._state: Invited | Advertised | Shared | Masked | Signed | None = invited
@@ -156,12 +159,11 @@ class Contribution:
 
     def _mask(self, state: Shared, body: ShareList) -> MaskedUpload:
         self._watch(Step.MASKED_INPUT)
-        masked, words = participant.mask_input(state, body, self.encoded.words)
+        masked, payload = participant.mask_input(state, body, self.encoded.words, self._entropy, self._each)
         if self._observer is not None:
-            self._observer.vectors(self.encoded.words, words)
+            self._observer.vectors(self.encoded.words, payload)
         self._state = masked
         terms = self.invited.terms
-        payload = pack(words, terms.parameters.ring_bits).data
         return MaskedUpload(UploadHeader(terms.task, terms.round, len(payload), masked.complaints), payload)
 
     def _sign(self, state: Masked, body: Survivors) -> ClientBody:

@@ -41,7 +41,7 @@ RECONNECT_S: Final = 30.0
 
 def default_deadlines(parameters: Parameters) -> Deadlines:
     """Deadlines for a hospital's line: two minutes a step, an hour to gather, and the upload at 1 Mbit/s."""
-    upload_s = parameters.chunk_plan.payload_bytes / LINE_BYTES_PER_S
+    upload_s = parameters.upload_plan.payload_bytes / LINE_BYTES_PER_S
     return Deadlines(
         advertise_keys_s=3_600.0,
         share_keys_s=KEY_STEP_S,

@@ -80,7 +80,7 @@ async def _header(parts: AsyncIterator[ResultMessage]) -> ResultHeader:
 
 
 async def _words(parts: AsyncIterator[ResultMessage], header: ResultHeader, terms: RoundTerms) -> RingVector:
-    parameters, plan = terms.parameters, terms.parameters.chunk_plan
+    parameters, plan = terms.parameters, terms.parameters.result_plan
     if header.payload_bytes != plan.payload_bytes:
         raise MessageError(f"the result announces {header.payload_bytes} bytes, expected {plan.payload_bytes}")
     received: list[RingVector] = []  # memory follows what arrives, not what a header promises

@@ -31,6 +31,7 @@ from aggregator.protocol import participant
 from aggregator.protocol.context import RoundTerms, hash_model
 from aggregator.protocol.encoding import Encoded, Update, encode
 from aggregator.protocol.participant import Invited, Site
+from aggregator.protocol.spread import Each
 from aggregator.wire.messages import (
     AdvertList,
     ClientBody,
@@ -87,6 +88,7 @@ class Session:
         task: the task's name; empty for the server's only task.
         patience_s: how long a broken line is retried, seconds.
         entropy: the source of every secret.
+        each: runs independent parts of the work on a vector, perhaps in several threads.
         now: the wall clock, for certificates.
     """
 
@@ -99,6 +101,7 @@ class Session:
         task: str = "",
         patience_s: float = DEFAULT_PATIENCE_S,
         entropy: Entropy = os.urandom,
+        each: Each = map,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._transport = transport
@@ -106,6 +109,7 @@ class Session:
         self._journal = journal
         self._patience_s = patience_s
         self._entropy = entropy
+        self._each = each
         self._now = now
         self._line = Line(transport, task, patience_s, self._refuse)
         self._engaged = 0  # the round that this process holds secrets of
@@ -224,7 +228,14 @@ class Session:
         encoding = asyncio.to_thread(self._encode, invited, offer)
         encoded = await self._withdrawing(message.round, encoding, reason=REFUSED_UPDATE)
         self._engaged = message.round
-        return Contribution(invited, encoded, journal=self._journal, entropy=self._entropy, observer=offer.observer)
+        return Contribution(
+            invited,
+            encoded,
+            journal=self._journal,
+            entropy=self._entropy,
+            each=self._each,
+            observer=offer.observer,
+        )
 
     async def _enter(self, opened: RoundOpened, offer: _Offer) -> Invited:
         terms = RoundTerms.from_message(opened.terms)
@@ -278,7 +289,7 @@ class Session:
 
     async def _upload(self, part: Contribution, upload: MaskedUpload) -> None:
         """Send the input until it has arrived; when the step is over, the control stream says what comes next."""
-        plan = part.invited.terms.parameters.chunk_plan
+        plan = part.invited.terms.parameters.upload_plan
 
         async def send() -> None:
             chunks = (UploadMessage(chunk) for chunk in plan.cut(upload.payload))

@@ -47,7 +47,6 @@ from aggregator.wire.messages import (
     UploadMessage,
 )
 from aggregator.wire.vocabulary import Step
-from native.pack import pack
 from native.ring import word_dtype
 from tests.consortium import ANY_COHORT, Consortium, Entropy, drbg
 from tests.reference import packing
@@ -105,8 +104,8 @@ class Player:
                 state, answer = participant.share_keys(self.states[Step.ADVERTISE_KEYS], body, self.entropy)
                 return self._became(Step.SHARE_KEYS, state, answer)
             case ShareList():
-                state, masked = participant.mask_input(self.states[Step.SHARE_KEYS], body, self.words)
-                return self._became(Step.MASKED_INPUT, state, *upload(state, masked))
+                state, payload = participant.mask_input(self.states[Step.SHARE_KEYS], body, self.words, self.entropy)
+                return self._became(Step.MASKED_INPUT, state, *upload(state, payload))
             case Survivors():
                 signed = participant.check_consistency(self.states[Step.MASKED_INPUT], body)
                 return self._became(Step.CONSISTENCY_CHECK, signed, signed.signature)
@@ -140,11 +139,10 @@ def _verified(roster_bytes: bytes, authority: Certificate) -> Roster:
     return roster
 
 
-def upload(state: participant.Masked, masked: RingVector) -> tuple[Body, ...]:
-    """A masked vector as it travels: header and packed chunks."""
+def upload(state: participant.Masked, payload: memoryview) -> tuple[Body, ...]:
+    """A contribution as it travels: header and chunks."""
     terms = state.shared.cohort.terms
-    plan = terms.parameters.chunk_plan
-    payload = memoryview(pack(masked, terms.parameters.ring_bits))
+    plan = terms.parameters.upload_plan
     return UploadHeader(terms.task, terms.round, plan.payload_bytes, state.complaints), *plan.cut(payload)
 
 

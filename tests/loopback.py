@@ -109,7 +109,6 @@ class Watcher:
     calls: Callable[[str], None] = ignore
     steps: list[str] = field(default_factory=list)
     encoded: RingVector | None = None
-    masked: RingVector | None = None
 
     def step(self, name: str) -> None:
         self.steps.append(name)
@@ -119,8 +118,8 @@ class Watcher:
         if name == self.refuses_at:
             raise SangamError(f"not beyond {name}")
 
-    def vectors(self, encoded: RingVector, masked: RingVector) -> None:
-        self.encoded, self.masked = encoded.copy(), masked.copy()
+    def vectors(self, encoded: RingVector, payload: memoryview) -> None:
+        self.encoded = encoded.copy()
 
 
 @dataclass

@@ -105,7 +105,7 @@ class MemoryTransport:
 def result_messages(result: Completed) -> Iterable[ResultMessage]:
     """A result as it travels."""
     terms = result.setting.terms
-    plan = terms.parameters.chunk_plan
+    plan = terms.parameters.result_plan
     names = tuple(result.setting.roster.name(client) for client in result.survivors)
     yield ResultMessage(messages.ResultHeader(terms.to_message(), names, plan.payload_bytes))
     for chunk in plan.cut(memoryview(pack(result.total, terms.parameters.ring_bits))):

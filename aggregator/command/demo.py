@@ -39,11 +39,11 @@ def demo(
     console = Console(stderr=True)
     console.print(BANNER.format(sites=sites, rounds=rounds, dropouts=dropouts), highlight=False)
     with console.status("kernels are compiled (which takes long the first time only), modules imported ..."):
-        from aggregator.demo import processes
+        from aggregator.local import processes
         from native.warmup import warm
 
         warm()
-        processes.nursery()  # imports in the background, while this process does
+        processes.nursery("aggregator.demo.hospital")  # imports in the background, while this process does
         try:
             from aggregator.demo import report, run, screen
         except ModuleNotFoundError as missing:

@@ -26,7 +26,7 @@ class StepLine:
         """Print the step's name."""
         self._console.print(f"[dim]{name.replace('_', ' ')}[/dim]")
 
-    def vectors(self, encoded: "RingVector", masked: "RingVector") -> None:
+    def vectors(self, encoded: "RingVector", payload: memoryview) -> None:
         """Nothing of the vectors is shown."""
 
 

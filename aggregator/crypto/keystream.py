@@ -85,17 +85,51 @@ def words(
     dtype = _dtype(ring_bits)
     info = _info(context, purpose, vector_chunk, prime)
     _check_seed(seed)
-    if entries < 0:
-        raise ParameterError(f"keystream: {entries} entries")
-    room = np.empty(entries * dtype.itemsize + _BLOCK_BYTES, dtype=np.uint8)
+    size = _size(entries, dtype)
+    room = np.empty(size + _BLOCK_BYTES, dtype=np.uint8)
     view = room.data
-    for chunk, start, stop in _chunks(entries * dtype.itemsize, first_chunk):
-        cipher = _open(seed, _chunk_info(info, chunk))
-        for at in range(start, stop, PIECE_BYTES):
-            cipher.update_into(_zeros(min(PIECE_BYTES, stop - at)), view[at:])
-    result: Words = room[: entries * dtype.itemsize].view(dtype)
+    for cipher, start, stop in _runs(seed, info, size, first_chunk, PIECE_BYTES):
+        cipher.update_into(_zeros(stop - start), view[start:])
+    result: Words = room[:size].view(dtype)
     ring.reduce(result, ring_bits)
     return result
+
+
+def pieces(
+    seed: bytes,
+    context: bytes,
+    purpose: str,
+    entries: int,
+    ring_bits: int,
+    *,
+    piece_entries: int,
+    vector_chunk: int = 0,
+    prime: int = 0,
+    first_chunk: int = 0,
+) -> Iterator[Words]:
+    """The words that `words` gives, `piece_entries` at a time (the last piece may be shorter), for one pass over them.
+
+    Each piece is a view of one buffer, which the next one overwrites: a vector of any length costs one piece of memory,
+    and a piece is still in cache when its reader comes. `piece_entries` words are PIECE_BYTES at most and divide a PRG
+    chunk, as every power of two does; the other arguments are those of `words`.
+
+    Raises:
+        ParameterError: at the first piece: as `words`, or pieces of that length do not fit.
+    """
+    dtype = _dtype(ring_bits)
+    info = _info(context, purpose, vector_chunk, prime)
+    _check_seed(seed)
+    size = _size(entries, dtype)
+    at_once = piece_entries * dtype.itemsize
+    if not 0 < at_once <= PIECE_BYTES or CHUNK_BYTES % at_once:
+        raise ParameterError(f"keystream: pieces of {piece_entries} words do not divide PRG chunks")
+    room = np.empty(at_once + _BLOCK_BYTES, dtype=np.uint8)
+    out = room.data
+    for cipher, start, stop in _runs(seed, info, size, first_chunk, at_once):
+        cipher.update_into(_zeros(stop - start), out)
+        piece: Words = room[: stop - start].view(dtype)
+        ring.reduce(piece, ring_bits)
+        yield piece
 
 
 def apply_masks(
@@ -133,6 +167,23 @@ def apply_masks(
                 cipher.update_into(zeros, out)
                 operation(piece, keystream)
     ring.reduce(vector, ring_bits)
+
+
+def _runs(
+    seed: bytes, info: bytes, size: int, first_chunk: int, at_once: int
+) -> Iterator[tuple[CipherContext, int, int]]:
+    """(cipher, start, stop) of each run of up to `at_once` bytes; the cipher stands at its start."""
+    for chunk, first, end in _chunks(size, first_chunk):
+        cipher = _open(seed, _chunk_info(info, chunk))
+        for start in range(first, end, at_once):
+            yield cipher, start, min(start + at_once, end)
+
+
+def _size(entries: int, dtype: np.dtype[np.unsignedinteger[Any]]) -> int:
+    """Bytes of that many words."""
+    if entries < 0:
+        raise ParameterError(f"keystream: {entries} entries")
+    return entries * dtype.itemsize
 
 
 def _info(context: bytes, purpose: str, vector_chunk: int, prime: int) -> bytes:

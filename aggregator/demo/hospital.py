@@ -15,12 +15,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from aggregator.crypto.identity import Identity
-from aggregator.demo import child, training
+from aggregator.demo import training
 from aggregator.demo.data import Records
 from aggregator.demo.plan import Absence
 from aggregator.demo.training import LOCAL_STEPS, Model
 from aggregator.demo.witness import Vanished, Witness, WitnessedTransport
 from aggregator.errors import MessageError, NotFound, StaleModel
+from aggregator.local import child
 from aggregator.protocol.participant import Safeguards, Site
 from clients.connection import JOURNAL_FILE, join
 from clients.session import Session
@@ -70,12 +71,12 @@ def main(invitation: Invitation, pipe: Connection) -> None:
 async def _attend(invitation: Invitation, pipe: Connection) -> None:
     starter = child.Starter(pipe)
     hospital = Hospital(invitation, starter)
-    await starter.round_closed(0)
+    await starter.reaches(0)
     while True:
         try:
             await hospital.visit()
         except Vanished as vanished:
-            await starter.round_closed(vanished.round)
+            await starter.reaches(vanished.round)
 
 
 class Hospital:
@@ -97,7 +98,7 @@ class Hospital:
 
     async def _contribute(self, session: Session, model: Model) -> Model:
         """One round; the model that it made."""
-        number, weight = self._starter.closed + 1, len(self._records)
+        number, weight = self._starter.said + 1, len(self._records)
         update = training.descend(model, self._records, LOCAL_STEPS)
         self._witness.enter(number)
         self._starter.tell(ready=number)
@@ -109,7 +110,7 @@ class Hospital:
             raise MessageError("the demo's task shares its results, the server does not")
         finished = Finished(number, self._witness.sent_bytes, result.clipped_entries or 0)
         self._starter.tell(**asdict(finished))
-        await self._starter.round_closed(number)
+        await self._starter.reaches(number)
         return result.mean
 
     async def _current(self, session: Session) -> Model:

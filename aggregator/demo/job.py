@@ -11,11 +11,12 @@ from aggregator.demo.data import Study
 from aggregator.demo.hospital import TASK, Finished
 from aggregator.demo.outcome import UNPLANNED, Dropout, Round, step_seconds
 from aggregator.demo.plan import Absence, Exit
-from aggregator.demo.processes import Child
 from aggregator.demo.screen import LOST, Bar
 from aggregator.demo.training import Model
 from aggregator.demo.witness import Words
 from aggregator.errors import RoundAborted
+from aggregator.local.processes import Child
+from aggregator.local.tolerance import minimum_cohort
 from aggregator.protocol.parameters import Parameters
 from aggregator.wire.messages import Deadlines, RoundEvent
 from aggregator.wire.vocabulary import EventKind
@@ -34,7 +35,7 @@ def parameters(study: Study) -> Parameters:
         training.tensors(len(study.names)),
         clip=training.CLIP,
         clients_max=sites,
-        minimum_cohort=plan.minimum_cohort(sites),
+        minimum_cohort=minimum_cohort(sites),
         weight_max=max(map(len, study.shards)),
     )
 

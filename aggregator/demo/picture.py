@@ -44,7 +44,7 @@ def sample(evidence: Path, hospitals: Sequence[str], rounds: Sequence[Round], pa
         if hospital in one.participants:
             words = Words.load(Words.path(evidence, one.number, hospital))
             encoded[row] = words.encoded[: parameters.coded_entries]
-            masked[row] = words.masked[: parameters.coded_entries]
+            masked[row] = words.masked(parameters.ring_bits)[: parameters.coded_entries]
     return Sample(hospital, encoded, masked)
 
 

@@ -10,10 +10,8 @@ from enum import StrEnum
 
 from aggregator.demo.draws import shuffled
 from aggregator.errors import ParameterError
-from aggregator.protocol.graph import COMPLETE_UP_TO, ThreatModel, degree
+from aggregator.local import tolerance
 from aggregator.wire.vocabulary import Step
-
-SITES_LEAST = 2
 
 
 class Exit(StrEnum):
@@ -33,39 +31,15 @@ class Absence:
     exit: Exit
 
 
-def minimum_cohort(sites: int) -> int:
-    """Hospitals in a sum: more than half, at least three where there are three. Two is this demo's own choice."""
-    return max(min(3, sites), sites // 2 + 1)
-
-
-def tolerance(sites: int) -> int:
-    """How many hospitals may vanish in any steps of one round.
-
-    Who vanishes before its advert makes n and so t smaller, never larger: t of the full roster holds for all plans.
-
-    Raises:
-        ParameterError: the demo does not run that many hospitals.
-    """
-    if not SITES_LEAST <= sites <= COMPLETE_UP_TO:
-        raise ParameterError(f"the demo runs {SITES_LEAST} to {COMPLETE_UP_TO} hospitals, not {sites}")
-    threshold = degree(sites, sites, ThreatModel()).t
-    return sites - max(threshold, minimum_cohort(sites))
-
-
 def draw(sites: int, rounds: int, dropouts: int, seed: int) -> tuple[Absence, ...]:
     """Plan all absences: `dropouts` in every round, each at another step; beyond five, steps repeat evenly.
 
     Raises:
         ParameterError: no round, or more dropouts than the threshold tolerates.
     """
-    most = tolerance(sites)
-    if rounds < 1 or dropouts < 0:
-        raise ParameterError(f"{rounds} rounds with {dropouts} dropouts: at least 1 round and 0 dropouts are needed")
-    if dropouts > most:
-        raise ParameterError(
-            f"{sites} hospitals tolerate at most {most} dropouts in a round, {dropouts} were asked for: "
-            f"fewer than {sites - most} that stay could not take the masks off the sum"
-        )
+    if rounds < 1:
+        raise ParameterError(f"{rounds} rounds: at least 1 is needed")
+    tolerance.check_dropouts(sites, dropouts, "hospitals")
     return tuple(absence for number in range(1, rounds + 1) for absence in _absences(sites, number, dropouts, seed))
 
 

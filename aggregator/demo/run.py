@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,17 +10,18 @@ from time import perf_counter
 import numpy as np
 
 from aggregator.config import ServerConfig
-from aggregator.demo import consortium, data, hospital, job, picture, plan, server, training
-from aggregator.demo.consortium import HOST, Consortium
+from aggregator.demo import data, hospital, job, picture, plan, training
 from aggregator.demo.data import Study
 from aggregator.demo.hospital import Invitation
 from aggregator.demo.job import Job
 from aggregator.demo.outcome import Outcome
 from aggregator.demo.plan import Absence
-from aggregator.demo.processes import Child, nursery
 from aggregator.demo.screen import Screen
 from aggregator.demo.training import LOCAL_STEPS
-from aggregator.errors import SangamError
+from aggregator.local import consortium, server
+from aggregator.local.consortium import HOST, Consortium
+from aggregator.local.processes import Child, ending, first_word, nursery
+from aggregator.local.tolerance import minimum_cohort
 from clients.operator import operate
 
 EVIDENCE = "evidence"
@@ -70,24 +70,24 @@ async def run(settings: Settings, screen: Screen) -> Outcome:
 
 
 def _found(directory: Path, study: Study) -> Consortium:
-    members = consortium.found(directory, consortium.hospital_names(len(study.shards)), datetime.now(UTC))
+    members = consortium.found(directory, consortium.site_names("hospital", len(study.shards)), datetime.now(UTC))
     (directory / EVIDENCE).mkdir()
     for site, shard in enumerate(study.shards):
-        shard.save(members.hospital(site) / hospital.RECORDS_FILE)
+        shard.save(members.site(site) / hospital.RECORDS_FILE)
     return members
 
 
 async def _train(settings: Settings, members: Consortium, study: Study, screen: Screen) -> Job:
-    context, children = nursery(), list[Child]()
+    context, children = nursery(hospital.__name__), list[Child]()
     evidence = members.directory / EVIDENCE
-    with _ending(children, screen):
+    with ending(children, screen):
         with screen.stage("one aggregator, listening on this machine over mutual TLS"):
             config = ServerConfig(f"{HOST}:0", members.aggregator, members.roster)
             children.append(Child(context, "aggregator", members.aggregator, server.main, config))
-            address = f"{HOST}:{await _port(children[0])}"
+            address = f"{HOST}:{await first_word(children[0], 'port')}"
         async with operate(address, members.operator) as operator:
             await operator.create_task(hospital.TASK, job.parameters(study), deadlines=job.DEADLINES)
-            with screen.stage(f"{len(members.hospitals)} hospitals, each a process with its own key and records"):
+            with screen.stage(f"{len(members.sites)} hospitals, each a process with its own key and records"):
                 for one in _invitations(members, address, evidence, settings.absences):
                     children.append(Child(context, one.name, one.directory, hospital.main, one))
             work = Job(operator, children[1:], settings.absences, study, evidence)
@@ -96,39 +96,18 @@ async def _train(settings: Settings, members: Consortium, study: Study, screen: 
             return work
 
 
-@contextmanager
-def _ending(children: list[Child], screen: Screen) -> Iterator[None]:
-    """No process outlives the block; an error shows what they wrote last."""
-    try:
-        yield
-    except SangamError:
-        for child in children:
-            screen.log(child.name, child.log_tail())
-        raise
-    finally:
-        for child in children:
-            child.kill()
-
-
-async def _port(aggregator: Child) -> int:
-    try:
-        return (await aggregator.hear())["port"]
-    except EOFError:
-        raise aggregator.ended() from None
-
-
 def _invitations(
     members: Consortium, address: str, evidence: Path, absences: tuple[Absence, ...]
 ) -> Iterator[Invitation]:
-    least = plan.minimum_cohort(len(members.hospitals))
-    for site, name in enumerate(members.hospitals):
+    least = minimum_cohort(len(members.sites))
+    for site, name in enumerate(members.sites):
         own = tuple(absence for absence in absences if absence.site == site)
-        yield Invitation(name, members.hospital(site), address, least, evidence, own)
+        yield Invitation(name, members.site(site), address, least, evidence, own)
 
 
 def _draw(path: Path, members: Consortium, done: Job, screen: Screen) -> str:
     with screen.stage("the picture"):
-        shown = picture.sample(members.directory / EVIDENCE, members.hospitals, done.rounds, done.parameters)
+        shown = picture.sample(members.directory / EVIDENCE, members.sites, done.rounds, done.parameters)
         picture.draw(path, shown, done.parameters)
     return str(path)
 
@@ -148,7 +127,7 @@ def _outcome(settings: Settings, study: Study, done: Job, seconds: float, path: 
         auc_pooled=training.auc(pooled, study.held_out),
         auc_alone=tuple(training.auc(model, study.held_out) for model in alone),
         words=done.parameters.entries,
-        payload_bytes=done.parameters.chunk_plan.payload_bytes,
+        payload_bytes=done.parameters.result_plan.payload_bytes,
         sent_bytes=float(np.mean([one.sent_bytes for one in done.finished] or [0])),
         clipped_entries=sum(one.clipped_entries for one in done.finished),
         seconds=seconds,

@@ -1,13 +1,9 @@
-"""What is on the terminal while the demo runs: a spinner for what takes a while, then one bar for the rounds."""
+"""What is on the terminal while the demo trains: one bar for the rounds, the step and whom it lost beside it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from time import perf_counter
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
+from aggregator.local import screen
 from aggregator.wire.messages import RoundEvent
 from aggregator.wire.vocabulary import EventKind
 
@@ -15,61 +11,34 @@ LOST = {EventKind.DROPPED, EventKind.WITHDREW}
 BETWEEN = "hospitals train"
 
 
-class Screen:
-    """Lines and a bar on one console (stderr: results alone go to stdout)."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-
-    @contextmanager
-    def stage(self, what: str) -> Iterator[None]:
-        """A spinner while something is prepared, a ticked line when it is done."""
-        start = perf_counter()
-        with self.console.status(f"{what} ..."):
-            yield
-        self._done(what, start)
+class Screen(screen.Screen):
+    """The demo's lines and its bar."""
 
     @contextmanager
     def rounds(self, count: int) -> Iterator["Bar"]:
         """A bar for that many rounds."""
-        start = perf_counter()
-        columns = (
-            SpinnerColumn(),
-            TextColumn("rounds"),
-            BarColumn(bar_width=28),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[step]:<17} {task.fields[lost]}"),
-        )
-        with Progress(*columns, console=self.console, transient=True) as progress:
-            yield Bar(progress, count)
-        self._done("training", start)
-
-    def log(self, name: str, text: str) -> None:
-        """The end of a process's log, when something failed."""
-        if text:
-            self.console.print(f"[bold]{name}[/] wrote last:\n{escape(text)}", highlight=False)
-
-    def _done(self, what: str, start: float) -> None:
-        self.console.print(f"[green]✓[/] {what} [dim]{perf_counter() - start:.1f} s[/]", highlight=False)
+        with self.bar("rounds", count, "training") as bar:
+            yield Bar(bar)
 
 
 class Bar:
     """The bar; told of every event of every round."""
 
-    def __init__(self, progress: Progress, count: int) -> None:
-        self._progress = progress
-        self._task = progress.add_task("", total=count, step=BETWEEN, lost="")
+    def __init__(self, bar: screen.Bar) -> None:
+        self._bar = bar
+        self._step = BETWEEN
         self._lost: list[str] = []
 
     def show(self, event: RoundEvent) -> None:
         """One event of the running round."""
         match event.kind:
             case EventKind.STEP:
-                self._progress.update(self._task, step=event.step)
+                self._step = event.step
             case kind if kind in LOST:
                 self._lost.append(event.client.rpartition("-")[2])
-                self._progress.update(self._task, lost="[red]lost " + " ".join(self._lost))
             case EventKind.CLOSED:
                 self._lost.clear()
-                self._progress.update(self._task, advance=1, step=BETWEEN, lost="")
+                self._step = BETWEEN
+                self._bar.advance()
+        lost = "[red]lost " + " ".join(self._lost) if self._lost else ""
+        self._bar.say(f"{self._step:<17} {lost}")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from aggregator.demo.plan import Absence, Exit
 from aggregator.protocol.encoding import RingVector
@@ -24,6 +25,7 @@ from aggregator.wire.messages import (
 )
 from aggregator.wire.vocabulary import Step
 from clients.transport import ControlStream, Transport
+from native.pack import unpack
 
 
 class Vanished(Exception):
@@ -36,10 +38,16 @@ class Vanished(Exception):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Words:
-    """One hospital's vector in one round, words of the ring: as encoded, and masked as it was to leave."""
+    """One hospital's vector in one round: encoded, words of the ring; and masked and packed, as it was to leave."""
 
     encoded: RingVector = field(repr=False)
-    masked: RingVector = field(repr=False)
+    payload: npt.NDArray[np.uint8] = field(repr=False)
+
+    def masked(self, ring_bits: int) -> RingVector:
+        """The words that left."""
+        words = np.empty_like(self.encoded)
+        unpack(self.payload, ring_bits, words)
+        return words
 
     @staticmethod
     def path(evidence: Path, number: int, hospital: str) -> Path:
@@ -48,13 +56,13 @@ class Words:
 
     def save(self, path: Path) -> None:
         """Write to one file."""
-        np.savez(path, encoded=self.encoded, masked=self.masked)
+        np.savez(path, encoded=self.encoded, payload=self.payload)
 
     @classmethod
     def load(cls, path: Path) -> "Words":
         """Read what `save` wrote."""
         with np.load(path) as file:
-            return cls(file["encoded"], file["masked"])
+            return cls(file["encoded"], file["payload"])
 
 
 class Witness:
@@ -83,9 +91,9 @@ class Witness:
         if name != Step.MASKED_INPUT:
             self._vanish_at(name)
 
-    def vectors(self, encoded: RingVector, masked: RingVector) -> None:
+    def vectors(self, encoded: RingVector, payload: memoryview) -> None:
         """Keep the words, for the comparison at the end of the round."""
-        Words(encoded, masked).save(Words.path(self._evidence, self._round, self._hospital))
+        Words(encoded, np.frombuffer(payload, np.uint8)).save(Words.path(self._evidence, self._round, self._hospital))
 
     def uploading(self) -> None:
         """Vanish in the middle of an upload: the header has left, the last chunk has not."""

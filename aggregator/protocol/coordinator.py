@@ -16,7 +16,7 @@ import hmac
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 from aggregator.crypto import agreement, merkle, shamir, signing
 from aggregator.crypto.roster import Roster
@@ -24,7 +24,9 @@ from aggregator.errors import MessageError, RoundAborted
 from aggregator.protocol import commitments, pairwise
 from aggregator.protocol.cohort import ClientId, Cohort
 from aggregator.protocol.context import RoundTerms
+from aggregator.protocol.contribution import Total
 from aggregator.protocol.encoding import RingVector
+from aggregator.protocol.spread import Each
 from aggregator.wire.messages import (
     ENVELOPE_BYTES,
     Advert,
@@ -208,11 +210,15 @@ def reconstruct(view: View, answers: Mapping[ClientId, Unmasking]) -> Recovered:
     return Recovered(self_seeds, dangling)
 
 
-def remove_masks(view: View, recovered: Recovered, total: RingVector) -> RingVector:
-    """The sum of the survivors' encoded updates, shape (L,). Run by the server, once all seeds are there."""
-    ring_bits = view.cohort.terms.parameters.ring_bits
-    seeds, dangling = recovered.self_seeds, recovered.dangling
-    return pairwise.unmask(total, seeds, dangling, ctx1=view.cohort.ctx1, ring_bits=ring_bits)
+def remove_masks(view: View, recovered: Recovered, total: Total, each: Each = map) -> RingVector:
+    """The sum of the survivors' encoded updates, shape (L,). Run by the server, once all seeds are there.
+
+    Raises:
+        RoundAborted: the seeds don't fit what was added.
+    """
+    ctx1, seeds = view.cohort.ctx1, recovered.self_seeds
+    unblind = partial(pairwise.unmask, self_seeds=seeds, dangling=recovered.dangling, ctx1=ctx1)
+    return total.open(unblind, ctx1, each)
 
 
 def _check_shares(

@@ -4,10 +4,14 @@
     the weight follows as limbs of `value_bits`, exact, without offset
 
 The sum is an integer per entry, the same whatever the order of arrival. |U|·Z comes off, then steps become values.
+
+Vectors may be long: they are worked through in blocks, which `each` may spread over threads, and a block in pieces that
+stay in cache. Beside what comes in and what goes out there are a few hundred kibibytes per thread, at any length.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import count, repeat
 from math import prod, sqrt
 from typing import TypeAlias
 
@@ -17,13 +21,23 @@ import numpy.typing as npt
 from aggregator.crypto import keystream
 from aggregator.errors import ParameterError, RoundAborted
 from aggregator.protocol.parameters import Parameters
-from native.hadamard import walsh_hadamard
+from aggregator.protocol.row import Row
+from aggregator.protocol.spread import Each
+from native.hadamard import flip, walsh_hadamard
 from native.quantize import first_non_finite, quantize
 from native.ring import word_dtype
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 RingVector: TypeAlias = npt.NDArray[np.uint32] | npt.NDArray[np.uint64]
+Draws: TypeAlias = npt.NDArray[np.uint64]
 Update: TypeAlias = Mapping[str, npt.ArrayLike]
+Signs: TypeAlias = npt.NDArray[np.uint32]
+
+DRAW_BYTES = 8  # of the stream "rounding", per entry
+SIGN_BYTES = 4  # of the stream "rotation", per entry; one bit counts
+
+PIECE_ENTRIES = 1 << 14
+"""Worked on at once, whole rotation blocks: values, draws and words are 256 to 384 KiB, in the second-level cache."""
 
 FLOAT_SLACK = 2.0**-50  # relative error of the few float64 operations on the way, generously
 
@@ -51,7 +65,9 @@ class Decoded:
     error_bound: float
 
 
-def encode(update: Update, weight: int, parameters: Parameters, ctx0: bytes, rounding_seed: bytes) -> Encoded:
+def encode(
+    update: Update, weight: int, parameters: Parameters, ctx0: bytes, rounding_seed: bytes, *, each: Each = map
+) -> Encoded:
     """Encode one update. Run by the client, once per round: a second rounding of the same data would leak.
 
     Args:
@@ -60,6 +76,7 @@ def encode(update: Update, weight: int, parameters: Parameters, ctx0: bytes, rou
         parameters: the round's encoding.
         ctx0: the round's first context, 32 bytes; decides the rotation.
         rounding_seed: 32 fresh secret bytes; decides the rounding.
+        each: what the blocks are spread with.
 
     Raises:
         ParameterError: names, shapes or the weight do not fit, or an entry is not finite (tensor and index named).
@@ -68,18 +85,23 @@ def encode(update: Update, weight: int, parameters: Parameters, ctx0: bytes, rou
         raise ParameterError(f"the weight is a {type(weight).__name__}, it must be an integer number of samples")
     if not 1 <= weight <= parameters.weight_max:
         raise ParameterError(f"the weight is {weight}, this task allows 1 to {parameters.weight_max}")
-    values = _flatten(update, parameters) * (int(weight) / parameters.weight_max)
-    if parameters.rotate:
-        values = _rotate(values, parameters, ctx0)
-    words = np.empty(parameters.entries, word_dtype(parameters.ring_bits))
-    draws = keystream.words(rounding_seed, ctx0, "rounding", values.size, 64)
+    row = Row.of(update, parameters.tensors)
+    limbs = _limbs(int(weight), parameters)
     coded = parameters.coded_entries
-    clipped = quantize(values, parameters.scale, parameters.zero_point, draws, words[:coded])
-    words[coded:] = _limbs(int(weight), parameters)
+    words: RingVector = np.empty(coded + len(limbs), word_dtype(parameters.ring_bits))
+    words[coded:] = limbs
+    factor = int(weight) / parameters.weight_max
+    job = _Encoding(row, factor, parameters, ctx0, rounding_seed, words[:coded])
+    clipped, bad = 0, -1
+    for more, index in each(job.block, range(0, coded, _block_entries(parameters))):
+        clipped += more
+        bad = index if bad < 0 else bad
+    if bad >= 0:
+        raise ParameterError("tensor {!r} is not finite at index {}".format(*row.locate(bad)))
     return Encoded(words, clipped)
 
 
-def decode(total: RingVector, participants: int, parameters: Parameters, ctx0: bytes) -> Decoded:
+def decode(total: RingVector, participants: int, parameters: Parameters, ctx0: bytes, *, each: Each = map) -> Decoded:
     """Decode a round's sum. Run by whoever receives the result.
 
     Args:
@@ -87,16 +109,17 @@ def decode(total: RingVector, participants: int, parameters: Parameters, ctx0: b
         participants: |U|, clients in the sum.
         parameters: the round's encoding.
         ctx0: the round's first context, 32 bytes.
+        each: what the blocks are spread with.
 
     Raises:
         RoundAborted: the sum cannot have come from that many clients (wrong mask, wrong context, a lying server).
     """
-    coded = parameters.coded_entries
-    steps = quantised_sum(total, participants, parameters)
-    total_weight = _join_limbs(total[coded:], participants, parameters)
-    mean = steps * np.float64(parameters.scale * parameters.weight_max / total_weight)
-    if parameters.rotate:
-        mean = _rotate_back(mean, parameters, ctx0)
+    coded = _in_range(total, participants, parameters)
+    total_weight = _join_limbs(total[coded.size :], participants, parameters)
+    unit = np.float64(parameters.scale * parameters.weight_max / total_weight)
+    mean = np.empty(coded.size)
+    job = _Decoding(coded, participants * parameters.zero_point, unit, parameters, ctx0, mean)
+    list(each(job.block, range(0, coded.size, _block_entries(parameters))))
     return Decoded(_unflatten(mean, parameters), total_weight, _error_bound(participants, total_weight, parameters))
 
 
@@ -106,40 +129,93 @@ def quantised_sum(total: RingVector, participants: int, parameters: Parameters) 
     Raises:
         RoundAborted: an entry exceeds what that many clients can add up to.
     """
-    steps = total[: parameters.coded_entries].astype(np.int64) - participants * parameters.zero_point
-    most = participants * parameters.zero_point
-    if steps.size and not -most <= int(steps.min()) <= int(steps.max()) <= most:
-        raise RoundAborted(f"the sum of {participants} clients is out of range: it was not unmasked rightly")
+    steps = _in_range(total, participants, parameters).astype(np.int64)
+    steps -= participants * parameters.zero_point
     return steps
 
 
-def _flatten(update: Update, parameters: Parameters) -> Floats:
-    wanted = {tensor.name for tensor in parameters.tensors}
-    if not all(isinstance(name, str) for name in update):
-        raise ParameterError("the update's names are not all text")
-    if set(update) != wanted:
-        missing, surplus = sorted(wanted - set(update)), sorted(set(update) - wanted)
-        raise ParameterError(f"the update's tensors do not fit the task: missing {missing}, surplus {surplus}")
-    parts = [_real(tensor.name, tensor.shape, update[tensor.name]) for tensor in parameters.tensors]
-    padding = np.zeros(parameters.coded_entries - parameters.tensor_entries)
-    return np.concatenate([*parts, padding])
+def _block_entries(parameters: Parameters) -> int:
+    """Blocks start where a PRG chunk of the rounding draws does and, if there are any, of the signs."""
+    return keystream.CHUNK_BYTES // (SIGN_BYTES if parameters.rotate else DRAW_BYTES)
 
 
-def _real(name: str, shape: tuple[int, ...], values: npt.ArrayLike) -> Floats:
-    try:
-        array = np.asarray(values)
-    except ValueError:
-        raise ParameterError(f"tensor {name!r} is not a regular array of numbers") from None
-    if array.dtype.kind not in "fiub":
-        raise ParameterError(f"tensor {name!r} holds {array.dtype}, expected real numbers")
-    if array.shape != shape:
-        raise ParameterError(f"tensor {name!r} has shape {array.shape}, the task expects {shape}")
-    flat = np.ascontiguousarray(array, np.float64).reshape(-1)
-    bad = first_non_finite(flat)
-    if bad >= 0:
-        index = tuple(int(i) for i in np.unravel_index(bad, shape))
-        raise ParameterError(f"tensor {name!r} is not finite at index {index}")
-    return flat
+@dataclass(frozen=True, slots=True, eq=False)
+class _Encoding:
+    """One update on its way into `words`; blocks write different entries."""
+
+    row: Row
+    factor: float
+    parameters: Parameters
+    ctx0: bytes
+    rounding_seed: bytes = field(repr=False)
+    words: RingVector = field(repr=False)
+
+    def block(self, start: int) -> tuple[int, int]:
+        """Encode the block that starts there: the number of entries clipped, and the first not finite, or -1."""
+        spec, clipped = self.parameters, 0
+        entries = min(_block_entries(spec), self.words.size - start)
+        chunk = start * DRAW_BYTES // keystream.CHUNK_BYTES
+        draws = keystream.pieces(
+            self.rounding_seed, self.ctx0, "rounding", entries, 64, piece_entries=PIECE_ENTRIES, first_chunk=chunk
+        )
+        signs = _signs(self.ctx0, start, entries) if spec.rotate else repeat(None)
+        room = np.empty(min(PIECE_ENTRIES, entries))
+        for draw, sign, at in zip(draws, signs, count(start, PIECE_ENTRIES), strict=False):
+            more, bad = self._piece(at, draw, sign, room)
+            if bad >= 0:
+                return 0, at + bad
+            clipped += more
+        return clipped, -1
+
+    def _piece(self, at: int, draws: Draws, signs: Signs | None, room: Floats) -> tuple[int, int]:
+        spec, stop = self.parameters, at + draws.size
+        values, words = self.row.read(at, stop, room), self.words[at:stop]
+        if signs is None:
+            return quantize(values, (self.factor, spec.scale), spec.zero_point, draws, words)
+        bad = first_non_finite(values)
+        rotated = np.multiply(values, self.factor, out=room[: draws.size], dtype=np.float64)
+        flip(rotated, signs)
+        walsh_hadamard(rotated, spec.rotation_block)
+        return quantize(rotated, (1.0, spec.scale), spec.zero_point, draws, words)[0], bad
+
+
+def _signs(ctx0: bytes, start: int, entries: int) -> Iterator[Signs]:
+    """The rotation's signs of a block, piece by piece: negative where the word is 1."""
+    chunk = start * SIGN_BYTES // keystream.CHUNK_BYTES
+    return keystream.pieces(ctx0, ctx0, "rotation", entries, 1, piece_entries=PIECE_ENTRIES, first_chunk=chunk)
+
+
+def _in_range(total: RingVector, participants: int, parameters: Parameters) -> RingVector:
+    """The entries of the sum that were quantised."""
+    coded = total[: parameters.coded_entries]
+    if coded.size and int(coded.max()) > 2 * participants * parameters.zero_point:
+        raise RoundAborted(f"the sum of {participants} clients is out of range: it was not unmasked rightly")
+    return coded
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Decoding:
+    """A sum on its way into `mean`; blocks write different entries."""
+
+    coded: RingVector
+    offset: int
+    unit: np.float64
+    parameters: Parameters
+    ctx0: bytes
+    mean: Floats
+
+    def block(self, start: int) -> None:
+        """Decode the block that starts there."""
+        spec, stop = self.parameters, min(start + _block_entries(self.parameters), self.mean.size)
+        signs = _signs(self.ctx0, start, stop - start) if spec.rotate else repeat(None)
+        for at, sign in zip(range(start, stop, PIECE_ENTRIES), signs, strict=False):
+            end = min(at + PIECE_ENTRIES, stop)
+            steps, mean = self.coded[at:end].astype(np.int64), self.mean[at:end]
+            steps -= self.offset
+            np.multiply(steps, self.unit, out=mean)
+            if sign is not None:
+                walsh_hadamard(mean, spec.rotation_block)
+                flip(mean, sign)
 
 
 def _unflatten(flat: Floats, parameters: Parameters) -> dict[str, Floats]:
@@ -149,22 +225,6 @@ def _unflatten(flat: Floats, parameters: Parameters) -> dict[str, Floats]:
         tensors[tensor.name] = flat[start : start + size].reshape(tensor.shape)
         start += size
     return tensors
-
-
-def _signs(parameters: Parameters, ctx0: bytes) -> Floats:
-    bits = keystream.words(ctx0, ctx0, "rotation", parameters.coded_entries, 1)
-    return np.where(bits, -1.0, 1.0)
-
-
-def _rotate(values: Floats, parameters: Parameters, ctx0: bytes) -> Floats:
-    rotated = values * _signs(parameters, ctx0)
-    walsh_hadamard(rotated, parameters.rotation_block)
-    return rotated
-
-
-def _rotate_back(rotated: Floats, parameters: Parameters, ctx0: bytes) -> Floats:
-    walsh_hadamard(rotated, parameters.rotation_block)
-    return rotated * _signs(parameters, ctx0)
 
 
 def _limbs(weight: int, parameters: Parameters) -> list[int]:

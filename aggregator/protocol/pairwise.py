@@ -5,14 +5,22 @@ Source: Bonawitz et al. 2017 (eprint 2017/281), Fig. 4; Bell et al. 2020 (eprint
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from aggregator.crypto.keystream import Mask, apply_masks
-from aggregator.errors import ParameterError
+from aggregator.errors import MessageError, ParameterError
 from aggregator.protocol.cohort import ClientId
+from aggregator.protocol.contribution import Blinding, Octets
 from aggregator.protocol.encoding import RingVector
+from aggregator.protocol.spread import Each
+from aggregator.wire.chunks import WordPlan
+from native import ring
+from native.pack import pack, padding_is_zero, unpack
+from native.ring import Words
 
 
 def mask_input(
-    x: RingVector, self_seed: bytes, pairwise: Mapping[ClientId, bytes], me: ClientId, *, ctx1: bytes, ring_bits: int
+    x: Words, self_seed: bytes, pairwise: Mapping[ClientId, bytes], me: ClientId, *, ctx1: bytes, ring_bits: int
 ) -> RingVector:
     """Blind one encoded update. Run by the client in masked-input collection.
 
@@ -75,3 +83,34 @@ def unmask(
 def _sign(u: ClientId, h: ClientId) -> int:
     """The sign with which u's input holds the mask that it shares with h."""
     return 1 if h < u else -1
+
+
+def contribute(x: RingVector, blind: Blinding, ring_bits: int) -> memoryview:
+    """Make a contribution: the blinded vector, packed. Run by the client, once per round."""
+    return pack(blind(x, ring_bits=ring_bits), ring_bits).data
+
+
+class Total:
+    """The running sum of blinded vectors, mod 2^ring_bits."""
+
+    def __init__(self, plan: WordPlan, entries: int) -> None:
+        self._plan = plan
+        self._words: RingVector = np.zeros(entries, ring.word_dtype(plan.word_bits))
+        self._room: RingVector = np.empty(min(plan.chunk_words, entries), self._words.dtype)
+
+    def check(self, index: int, data: Octets) -> None:
+        """The last byte may be wider than the last word: what is beyond the ring must be zero."""
+        entries = self._words[self._plan.words(index)].size
+        if not padding_is_zero(np.frombuffer(data, np.uint8), entries, self._plan.word_bits):
+            raise MessageError(f"chunk {index}: bits beyond the last word of the ring")
+
+    def add(self, index: int, data: Octets) -> None:
+        """Add one checked chunk of a contribution."""
+        target = self._words[self._plan.words(index)]
+        words = self._room[: target.size]
+        unpack(np.frombuffer(data, np.uint8), self._plan.word_bits, words)
+        ring.add(target, words)
+
+    def open(self, unblind: Blinding, ctx1: bytes, each: Each) -> Words:
+        """Take the masks off. Run by the server, once all seeds are there."""
+        return unblind(self._words, ring_bits=self._plan.word_bits)

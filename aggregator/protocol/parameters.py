@@ -12,20 +12,24 @@ from enum import StrEnum
 from aggregator.crypto.canonical import Field, digest
 from aggregator.errors import ParameterError
 from aggregator.protocol.graph import ThreatModel
+from aggregator.protocol.lattice import Layout
 from aggregator.wire import messages
-from aggregator.wire.chunks import ChunkPlan
+from aggregator.wire.chunks import ChunkPlan, WordPlan
 from aggregator.wire.messages import CLIENTS_MAX, ENTRIES_MAX, Tensor
 
 VALUE_BITS_MAX = 54  # Z < 2^53: every quantised value is exact in a float64
 RING_BITS_MAX = 64
 WEIGHT_MAX = 2**53
 ROTATION_BLOCK_ENTRIES = 4096
+LATTICE_ENTRIES_LEAST = 20_000  # where the server's time crosses: benchmarks/test_crossover.py
 
 
 class Mode(StrEnum):
-    """How the vector travels."""
+    """How the vector travels. AUTO chooses by its length when parameters are made; it never travels itself."""
 
+    AUTO = "auto"
     PAIRWISE = "pairwise"
+    LATTICE = "lattice"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class Parameters:
             the mean weight, so choose it near the largest site, not far beyond.
         value_bits: v, 2 to 54.
         rotate: apply the random rotation before clipping, which spreads outliers over 4,096 entries.
+        mode: how the vector travels; by default lattice from 20,000 entries on, pairwise below.
         threat: what the graph above 100 clients must withstand.
 
     Raises:
@@ -55,7 +60,7 @@ class Parameters:
     weight_max: int
     value_bits: int = 16
     rotate: bool = False
-    mode: Mode = Mode.PAIRWISE
+    mode: Mode = Mode.AUTO
     threat: ThreatModel = field(default_factory=ThreatModel)
 
     def __post_init__(self) -> None:
@@ -73,6 +78,9 @@ class Parameters:
             )
         if self.entries > ENTRIES_MAX:
             raise ParameterError(f"{self.entries} entries, at most {ENTRIES_MAX} fit one round")
+        if self.mode is Mode.AUTO:
+            best = Mode.LATTICE if self.entries >= LATTICE_ENTRIES_LEAST else Mode.PAIRWISE
+            object.__setattr__(self, "mode", best)
 
     @property
     def zero_point(self) -> int:
@@ -117,14 +125,25 @@ class Parameters:
         return self.coded_entries + self.weight_limbs
 
     @property
-    def chunk_plan(self) -> ChunkPlan:
-        """How the packed vector is cut for the wire."""
-        return ChunkPlan.of_words(self.entries, self.ring_bits)
+    def layout(self) -> Layout:
+        """How the vector lies in ciphertexts, in lattice mode."""
+        return Layout(self.entries, self.ring_bits, self.clients_max)
+
+    @property
+    def upload_plan(self) -> ChunkPlan:
+        """How a contribution is cut for the wire."""
+        return self.layout.plan if self.mode is Mode.LATTICE else self.result_plan
+
+    @property
+    def result_plan(self) -> WordPlan:
+        """How the packed sum is cut for the wire."""
+        return WordPlan.of(self.entries, self.ring_bits)
 
     def fields(self) -> tuple[Field, ...]:
         """The canonical fields that ctx0 covers, derived numbers included."""
         return (
             str(self.mode),
+            self.layout.fields() if self.mode is Mode.LATTICE else (),
             (self.value_bits, self.ring_bits, self.clients_max, self.entries),
             tuple((tensor.name, tensor.shape) for tensor in self.tensors),
             (float(self.clip), self.scale, self.weight_max),
@@ -167,8 +186,9 @@ class Parameters:
         Raises:
             ParameterError: as the class, or a mode that this version does not know.
         """
-        if message.mode not in set(Mode):
-            raise ParameterError(f"mode {message.mode!r} is unknown: this version has {', '.join(Mode)}")
+        known = set(Mode) - {Mode.AUTO}
+        if message.mode not in known:
+            raise ParameterError(f"mode {message.mode!r} is unknown: this version has {', '.join(sorted(known))}")
         threat = message.threat
         return cls(
             tensors=message.tensors,

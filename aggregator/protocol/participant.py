@@ -11,6 +11,7 @@ Source: Bonawitz et al. 2017, Fig. 4; Bell et al. 2020, Algorithm 3 (malicious).
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from aggregator.crypto import aead, agreement, merkle, shamir, signing
 from aggregator.crypto.agreement import Entropy, KeyPair
@@ -18,12 +19,14 @@ from aggregator.crypto.certificates import Certificate
 from aggregator.crypto.roster import Roster
 from aggregator.crypto.signing import SigningKey
 from aggregator.errors import Equivocation, MessageError, NotAdmitted, ParameterError, RoundAborted
-from aggregator.protocol import commitments, pairwise
+from aggregator.protocol import commitments, modes, pairwise
 from aggregator.protocol.cohort import ClientId, Cohort, freeze
 from aggregator.protocol.commitments import Shares
 from aggregator.protocol.context import RoundTerms
+from aggregator.protocol.contribution import Blinding
 from aggregator.protocol.encoding import RingVector
 from aggregator.protocol.graph import ThreatModel
+from aggregator.protocol.spread import Each
 from aggregator.wire.messages import (
     Advert,
     AdvertList,
@@ -186,10 +189,13 @@ def share_keys(state: Advertised, adverts: AdvertList, entropy: Entropy) -> tupl
     return _deal(state, cohort, by_client, entropy)
 
 
-def mask_input(state: Shared, shares: ShareList, x: RingVector) -> tuple[Masked, RingVector]:
+def mask_input(
+    state: Shared, shares: ShareList, x: RingVector, entropy: Entropy, each: Each = map
+) -> tuple[Masked, memoryview]:
     """Open the shares received and blind the input over N(u) ∩ U2. Run by the client, once per round.
 
-    A share that does not decrypt becomes a complaint; its pair mask still applies.
+    A share that does not decrypt becomes a complaint; its pair mask still applies. The bytes returned are the whole
+    contribution: a resend sends these, since a second call would draw another lattice key.
 
     Raises:
         Equivocation: U2 and the envelopes don't fit together, or a dealer did not sign its envelope.
@@ -207,7 +213,9 @@ def mask_input(state: Shared, shares: ShareList, x: RingVector) -> tuple[Masked,
         raise Equivocation(f"client {me}: the shares received are not those of its neighbours in U2")
     held, complaints = _open_envelopes(state, shares.envelopes)
     masked = Masked(state, shares.dealers, held, tuple(complaints))
-    return masked, _mask(state, partners, x)
+    blind = _blinding(state, partners)
+    parameters = state.advertised.invited.terms.parameters
+    return masked, modes.contribute(x, blind, parameters, ctx1=cohort.ctx1, entropy=entropy, each=each)
 
 
 def check_consistency(state: Masked, survivors: Survivors) -> Signed:
@@ -355,14 +363,13 @@ def _open(state: Shared, dealer: ClientId, envelope: Envelope) -> Shares | None:
     return shares if hashes == (envelope.self_seed_share_hash, envelope.mask_key_share_hash) else None
 
 
-def _mask(state: Shared, partners: tuple[ClientId, ...], x: RingVector) -> RingVector:
-    advertised, ctx1 = state.advertised, state.cohort.ctx1
-    me, ring_bits = advertised.invited.me, advertised.invited.terms.parameters.ring_bits
+def _blinding(state: Shared, partners: tuple[ClientId, ...]) -> Blinding:
+    advertised, ctx1, me = state.advertised, state.cohort.ctx1, state.advertised.invited.me
     seeds = {
         h: agreement.agree(advertised.mask_pair.private, state.adverts[h].mask_key, agreement.pair_info(ctx1, me, h))
         for h in partners
     }
-    return pairwise.mask_input(x, advertised.self_seed, seeds, me, ctx1=ctx1, ring_bits=ring_bits)
+    return partial(pairwise.mask_input, self_seed=advertised.self_seed, pairwise=seeds, me=me, ctx1=ctx1)
 
 
 def _view(cohort: Cohort, survivors: Survivors) -> tuple[bytes, bytes, bytes]:

@@ -2,8 +2,8 @@
 
 from aggregator.protocol import coordinator
 from aggregator.protocol.cohort import ClientId
+from aggregator.protocol.contribution import Total
 from aggregator.protocol.coordinator import View
-from aggregator.protocol.encoding import RingVector
 from aggregator.rounds.phase import Failed, Phase, Setting
 from aggregator.rounds.unmasking import Unmasking
 from aggregator.wire.messages import Survivors, SurvivorSignature
@@ -16,7 +16,7 @@ class ConsistencyCheck(Phase[SurvivorSignature]):
     step = Step.CONSISTENCY_CHECK
     answer_type = SurvivorSignature
 
-    def __init__(self, setting: Setting, view: View, total: RingVector) -> None:
+    def __init__(self, setting: Setting, view: View, total: Total) -> None:
         super().__init__(set(view.survivors))
         self._setting = setting
         self._view = view

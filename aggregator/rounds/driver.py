@@ -7,7 +7,7 @@ A step ends when all who may still answer have, or at its deadline. A client who
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from aggregator.errors import MessageError, OutOfTurn, SangamError
 from aggregator.protocol.cohort import ClientId
@@ -16,10 +16,12 @@ from aggregator.rounds.consistency_check import ConsistencyCheck
 from aggregator.rounds.events import EventLog
 from aggregator.rounds.lines import Lines
 from aggregator.rounds.masked_input import MaskedInput, Upload
+from aggregator.rounds.meter import Meter
 from aggregator.rounds.phase import Completed, Failed, Phase, Setting
 from aggregator.rounds.share_keys import ShareKeys
 from aggregator.rounds.unmasking import Unmasking
 from aggregator.wire.messages import (
+    Chunk,
     ClientMessage,
     Deadlines,
     Excluded,
@@ -29,6 +31,8 @@ from aggregator.wire.messages import (
     Withdrawal,
 )
 from aggregator.wire.vocabulary import EventKind, Step, sentence
+
+T = TypeVar("T")
 
 EVENTS_PER_CLIENT_MAX = 20  # an honest client makes at most one per step, and one per bad share it received
 
@@ -46,6 +50,7 @@ class Driver:
         lines: who is connected.
         result_shared: whether participants may fetch the result.
         clock: seconds, monotonic.
+        meter: counts what the phases cost; None counts nothing.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class Driver:
         *,
         result_shared: bool,
         clock: Callable[[], float],
+        meter: Meter | None = None,
     ) -> None:
         self.events = EventLog(clock)
         self._setting = setting
@@ -64,6 +70,7 @@ class Driver:
         self._lines = lines
         self._result_shared = result_shared
         self._clock = clock
+        self._meter = meter or Meter()
         self._start = clock()
         self._phase: Phase[Any] = AdvertiseKeys(setting)
         self._entered: frozenset[ClientId] = frozenset()
@@ -115,7 +122,8 @@ class Driver:
             if self._is_late(client, body):
                 return
             try:
-                new = self._phase.accept(client, body)
+                with self._meter.part(f"{self._phase.step} accept"):
+                    new = self._phase.accept(client, body)
             except SangamError as error:
                 self._log(EventKind.REFUSED, client, str(error))
                 raise
@@ -134,8 +142,14 @@ class Driver:
             phase = self._phase
             if header.round != self._round or self._ending is not None or not isinstance(phase, MaskedInput):
                 raise OutOfTurn(f"client {client}: round {header.round} takes no input now")
-            upload = phase.begin(client, header)
+            with self._meter.part(f"{phase.step} accept"):
+                upload = phase.begin(client, header)
             return None if upload is None else (phase, upload)
+
+    def receive(self, phase: MaskedInput, upload: Upload, chunk: Chunk) -> None:
+        """Take one chunk of an upload; errors as `MaskedInput.receive`."""
+        with self._meter.part(f"{phase.step} receive"):
+            phase.receive(upload, chunk)
 
     async def close_upload(self, phase: MaskedInput, upload: Upload) -> None:
         """Add a whole upload to the sum. Once begun, it goes on even if the caller is gone.
@@ -154,7 +168,7 @@ class Driver:
             if self._ending is not None:
                 phase.abandon(upload)
                 raise OutOfTurn(f"client {upload.client}: round {self._round} is over")
-            await asyncio.to_thread(phase.commit, upload)
+            await self._in_thread(f"{phase.step} add", phase.commit, upload)
         self._answered(upload.client)
         for complaint in upload.complaints:
             dealer = self._setting.roster.name(complaint.dealer)
@@ -163,11 +177,13 @@ class Driver:
     async def _step(self, phase: Phase[Any]) -> Phase[Any] | Completed | Failed:
         self.events.add(EventKind.STEP, phase.step, clients=len(phase.awaited))
         for client in phase.awaited:
-            self._lines.send(client, self._round, phase.announcement(client))
+            with self._meter.part(f"{phase.step} announce"):
+                announcement = phase.announcement(client)
+            self._lines.send(client, self._round, announcement)
         await self._collect(phase, self._clock() + getattr(self._deadlines, f"{phase.step}_s"))
         async with self._turn:
             self._note_dropped(phase)
-            after = await asyncio.to_thread(phase.finish)
+            after = await self._in_thread(f"{phase.step} finish", phase.finish)
             if phase.step is Step.ADVERTISE_KEYS:
                 self._entered = frozenset(phase.answers)
             if isinstance(after, Phase):
@@ -176,6 +192,9 @@ class Driver:
                 for client in phase.members - after.members:  # of the first step: also who only looked on
                     self._exclude(client)
         return after
+
+    async def _in_thread(self, part: str, work: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.to_thread(self._meter.run, part, work, *arguments)
 
     async def _collect(self, phase: Phase[Any], deadline: float) -> None:
         """Wait until all who may answer have, or too few are left to, or until the deadline.

@@ -5,19 +5,14 @@ A half-arrived upload lies in the spool and never touches the sum; when the step
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from aggregator.errors import MessageError, OutOfTurn
-from aggregator.protocol import coordinator
+from aggregator.protocol import coordinator, modes
 from aggregator.protocol.cohort import ClientId, Cohort
-from aggregator.protocol.encoding import RingVector
 from aggregator.rounds.consistency_check import ConsistencyCheck
 from aggregator.rounds.phase import Failed, Phase, Setting
 from aggregator.storage.base import Staged
 from aggregator.wire.messages import Advert, Chunk, Complaint, Dealing, ShareList, UploadHeader
 from aggregator.wire.vocabulary import Step
-from native import ring
-from native.pack import padding_is_zero, unpack
 
 
 class Upload:
@@ -49,9 +44,8 @@ class MaskedInput(Phase[tuple[Complaint, ...]]):
         self._adverts = adverts
         self._dealings = dealings
         self._shares = coordinator.share_lists(cohort, dealings)
-        self._parameters = setting.terms.parameters
-        self._plan = self._parameters.chunk_plan
-        self._total: RingVector = np.zeros(self._parameters.entries, ring.word_dtype(self._parameters.ring_bits))
+        self._plan = setting.terms.parameters.upload_plan
+        self._total = modes.new_total(setting.terms.parameters)
         self._open: dict[ClientId, Upload] = {}
         self._damage = ""
 
@@ -98,8 +92,10 @@ class MaskedInput(Phase[tuple[Complaint, ...]]):
         if self._open.get(upload.client) is not upload:
             raise OutOfTurn(f"client {upload.client}: this step of the round is over")
         self._plan.check(upload.chunks, chunk)
-        if chunk.index == self._plan.chunks - 1:
-            self._check_padding(upload.client, chunk)
+        try:
+            self._total.check(chunk.index, chunk.data)
+        except MessageError as error:
+            raise MessageError(f"client {upload.client}: {error}") from None
         upload.staged.write(chunk.data)
         upload.chunks += 1
 
@@ -137,21 +133,11 @@ class MaskedInput(Phase[tuple[Complaint, ...]]):
         return ConsistencyCheck(self._setting, view, self._total)
 
     def _add(self, upload: Upload) -> None:
-        """Read back, unpack and add chunk by chunk. Whatever fails half-way spoils the sum, and so the round."""
-        words: RingVector = np.empty(min(self._plan.chunk_words, self._total.size), self._total.dtype)
+        """Read back and add chunk by chunk. Whatever fails half-way spoils the sum, and so the round."""
         try:
             for index in range(self._plan.chunks):
-                data = upload.staged.read(index * self._plan.chunk_bytes, self._plan.size(index))
-                target = self._total[self._plan.words(index)]
-                unpack(np.frombuffer(data, np.uint8), self._parameters.ring_bits, words[: target.size])
-                ring.add(target, words[: target.size])
+                self._total.add(index, upload.staged.read(self._plan.start(index), self._plan.size(index)))
         except Exception as error:
             self._damage = f"the input of client {upload.client} was only half added: {error}"
             raise
         self.answers[upload.client] = upload.complaints
-
-    def _check_padding(self, client: ClientId, chunk: Chunk) -> None:
-        """The last byte may be wider than the last word: what is beyond the ring must be zero."""
-        entries = self._total.size - chunk.index * self._plan.chunk_words
-        if not padding_is_zero(np.frombuffer(chunk.data, np.uint8), entries, self._parameters.ring_bits):
-            raise MessageError(f"client {client}: bits beyond the last word of the ring")

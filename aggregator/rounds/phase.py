@@ -14,6 +14,7 @@ from aggregator.errors import MessageError, OutOfTurn
 from aggregator.protocol.cohort import ClientId
 from aggregator.protocol.context import RoundTerms
 from aggregator.protocol.encoding import RingVector
+from aggregator.protocol.spread import Each
 from aggregator.storage.base import Spool
 from aggregator.wire.messages import ClientBody, ServerBody
 from aggregator.wire.vocabulary import Step
@@ -27,6 +28,7 @@ class Setting:
     roster: Roster = field(repr=False)
     roster_bytes: bytes = field(repr=False)
     spool: Spool = field(repr=False)
+    each: Each = field(repr=False, default=map)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from aggregator.crypto.agreement import Entropy
@@ -13,9 +13,11 @@ from aggregator.protocol.cohort import ClientId
 from aggregator.protocol.context import RoundTerms
 from aggregator.protocol.graph import COMPLETE_UP_TO
 from aggregator.protocol.parameters import Parameters
+from aggregator.protocol.spread import Each
 from aggregator.rounds.driver import Driver
 from aggregator.rounds.events import EventLog
 from aggregator.rounds.lines import Line, Lines
+from aggregator.rounds.meter import Meter, stopped_clock
 from aggregator.rounds.phase import Completed, Setting
 from aggregator.storage.base import Spool
 from aggregator.wire import messages
@@ -34,6 +36,8 @@ class Host:
 
     `roster` must have been verified against `authority`. `clock` is monotonic, in seconds. `first_round` gives a new
     task's first round number; it must never recur, even after a restart, since clients enter a round once for ever.
+    `each` runs independent parts of the work on a vector, perhaps in several threads. `cpu_clock` gives the CPU seconds
+    of the thread that asks, for `Task.cpu_seconds`.
     """
 
     deployment: str
@@ -43,6 +47,8 @@ class Host:
     entropy: Entropy = field(repr=False)
     clock: Callable[[], float] = field(repr=False)
     first_round: Callable[[], int] = field(repr=False)
+    each: Each = field(repr=False, default=map)
+    cpu_clock: Callable[[], float] = field(repr=False, default=stopped_clock)
 
 
 class Task:
@@ -64,6 +70,7 @@ class Task:
         self._rounds = host.first_round() - 1
         self._results: dict[int, Completed] = {}
         self._events: dict[int, EventLog] = {}
+        self._meter = Meter()
 
     @property
     def last_round(self) -> int:
@@ -87,13 +94,23 @@ class Task:
         if self._running is not None and not self._running.done():
             raise OutOfTurn(f"task {self.spec.name}: round {self._rounds} is still running")
         self._rounds += 1
-        setting = Setting(self._terms(model_hash), self._host.roster, self._roster_bytes, self._host.spool)
+        host = self._host
+        self._meter = Meter(host.cpu_clock)
+        each = self._meter.spread(host.each)
+        setting = Setting(self._terms(model_hash), host.roster, self._roster_bytes, host.spool, each)
         shared = not self.spec.result_to_operator_only
-        self._driver = Driver(setting, self.spec.deadlines, self.lines, result_shared=shared, clock=self._host.clock)
+        self._driver = Driver(
+            setting, self.spec.deadlines, self.lines, result_shared=shared, clock=host.clock, meter=self._meter
+        )
         self._events[self._rounds] = self._driver.events
         self._events.pop(self._rounds - EVENT_LOGS_KEPT, None)
         self._running = asyncio.create_task(self._run(self._driver, self._rounds))
         return self._rounds
+
+    @property
+    def cpu_seconds(self) -> Mapping[str, float]:
+        """What the current or last round has cost so far, by part; see `rounds.meter`."""
+        return self._meter.seconds
 
     def driver(self, round_number: int) -> Driver:
         """The driver of the current round.

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from aggregator.errors import RoundAborted
 from aggregator.protocol import coordinator
 from aggregator.protocol.cohort import ClientId
+from aggregator.protocol.contribution import Total
 from aggregator.protocol.coordinator import View
-from aggregator.protocol.encoding import RingVector
 from aggregator.rounds.phase import Completed, Failed, Phase, Setting
 from aggregator.wire import messages
 from aggregator.wire.messages import SignatureList, SurvivorSignature
@@ -20,7 +20,7 @@ class Unmasking(Phase[messages.Unmasking]):
     answer_type = messages.Unmasking
 
     def __init__(
-        self, setting: Setting, view: View, total: RingVector, signatures: Mapping[ClientId, SurvivorSignature]
+        self, setting: Setting, view: View, total: Total, signatures: Mapping[ClientId, SurvivorSignature]
     ) -> None:
         super().__init__(signatures.keys())
         self._setting = setting
@@ -45,7 +45,7 @@ class Unmasking(Phase[messages.Unmasking]):
         """Recover the seeds and take the masks off."""
         try:
             recovered = coordinator.reconstruct(self._view, self.answers)
+            total = coordinator.remove_masks(self._view, recovered, self._total, self._setting.each)
         except RoundAborted as error:
             return Failed(self.step, str(error))
-        total = coordinator.remove_masks(self._view, recovered, self._total)
         return Completed(self._setting, self._view.survivors, total)

@@ -1,13 +1,14 @@
 """The composition root: files, clock and randomness go in, a running server comes out."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from time import monotonic, time_ns
-from typing import Final
+from time import monotonic, thread_time, time_ns
+from typing import Final, TypeAlias
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -22,6 +23,7 @@ from aggregator.rounds.task import Host
 from aggregator.service.grpc_server import AggregationService, OperatorService
 from aggregator.service.rpc import Gate
 from aggregator.service.tasks import Tasks
+from aggregator.storage.base import Spool
 from aggregator.storage.spool import MemorySpool
 from aggregator.wire.codec import MESSAGE_BYTES_MAX, bytes_max
 from aggregator.wire.messages import ClientMessage, ResultRequest, RoundReference, RoundRequest, Task, UploadMessage
@@ -44,12 +46,16 @@ OPTIONS: Final = (
 )
 
 
+Service: TypeAlias = Callable[[Gate, Spool], grpc.GenericRpcHandler]
+
+
 @dataclass(frozen=True, slots=True)
 class Running:
     """A server that listens on `port`."""
 
     port: int
     server: grpc.aio.Server
+    tasks: Tasks
 
     async def wait(self) -> None:
         """Until the server is stopped."""
@@ -57,8 +63,12 @@ class Running:
 
 
 @asynccontextmanager
-async def serve(config: ServerConfig) -> AsyncIterator[Running]:
+async def serve(config: ServerConfig, further: Iterable[Service] = ()) -> AsyncIterator[Running]:
     """Run a server until the block ends; then rounds are stopped and streams closed.
+
+    Args:
+        config: where, as whom, with which roster.
+        further: makes more services to stand beside ours, behind the same gate, with the same room for uploads.
 
     Raises:
         NotAdmitted: this is no aggregator's identity, it has expired, or the roster is not this authority's.
@@ -70,21 +80,24 @@ async def serve(config: ServerConfig) -> AsyncIterator[Running]:
     roster = rosters.from_bytes(read_file(config.roster))
     roster.verify(identity.authority, _now())
     spool = MemorySpool(config.staging_bytes, config.staging_directory)
-    host = Host(
-        identity.certificate.deployment, identity.authority, roster, spool, os.urandom, monotonic, _milliseconds
-    )
+    cores = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="sangam")
+    deployment = identity.certificate.deployment
+    authority, each = identity.authority, cores.map
+    host = Host(deployment, authority, roster, spool, os.urandom, monotonic, _milliseconds, each, thread_time)
     tasks = Tasks(host)
     gate = Gate(identity.authority, _read_revoked(config.revoked), _now)
     server = grpc.aio.server(options=OPTIONS)
     port = _listen(server, config.address, identity)
     server.add_generic_rpc_handlers((AggregationService(tasks).handlers(gate), OperatorService(tasks).handlers(gate)))
+    server.add_generic_rpc_handlers(tuple(service(gate, spool) for service in further))
     await _add_health(server)
     await server.start()
     try:
-        yield Running(port, server)
+        yield Running(port, server, tasks)
     finally:
         await tasks.close()
         await server.stop(STOP_GRACE_S)
+        cores.shutdown()
 
 
 def _milliseconds() -> int:

@@ -89,7 +89,7 @@ class AggregationService:
             async for message in messages:
                 if not isinstance(message.body, Chunk):
                     raise MessageError("an upload has one header, then chunks")
-                phase.receive(upload, message.body)
+                driver.receive(phase, upload, message.body)
             half_arrived.pop_all()  # whole: from here on the driver has it, even if the caller leaves
         await driver.close_upload(phase, upload)
         return UploadReceipt(already_accepted=False)
@@ -161,12 +161,12 @@ class OperatorService:
 def _result(result: Completed) -> Iterator[ResultMessage]:
     """Header and chunks; each chunk is packed when its turn comes."""
     terms, total = result.setting.terms, result.total
-    plan = terms.parameters.chunk_plan
+    plan = terms.parameters.result_plan
     names = tuple(result.setting.roster.name(client) for client in result.survivors)
     yield ResultMessage(ResultHeader(terms.to_message(), names, plan.payload_bytes))
     for index in range(plan.chunks):
         words = pack(total[plan.words(index)], terms.parameters.ring_bits)
-        yield ResultMessage(Chunk(index, words.tobytes()))
+        yield ResultMessage(Chunk(index, words.data.toreadonly()))
 
 
 async def _first(messages: AsyncIterator[Message]) -> Message:

@@ -12,12 +12,14 @@ class Staged(Protocol):
     - A closed or destroyed upload takes and gives nothing: StorageError.
     - Nothing is visible to any other upload, and nothing survives `close`.
     - Calls may come from several threads: a round ends in one while a chunk arrives in another.
+    - Bytes need not be copied on their way in or out: what was written must not change afterwards, and what `read` gave
+      is read-only, stays as it is, and keeps its memory until the reader drops it.
     """
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Append. StorageError when the disk refuses: the upload is lost, the round is not."""
 
-    def read(self, start: int, size: int) -> bytes:
+    def read(self, start: int, size: int) -> bytes | memoryview:
         """`size` bytes from `start`. StorageError when they were never written, or the disk fails."""
 
     def close(self) -> None:

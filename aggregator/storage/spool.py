@@ -1,6 +1,11 @@
-"""Half-arrived uploads: in memory up to a budget, beyond it in unlinked temporary files that no crash leaves behind."""
+"""Half-arrived uploads: in memory up to a budget, beyond it in unlinked temporary files that no crash leaves behind.
+
+In memory an upload is a list of the very pieces that were written: a chunk lies where gRPC received it until it is
+added, and is never copied. Small pieces are copied together, so that they cost the memory that is accounted for them.
+"""
 
 import tempfile
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,13 +15,14 @@ from typing import BinaryIO
 from aggregator.errors import StorageError
 
 DEFAULT_BUDGET_BYTES = 256 << 20
+SMALL_BYTES = 4 << 10  # the objects around a piece take up to 0.5 KiB
 
 
 class MemorySpool:
     """All uploads share `budget_bytes` of memory; the first write beyond it moves its upload to a file.
 
     Args:
-        budget_bytes: memory for all half-arrived uploads together; a growing buffer takes up to an eighth more.
+        budget_bytes: memory for all half-arrived uploads together; small pieces take up to an eighth more.
         directory: where files go; None is the system's temporary directory.
         open_file: makes an unlinked, unbuffered binary file; tests give one that is full.
     """
@@ -67,29 +73,31 @@ class StagedUpload:
     def __init__(self, spool: MemorySpool) -> None:
         self._spool = spool
         self._lock = Lock()
-        self._memory = bytearray()
+        self._pieces: list[bytes | memoryview] = []
+        self._starts: list[int] = []  # of each piece, in bytes of the upload
+        self._held_bytes = 0
         self._file: BinaryIO | None = None
         self._size = 0
         self._closed = False
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Append, in memory while the budget lasts."""
         with self._lock:
             self._require_open()
             try:
-                self._append(data)
+                self._append(memoryview(data).toreadonly().cast("B"))
             except StorageError:
                 self._destroy()
                 raise
 
-    def read(self, start: int, size: int) -> bytes:
-        """`size` bytes from `start`."""
+    def read(self, start: int, size: int) -> bytes | memoryview:
+        """`size` bytes from `start`; from memory, a range within one piece is not copied."""
         with self._lock:
             self._require_open()
             if not 0 <= start <= start + size <= self._size:
                 raise StorageError(f"staging an upload: {size} bytes at {start} of {self._size} were asked for")
             if self._file is None:
-                return bytes(memoryview(self._memory)[start : start + size])
+                return self._join(start, size)
             return _read_all(self._file, start, size)
 
     def close(self) -> None:
@@ -97,18 +105,39 @@ class StagedUpload:
         with self._lock:
             self._destroy()
 
-    def _append(self, data: bytes) -> None:
+    def _append(self, data: memoryview) -> None:
         if self._file is None and not self._spool.take(len(data)):
             self._move_to_file()
         if self._file is None:
-            self._memory += data
+            self._held_bytes += len(data)
+            self._keep(data)
         else:
             _write_all(self._file, self._size, data)
         self._size += len(data)
 
+    def _keep(self, data: memoryview) -> None:
+        last = self._pieces[-1] if self._pieces else b""
+        if len(last) + len(data) <= SMALL_BYTES:  # a new piece for both: readers may hold `last`
+            self._pieces[-1:] = [b"".join((last, data))]
+            self._starts[-1:] = [self._size - len(last)]
+        else:
+            self._pieces.append(data if len(data) > SMALL_BYTES else bytes(data))
+            self._starts.append(self._size)
+
+    def _join(self, start: int, size: int) -> bytes | memoryview:
+        """The range as one: a view where it lies in one piece, else a copy."""
+        found: list[memoryview] = []
+        at = max(0, bisect_right(self._starts, start) - 1)
+        while size:
+            offset = start - self._starts[at]
+            found.append(memoryview(self._pieces[at])[offset : offset + size])
+            start, size, at = start + len(found[-1]), size - len(found[-1]), at + 1
+        return found[0] if len(found) == 1 else b"".join(found)
+
     def _move_to_file(self) -> None:
         self._file = self._spool.open_file()
-        _write_all(self._file, 0, self._memory)
+        for start, piece in zip(self._starts, self._pieces, strict=True):
+            _write_all(self._file, start, piece)
         self._free_memory()
 
     def _destroy(self) -> None:
@@ -119,8 +148,9 @@ class StagedUpload:
                 self._file.close()
 
     def _free_memory(self) -> None:
-        self._spool.give_back(len(self._memory))
-        self._memory = bytearray()
+        self._spool.give_back(self._held_bytes)
+        self._held_bytes = 0
+        self._pieces, self._starts = [], []
 
     def _require_open(self) -> None:
         if self._closed:
@@ -131,7 +161,7 @@ def _unlinked(directory: Path | None) -> BinaryIO:
     return tempfile.TemporaryFile(dir=directory, buffering=0)
 
 
-def _write_all(file: BinaryIO, start: int, data: bytes | bytearray) -> None:
+def _write_all(file: BinaryIO, start: int, data: bytes | memoryview) -> None:
     """An unbuffered write may take only a part, as before a full disk."""
     with _storage_errors():
         file.seek(start)

@@ -47,9 +47,9 @@ class Length:
     least: int
     most: int
 
-    def check(self, field: str, value: str | bytes) -> None:
+    def check(self, field: str, value: str | bytes | memoryview) -> None:
         """Refuse other lengths."""
-        size = len(value.encode() if isinstance(value, str) else value)
+        size = len(value.encode()) if isinstance(value, str) else memoryview(value).nbytes
         if not self.least <= size <= self.most:
             wanted = f"{self.least}" if self.least == self.most else f"{self.least} to {self.most}"
             raise MessageError(f"{field}: {size} bytes, expected {wanted}")

@@ -4,21 +4,25 @@ The annotations of `messages` are the schema; this file is the rule that reads t
 allow is refused before it is parsed, because protobuf's parser builds every sub-message that it meets: 2 bytes on the
 wire become up to 74 in memory. A count is refused before one item becomes an object here. Unknown fields are ignored,
 as protobuf does, so that a later version can add some; of a oneof set twice, the last one counts.
+
+Chunks, which are nearly all that travels, go past the generated classes where they can: see `chunk_codec`.
 """
 
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
-from types import UnionType
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, TypeVar, get_args, get_origin, get_type_hints
 
 from google.protobuf.message import DecodeError, EncodeError, Message
 
 from aggregator.errors import MessageError
 from aggregator.wire._pb import aggregation_pb2, operator_pb2
 from aggregator.wire.bounds import Bound, Count, Length, check
+from aggregator.wire.chunk_codec import decode_chunk, encode_chunk
+from aggregator.wire.messages import Chunk, ResultMessage, UploadMessage
 
 MESSAGE_BYTES_MAX = 24 << 20  # for gRPC's limit: no message of `messages` is longer
 SPARE_BYTES = 64 << 10  # for the unknown fields of a later version
+CHUNK_CARRIERS: Final = frozenset({UploadMessage, ResultMessage})
 _SCALAR_BYTES_MAX = 10  # a 64-bit varint; a double has 8
 _FRAME_BYTES_MAX = 7  # tag (2 bytes up to field number 2,047) and length (5 bytes up to 2^35)
 
@@ -26,7 +30,7 @@ T = TypeVar("T")
 
 
 def decode(kind: type[T], data: bytes) -> T:
-    """Parse and check one message.
+    """Parse and check one message. A chunk's data may be a view into `data`, which it keeps alive.
 
     Raises:
         MessageError: too long, not protobuf, an empty oneof, or a field outside its bounds (the field is named).
@@ -35,12 +39,17 @@ def decode(kind: type[T], data: bytes) -> T:
     most = bytes_max(schema) + SPARE_BYTES
     if len(data) > most:
         raise MessageError(f"{kind.__name__}: {len(data)} bytes, expected at most {most}")
+    value: T
+    if schema in CHUNK_CARRIERS and (chunk := decode_chunk(data)) is not None:
+        _check_fields(chunk)
+        value = schema(chunk)
+        return value
     message = _generated(schema)()
     try:
         message.ParseFromString(data)
     except DecodeError:
         raise MessageError(f"{kind.__name__}: not a protobuf message") from None
-    value: T = _read(schema, message)
+    value = _read(schema, message)
     return value
 
 
@@ -50,8 +59,11 @@ def encode(value: Any) -> bytes:
     Raises:
         MessageError: a field is outside its bounds, or of another type than its annotation.
     """
-    message = _generated(value.__class__)()
     try:
+        if type(value) in CHUNK_CARRIERS and type(value.body) is Chunk:
+            _check_fields(value.body)
+            return encode_chunk(value.body)
+        message = _generated(value.__class__)()
         _write(value, message)
         return message.SerializeToString(deterministic=True)
     except (EncodeError, AttributeError, TypeError, ValueError) as error:
@@ -95,10 +107,10 @@ def _field(kind: Any, name: str, hint: object) -> _Field:
     if get_origin(hint) is Annotated:
         hint, *found = get_args(hint)
         bounds = tuple(found)
-    if get_origin(hint) is UnionType:
+    oneof = _generated(kind).DESCRIPTOR.oneofs_by_name.get(name)
+    if oneof is not None:
         classes = {choice.__name__: choice for choice in get_args(hint)}
-        members = _generated(kind).DESCRIPTOR.oneofs_by_name[name].fields
-        choices = {member.name: classes[member.message_type.name] for member in members if member.message_type}
+        choices = {member.name: classes[member.message_type.name] for member in oneof.fields if member.message_type}
         return _Field(name, bounds, None, repeated=False, choices=choices)
     repeated = get_origin(hint) is tuple
     item = get_args(hint)[0] if repeated else hint
@@ -126,6 +138,12 @@ def _read(kind: Any, message: Any) -> Any:
 def _check(kind: type, field: _Field, value: object) -> None:
     for bound in field.bounds:
         check(f"{kind.__name__}.{field.name}", bound, value)
+
+
+def _check_fields(value: Any) -> None:
+    kind: Any = type(value)
+    for field in _schema(kind):
+        _check(kind, field, getattr(value, field.name))
 
 
 def _check_count(kind: type, field: _Field, value: Any) -> None:
@@ -174,7 +192,7 @@ def _write(value: Any, message: Any) -> None:
         elif field.repeated:
             getattr(message, field.name).extend(item)
         else:
-            setattr(message, field.name, item)
+            setattr(message, field.name, bytes(item) if isinstance(item, memoryview) else item)
 
 
 def _member(kind: type, field: _Field, item: object) -> str:

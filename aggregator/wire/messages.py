@@ -298,10 +298,13 @@ class UploadHeader:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of a packed vector."""
+    """A piece of a packed vector; `data` may be a read-only, contiguous view of bytes that nobody changes any more."""
 
     index: Annotated[int, Between(0, 2**31)]
-    data: Annotated[bytes, Length(1, CHUNK_BYTES_MAX)]
+    data: Annotated[bytes | memoryview, Length(1, CHUNK_BYTES_MAX)] = field(repr=False)
+
+    def __hash__(self) -> int:  # a view of an array is equal to its bytes, but has no hash
+        return hash((self.index, bytes(self.data)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,7 +168,7 @@ async def test_late_input_after_the_round_failed_is_refused(tmp_path):
     room = Room(tmp_path, N, deadlines=replace(BRISK, masked_input_s=0.05))
     await room.play(offers(N), lies=dict.fromkeys(range(N), without(ShareList)))
     assert room.end == "masked input: 0 clients, need 3"
-    header = UploadHeader(TASK, room.number, room.spec.chunk_plan.payload_bytes, ())
+    header = UploadHeader(TASK, room.number, room.spec.upload_plan.payload_bytes, ())
     with pytest.raises(OutOfTurn, match="takes no input now"):
         await room.task.driver(room.number).open_upload(0, header)
 

@@ -222,8 +222,8 @@ def test_offset_zero_resend_takes_no_fresh_randomness():
     outcome = short_round(4, until=Step.MASKED_INPUT)
     player = outcome.players[1]
     body = outcome.end.announcement(1)
-    state, masked = participant.mask_input(player.states[Step.SHARE_KEYS], body, player.words)
-    same_state, same = participant.mask_input(player.states[Step.SHARE_KEYS], body, player.words)
+    state, masked = participant.mask_input(player.states[Step.SHARE_KEYS], body, player.words, player.entropy)
+    same_state, same = participant.mask_input(player.states[Step.SHARE_KEYS], body, player.words, player.entropy)
     assert upload(state, masked) == upload(same_state, same)
     np.testing.assert_array_equal(masked, same)
 

@@ -104,7 +104,7 @@ def part_of(tmp_path, journal, watcher=None):
     update, weight = offers(2)[0]
     encoded = encode(update, weight, terms.parameters, terms.ctx0, bytes(32))
     opened = RoundOpened(terms.to_message(), room.consortium.roster.to_bytes())
-    return Contribution(invited, encoded, journal=journal, entropy=drbg("x"), observer=watcher), opened
+    return Contribution(invited, encoded, journal=journal, entropy=drbg("x"), each=map, observer=watcher), opened
 
 
 def test_an_announcement_is_answered_once_and_again_with_the_same(tmp_path):

@@ -44,7 +44,7 @@ async def test_a_whole_result(room):
 
 async def test_results_that_are_not_whole(room):
     header, first, last = result_messages(room.end)
-    spilled = replace(last.body, data=last.body.data[:-1] + bytes([last.body.data[-1] | 0xE0]))
+    spilled = replace(last.body, data=bytes([*last.body.data[:-1], last.body.data[-1] | 0xE0]))
     cases = [
         ([], "a result starts with its header"),
         ([first], "a result starts with its header"),
@@ -83,7 +83,7 @@ async def test_a_header_that_promises_gigabytes_allocates_nothing(room):
     header = next(iter(result_messages(room.end)))
     huge = parameters((10**9 - 10,), clients_max=20)
     terms = replace(header.body.terms, parameters=huge.to_message())
-    promise = replace(header.body, terms=terms, payload_bytes=huge.chunk_plan.payload_bytes)
+    promise = replace(header.body, terms=terms, payload_bytes=huge.result_plan.payload_bytes)
     tracemalloc.start()
     with pytest.raises(MessageError, match="the result ended after 0 of"):
         await collected([ResultMessage(promise)])

@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.crypto.keystream import CHUNK_BYTES, PIECE_BYTES, Mask, apply_masks, words
+from aggregator.crypto.keystream import CHUNK_BYTES, PIECE_BYTES, Mask, apply_masks, pieces, words
 from aggregator.errors import ParameterError
 from native.ring import word_dtype
 from tests.reference import keystream as reference
@@ -60,6 +60,28 @@ def test_any_chunk_can_be_made_alone() -> None:
     whole = words(SEED, CONTEXT, "A", 2 * MEBI + 100, 30)
     assert (words(SEED, CONTEXT, "A", MEBI + 100, 30, first_chunk=1) == whole[MEBI:]).all()
     assert (words(SEED, CONTEXT, "A", 5, 30, first_chunk=2) == whole[2 * MEBI :][:5]).all()
+
+
+@pytest.mark.parametrize("entries", [0, 1, PIECE - 1, PIECE, PIECE + 1, MEBI + 5])
+@pytest.mark.parametrize(("ring_bits", "piece_entries"), [(32, PIECE), (26, PIECE // 4), (64, PIECE // 2), (1, 4096)])
+def test_pieces_are_the_words_one_after_the_other(entries: int, ring_bits: int, piece_entries: int) -> None:
+    named = {"vector_chunk": 3, "prime": 1, "first_chunk": 2}
+    whole = words(SEED, CONTEXT, "rounding", entries, ring_bits, **named)
+    made = pieces(SEED, CONTEXT, "rounding", entries, ring_bits, piece_entries=piece_entries, **named)
+    copies = [piece.copy() for piece in made]
+    assert [copy.size for copy in copies[:-1]] == [piece_entries] * (len(copies) - 1)
+    assert b"".join(copy.tobytes() for copy in copies) == whole.tobytes()
+
+
+def test_pieces_take_the_memory_of_one() -> None:
+    made = list(pieces(SEED, CONTEXT, "A", 3 * PIECE, 32, piece_entries=PIECE))
+    assert all(np.shares_memory(made[0], piece) for piece in made)
+
+
+@pytest.mark.parametrize("piece_entries", [0, -1, 3, 1000, 2 * PIECE])
+def test_pieces_that_do_not_divide_chunks_are_refused(piece_entries: int) -> None:
+    with pytest.raises(ParameterError, match="pieces of"):
+        next(pieces(SEED, CONTEXT, "self", 5, 32, piece_entries=piece_entries))
 
 
 def test_every_label_gives_another_stream() -> None:
@@ -147,6 +169,8 @@ def test_impossible_streams_are_refused(wrong: dict[str, object]) -> None:
     right = {"seed": SEED, "context": CONTEXT, "purpose": "self", "entries": 3, "ring_bits": 26}
     with pytest.raises(ParameterError):
         words(**(right | wrong))
+    with pytest.raises(ParameterError):
+        next(pieces(**(right | wrong), piece_entries=PIECE // 2))
 
 
 @pytest.mark.parametrize(

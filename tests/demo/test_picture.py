@@ -9,6 +9,7 @@ from aggregator.demo.witness import Words
 from aggregator.errors import StorageError
 from aggregator.protocol.parameters import Parameters
 from aggregator.wire.messages import Tensor
+from native.pack import pack
 
 PARAMETERS = Parameters((Tensor("weights", (30,)), Tensor("bias", ())), 4.0, 4, 3, 100)
 ROUNDS = (Round(1, (), ("a", "b"), True, {}), Round(2, (), ("b",), True, {}))
@@ -16,7 +17,8 @@ ROUNDS = (Round(1, (), ("a", "b"), True, {}), Round(2, (), ("b",), True, {}))
 
 def save(evidence: Path, number: int, hospital: str) -> Words:
     rng = np.random.default_rng(number)
-    words = Words(*rng.integers(0, 2**PARAMETERS.ring_bits, (2, PARAMETERS.entries)).astype(np.uint32))
+    encoded, masked = rng.integers(0, 2**PARAMETERS.ring_bits, (2, PARAMETERS.entries)).astype(np.uint32)
+    words = Words(encoded, pack(masked, PARAMETERS.ring_bits))
     words.save(Words.path(evidence, number, hospital))
     return words
 
@@ -27,7 +29,7 @@ def test_the_sample_is_of_the_most_faithful_hospital(tmp_path: Path) -> None:
     shown = picture.sample(tmp_path, ("a", "b"), ROUNDS, PARAMETERS)
     assert shown.hospital == "b"
     assert np.array_equal(shown.encoded, [first.encoded[:31], second.encoded[:31]])
-    assert np.array_equal(shown.masked, [first.masked[:31], second.masked[:31]])
+    assert np.array_equal(shown.masked, [words.masked(PARAMETERS.ring_bits)[:31] for words in (first, second)])
 
 
 def test_a_round_that_it_was_not_in_is_blank(tmp_path: Path) -> None:

@@ -5,24 +5,14 @@ from hypothesis import strategies as st
 from aggregator.demo import plan
 from aggregator.demo.plan import Exit
 from aggregator.errors import ParameterError
-from aggregator.protocol.graph import ThreatModel, degree
+from aggregator.local.tolerance import tolerance
 from aggregator.wire.vocabulary import Step
 
 
-@pytest.mark.parametrize(("sites", "tolerated"), [(2, 0), (3, 0), (4, 1), (5, 1), (6, 1), (7, 2), (10, 3), (100, 33)])
-def test_tolerance(sites: int, tolerated: int) -> None:
-    assert plan.tolerance(sites) == tolerated
-    assert len(plan.draw(sites, 1, tolerated, 0)) == tolerated
-    with pytest.raises(ParameterError, match=f"tolerate at most {tolerated} dropouts"):
-        plan.draw(sites, 1, tolerated + 1, 0)
-
-
-@pytest.mark.parametrize("sites", range(2, 101))
-def test_whoever_vanishes_first_the_rest_meets_the_threshold(sites: int) -> None:
-    most = plan.tolerance(sites)
-    for before_their_advert in range(most + 1):
-        threshold = degree(sites - before_their_advert, sites, ThreatModel()).t
-        assert sites - most >= max(threshold, plan.minimum_cohort(sites))
+def test_more_dropouts_than_the_rounds_tolerate_are_refused() -> None:
+    assert len(plan.draw(10, 1, 3, 0)) == 3
+    with pytest.raises(ParameterError, match="10 hospitals tolerate at most 3 dropouts"):
+        plan.draw(10, 1, 4, 0)
 
 
 @pytest.mark.parametrize("sites", [-1, 0, 1, 101])
@@ -42,7 +32,7 @@ def test_nothing_to_run_is_refused(rounds: int, dropouts: int) -> None:
 def test_each_round_loses_that_many_hospitals_at_different_steps(
     sites: int, rounds: int, seed: int, data: st.DataObject
 ) -> None:
-    dropouts = data.draw(st.integers(0, plan.tolerance(sites)))
+    dropouts = data.draw(st.integers(0, tolerance(sites, "hospitals")))
     absences = plan.draw(sites, rounds, dropouts, seed)
     assert len(absences) == rounds * dropouts
     for number in range(1, rounds + 1):

@@ -17,14 +17,14 @@ import pytest
 from rich.console import Console
 
 from aggregator.demo import data, hospital, job, picture, plan
-from aggregator.demo.consortium import hospital_names
 from aggregator.demo.hospital import Invitation
 from aggregator.demo.plan import Exit
-from aggregator.demo.processes import Child, nursery
 from aggregator.demo.run import Settings, run
 from aggregator.demo.screen import Screen
 from aggregator.demo.witness import Words
 from aggregator.errors import ParameterError
+from aggregator.local.consortium import site_names
+from aggregator.local.processes import Child, nursery
 from aggregator.wire.messages import RoundEvent
 from aggregator.wire.vocabulary import Step
 from clients.result import RoundResult
@@ -48,7 +48,7 @@ def seed_of_all_exits(rounds: int) -> int:
 def test_sums_stay_exact_whatever_step_a_hospital_leaves_in(tmp_path: Path) -> None:
     settings = Settings(sites=4, rounds=10, dropouts=1, seed=seed_of_all_exits(10), out=tmp_path)
     outcome = asyncio.run(run(settings, quiet()))
-    names = hospital_names(4)
+    names = site_names("hospital", 4)
     planned = {(one.round, names[one.site], one.step, one.exit) for one in settings.absences}
     lost = {(one.number, gone.hospital, gone.step, gone.exit) for one in outcome.rounds for gone in one.dropouts}
     assert outcome.exact
@@ -108,7 +108,7 @@ def test_a_hospital_that_dies_is_named_with_its_last_words(tmp_path: Path) -> No
     invitation = Invitation("hospital-01", tmp_path, "127.0.0.1:1", 3, tmp_path, ())
 
     async def ended() -> str:
-        child = Child(nursery(), "hospital-01", tmp_path, hospital.main, invitation)
+        child = Child(nursery(hospital.__name__), "hospital-01", tmp_path, hospital.main, invitation)
         with pytest.raises(EOFError):
             await child.hear()
         error = str(child.ended())

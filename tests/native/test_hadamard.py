@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from native.hadamard import walsh_hadamard
+from native.hadamard import flip, walsh_hadamard
 
 
 @given(st.integers(0, 6), st.integers(0, 3), st.integers(0, 2**32))
@@ -30,3 +30,15 @@ def test_is_its_own_inverse_and_keeps_the_norm() -> None:
 def test_other_blocks_are_refused(entries: int, block: int) -> None:
     with pytest.raises(ValueError, match="blocks of"):
         walsh_hadamard(np.zeros(entries), block)
+
+
+def test_flip_changes_the_signs_that_it_is_told() -> None:
+    values = np.array([1.5, -2.0, 3.0, 0.0, np.inf])
+    flip(values, np.array([0, 1, 1, 1, 2], np.uint32))
+    assert values.tolist() == [1.5, 2.0, -3.0, 0.0, -np.inf]
+
+
+@pytest.mark.parametrize(("values", "bits"), [(3, 4), (4, 3)])
+def test_flip_reads_nothing_beyond(values: int, bits: int) -> None:
+    with pytest.raises(ValueError, match="lengths differ"):
+        flip(np.zeros(values), np.zeros(bits, np.uint32))

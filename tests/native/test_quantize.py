@@ -12,7 +12,8 @@ CLIP = 4.0
 def run(values: list[float], bits: int, draws: list[int], dtype: type) -> tuple[list[int], int]:
     limit = reference.zero_point(bits)
     out = np.zeros(len(values), dtype)
-    clipped = quantize(np.array(values, np.float64), CLIP / limit, limit, np.array(draws, np.uint64), out)
+    clipped, bad = quantize(np.array(values, np.float64), (1.0, CLIP / limit), limit, np.array(draws, np.uint64), out)
+    assert bad == -1
     return out.tolist(), clipped
 
 
@@ -28,6 +29,22 @@ def test_agrees_with_plain_floats(bits: int, entries: list[tuple[float, int]]) -
     expected = reference.quantize(values, CLIP, bits, draws)
     for dtype in [np.uint64, *([np.uint32] if bits <= 32 else [])]:
         assert run(values, bits, draws, dtype)[0] == expected
+
+
+@given(
+    values=st.lists(st.floats(-100, 100, width=32), max_size=40),
+    factor=st.floats(0, 1),
+    scale=st.floats(1e-3, 1e3),
+    seed=st.integers(0, 2**32),
+)
+def test_the_factor_comes_first_and_in_float64(values: list[float], factor: float, scale: float, seed: int) -> None:
+    """Scaled by the factor, then divided by the scale, one rounding each, whatever the width of the values."""
+    draws = np.random.default_rng(seed).integers(0, 2**64 - 1, len(values), np.uint64)
+    expected = reference.quantize([value * factor for value in values], scale * 127, 8, draws.tolist())
+    for dtype in (np.float32, np.float64):
+        out = np.zeros(len(values), np.uint32)
+        quantize(np.array(values, dtype), (factor, scale * 127 / 127), 127, draws, out)
+        assert out.tolist() == expected
 
 
 def test_counts_what_was_clipped() -> None:
@@ -48,34 +65,41 @@ def test_the_share_of_draws_that_round_up_is_the_fraction() -> None:
     assert words.count(137) == 192
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("place", [0, 1, 8, 99])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_the_first_non_finite_value_is_named(place: int, bad: float) -> None:
-    values = np.zeros(100)
+def test_the_first_non_finite_value_is_named(place: int, bad: float, dtype: type) -> None:
+    values = np.zeros(100, dtype)
     values[place] = bad
     values[-1] = np.nan
+    values.flags.writeable = False
     assert first_non_finite(values) == place
+    assert quantize(values, (1.0, 1.0), 7, np.zeros(100, np.uint64), np.zeros(100, np.uint32))[1] == place
 
 
-def test_finite_values_pass() -> None:
-    assert first_non_finite(np.array([0.0, 1e308, -5e-324])) == -1
-    assert first_non_finite(np.zeros(0)) == -1
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_finite_values_pass(dtype: type) -> None:
+    largest = np.finfo(dtype).max
+    for values in (np.array([0.0, largest, -largest, np.finfo(dtype).smallest_subnormal], dtype), np.zeros(0, dtype)):
+        assert first_non_finite(values) == -1
+        out = np.zeros(values.size, np.uint64)
+        assert quantize(values, (1.0, 1e-9), LIMIT_MAX, np.zeros(values.size, np.uint64), out)[1] == -1
 
 
 @pytest.mark.parametrize("lengths", [(3, 4, 4), (4, 3, 4), (4, 4, 3)])
 def test_other_lengths_are_refused_not_read_beyond(lengths: tuple[int, int, int]) -> None:
     values, draws, out = lengths
     with pytest.raises(ValueError, match="lengths differ"):
-        quantize(np.zeros(values), 1.0, 7, np.zeros(draws, np.uint64), np.zeros(out, np.uint32))
+        quantize(np.zeros(values), (1.0, 1.0), 7, np.zeros(draws, np.uint64), np.zeros(out, np.uint32))
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, np.inf, np.nan])
 def test_impossible_scales_are_refused(scale: float) -> None:
     with pytest.raises(ValueError, match="scale"):
-        quantize(np.zeros(1), scale, 7, np.zeros(1, np.uint64), np.zeros(1, np.uint32))
+        quantize(np.zeros(1), (1.0, scale), 7, np.zeros(1, np.uint64), np.zeros(1, np.uint32))
 
 
 @pytest.mark.parametrize(("limit", "dtype"), [(0, np.uint32), (2**31, np.uint32), (LIMIT_MAX + 1, np.uint64)])
 def test_limits_that_could_overflow_are_refused(limit: int, dtype: type) -> None:
     with pytest.raises(ValueError, match="limit"):
-        quantize(np.zeros(1), 1.0, limit, np.zeros(1, np.uint64), np.zeros(1, dtype))
+        quantize(np.zeros(1), (1.0, 1.0), limit, np.zeros(1, np.uint64), np.zeros(1, dtype))

@@ -28,7 +28,7 @@ def test_ctx0_is_the_twins():
         CONSORTIUM.roster.root,
         CONSORTIUM.authority.certificate.fingerprint,
         digest.digest("sangam/v1/model", ()),
-        ("pairwise", *numbers, ("noise: none", 0.0), 2, threat),
+        ("pairwise", (), *numbers, ("noise: none", 0.0), 2, threat),
     )
     assert TERMS.ctx0 == want
 

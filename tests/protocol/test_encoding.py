@@ -1,5 +1,7 @@
 import dataclasses
 import math
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import numpy as np
@@ -87,6 +89,97 @@ def test_weights_add_up_exactly(weights, value_bits):
     made = parameters(9, 1, value_bits=value_bits, weight_max=2**53)
     encoded = [encode({"x": [0.0]}, weight, made) for weight in weights]
     assert encoding.decode(total_of(encoded, made), len(weights), made, CTX0).total_weight == sum(weights)
+
+
+BLOCK = 1 << 17  # entries whose draws are one PRG chunk
+SIZES = [1, 4097, encoding.PIECE_ENTRIES - 1, encoding.PIECE_ENTRIES + 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 5]
+
+
+def backwards(function, items):
+    """A map that comes from the other end."""
+    return reversed([function(item) for item in reversed(list(items))])
+
+
+def slowly(values, weight, made, seed):
+    """What `encode` gives for one long tensor, all at once in NumPy: words without limbs, and how many are clipped."""
+    x = np.zeros(made.coded_entries)
+    x[: values.size] = values.astype(np.float64) * (weight / made.weight_max)
+    if made.rotate:
+        x = transform(x * signs(made), made.rotation_block)
+    y = x / made.scale
+    raw = twin_keystream.stream(seed, CTX0, "rounding", 8 * y.size)
+    uniform = (np.frombuffer(raw, "<u8") >> 11).astype(np.float64) * 2.0**-53
+    rounded = np.floor(y) + (uniform < y - np.floor(y))
+    kept = np.clip(rounded, -made.zero_point, made.zero_point)
+    return kept.astype(np.int64) + made.zero_point, int((kept != rounded).sum())
+
+
+def signs(made):
+    raw = twin_keystream.stream(CTX0, CTX0, "rotation", 4 * made.coded_entries)
+    return np.where(np.frombuffer(raw, "<u4") & 1, -1.0, 1.0)
+
+
+def transform(x, block):
+    """Walsh-Hadamard, one distance after the other."""
+    distance = 1
+    while distance < block:
+        a, b = x.reshape(-1, 2, distance).swapaxes(0, 1)
+        x = np.stack([a + b, a - b], axis=1).reshape(-1)
+        distance *= 2
+    return x * (1.0 / np.sqrt(block))
+
+
+@pytest.mark.parametrize("entries", SIZES)
+@pytest.mark.parametrize("rotate", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_long_updates_are_encoded_as_short_ones(entries, rotate, dtype):
+    """Whatever the number of blocks, and whoever encodes which: every entry has its own draw and its own sign."""
+    made = parameters(4, entries, rotate=rotate, weight_max=40, clip=2.0)
+    values = np.random.default_rng(entries).normal(size=entries).astype(dtype) * dtype(3)
+    words, clipped = slowly(values, 39, made, SEED)
+    assert entries < 100 or clipped > 0
+    with ThreadPoolExecutor(3) as pool:
+        for each in (map, pool.map, backwards):
+            got = encoding.encode({"x": values}, 39, made, CTX0, SEED, each=each)
+            np.testing.assert_array_equal(got.words[: -made.weight_limbs], words)
+            assert got.words[-made.weight_limbs :].tolist() == [39]
+            assert got.clipped_entries == clipped
+
+
+@pytest.mark.parametrize("entries", SIZES)
+@pytest.mark.parametrize("rotate", [False, True])
+def test_long_sums_are_decoded_as_short_ones(entries, rotate):
+    made = parameters(4, entries, rotate=rotate, weight_max=40)
+    rng = np.random.default_rng(entries)
+    steps = rng.integers(-3 * made.zero_point, 3 * made.zero_point, made.coded_entries, endpoint=True)
+    total = np.append(steps + 3 * made.zero_point, 70).astype(np.uint32)
+    np.testing.assert_array_equal(encoding.quantised_sum(total, 3, made), steps)
+    expected = steps * (made.scale * 40 / 70)
+    if rotate:
+        expected = transform(expected, made.rotation_block) * signs(made)
+    with ThreadPoolExecutor(3) as pool:
+        for each in (map, pool.map, backwards):
+            decoded = encoding.decode(total, 3, made, CTX0, each=each)
+            np.testing.assert_array_equal(decoded.mean["x"], expected[:entries])
+
+
+@pytest.mark.parametrize("rotate", [False, True])
+def test_memory_beside_the_words_does_not_grow_with_them(rotate):
+    """At two million entries one vector of float64 would be 16 MB; there are at most a few pieces of 128 KiB."""
+    made = parameters(4, 2_000_000, rotate=rotate)
+    update = {"x": np.full(2_000_000, 0.1, np.float32)}
+    encoded, encode_bytes = peak_bytes(lambda: encode(update, 7, made))
+    assert encode_bytes - encoded.words.nbytes < 1 << 20
+    decoded, decode_bytes = peak_bytes(lambda: encoding.decode(encoded.words, 1, made, CTX0))
+    assert decode_bytes - decoded.mean["x"].base.nbytes < 1 << 20
+
+
+def peak_bytes(action):
+    tracemalloc.start()
+    try:
+        return action(), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def test_numpy_integers_are_weights_and_booleans_and_floats_are_not():
@@ -188,6 +281,25 @@ def test_not_a_number_is_named_by_tensor_and_index(bad):
         encode({"w": broken, "b": 0.0}, 1, made)
     with pytest.raises(ParameterError, match=r"tensor 'b' is not finite at index \(\)"):
         encode({"w": np.zeros((2, 3)), "b": bad}, 1, made)
+
+
+@pytest.mark.parametrize("rotate", [False, True])
+def test_the_first_of_several_is_named_whatever_comes_first(rotate):
+    tensors = (Tensor("a", (7,)), Tensor("b", (3, BLOCK)), Tensor("c", (BLOCK,)))
+    made = parameters(4, tensors=tensors, rotate=rotate)
+    broken = {tensor.name: np.zeros(tensor.shape, np.float32) for tensor in tensors}
+    broken["c"][5] = broken["b"][2, 9] = broken["b"][1, 8] = broken["b"][1, 7] = math.nan
+    with ThreadPoolExecutor(3) as pool:
+        for each in (map, pool.map, backwards):
+            with pytest.raises(ParameterError, match=r"tensor 'b' is not finite at index \(1, 7\)"):
+                encoding.encode(broken, 1, made, CTX0, SEED, each=each)
+
+
+def test_a_rotation_beyond_float64_is_clipped_not_refused():
+    """Finite entries whose rotated sums are not: they count as clipped, like any value that is too large."""
+    made = parameters(4, 4096, rotate=True, weight_max=1)
+    values = np.full(4096, 1.7e308)
+    assert encode({"x": values}, 1, made).clipped_entries == 4096
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def test_sixteen_bit_values_of_64_clients_are_22_bits():
     made = parameters(64, 64_000)
     assert (made.ring_bits, made.weight_limbs) == (22, 2)
     assert made.entries == 64_002
-    assert made.chunk_plan.payload_bytes == math.ceil(64_002 * 2.75)
+    assert made.result_plan.payload_bytes == math.ceil(64_002 * 2.75)
 
 
 @given(value_bits=st.integers(2, 54), clients_max=st.integers(2, 1024), weight_max=st.integers(1, 2**53))

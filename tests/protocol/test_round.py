@@ -141,7 +141,7 @@ def test_a_vector_of_several_chunks_with_a_half_arrived_upload():
     terms = consortium.terms(parameters(4, 600_000))
     words = ring_words(terms, range(4))
     outcome = play(consortium, terms, words, stops={1: "masked_input"})
-    assert (terms.parameters.ring_bits, terms.parameters.chunk_plan.chunks) == (18, 2)
+    assert (terms.parameters.ring_bits, terms.parameters.result_plan.chunks) == (18, 2)
     assert [len(list(outcome.said(Chunk, client))) for client in range(4)] == [2, 1, 2, 2]
     assert outcome.end.survivors == (0, 2, 3)
     want = (words[0].astype(np.uint64) + words[2] + words[3]) % 2**18

@@ -50,7 +50,7 @@ def reheaded(parts, **changes):
 def spilled(parts):
     """The three bits after the last word are set."""
     last = parts[-1].body
-    return [*parts[:-1], UploadMessage(replace(last, data=last.data[:-1] + bytes([last.data[-1] | 0xE0])))]
+    return [*parts[:-1], UploadMessage(replace(last, data=bytes([*last.data[:-1], last.data[-1] | 0xE0])))]
 
 
 def shortened(parts):

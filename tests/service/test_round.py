@@ -37,7 +37,7 @@ async def test_an_update_of_several_chunks(tmp_path, staging_bytes):
     """1.5 million entries of 20 bits, 3.6 MiB for each site; without staging memory, all of it goes through a file."""
     shape = (1_500_000,)
     spec, offered = parameters(shape), offers(3, shape)
-    assert spec.chunk_plan.chunks == 4
+    assert spec.result_plan.chunks == 4
     async with hub(tmp_path, 3, staging_bytes=staging_bytes, staging_directory=tmp_path) as h:
         await h.create(spec)
         run = await h.run_round(offered)

@@ -16,7 +16,15 @@ from aggregator.errors import StorageError
 from aggregator.storage.base import Spool, Staged
 from aggregator.storage.spool import MemorySpool, StagedUpload
 
-PIECES = st.lists(st.binary(max_size=40), max_size=12)
+SIZES = st.one_of(st.integers(0, 40), st.sampled_from([2_047, 2_048, 2_049, 4_095, 4_096, 4_097, 9_000]))
+
+
+def piece(number: int, size: int) -> bytes:
+    """Every byte tells its piece, and nearly its place."""
+    return bytes((number * 31 + place) % 251 for place in range(size))
+
+
+PIECES = st.lists(SIZES, max_size=12).map(lambda sizes: [piece(*numbered) for numbered in enumerate(sizes)])
 
 
 class Grudging(FileIO):
@@ -73,7 +81,7 @@ def grudging(directory: Path | None) -> BinaryIO:
     return unlinked(Grudging, directory)
 
 
-@pytest.mark.parametrize("budget", [0, 64, 1 << 20])
+@pytest.mark.parametrize("budget", [0, 64, 9_000, 1 << 20])
 @settings(deadline=None, max_examples=60)
 @given(pieces=PIECES, data=st.data())
 def test_bytes_come_back_for_any_split_of_writes(budget: int, pieces: list[bytes], data: st.DataObject) -> None:
@@ -119,21 +127,81 @@ def test_many_uploads_share_one_budget(steps: list[tuple[int, str, int]]) -> Non
     assert spool.held_bytes == 0
 
 
-def test_memory_really_stays_near_the_budget() -> None:
+@pytest.mark.parametrize("size", [1 << 18, 4_097, 4_096, 700])
+def test_memory_really_stays_near_the_budget(size: int) -> None:
     spool = MemorySpool(4 << 20)
-    piece = bytes(64 << 10)
     tracemalloc.start()
     try:
         uploads = [spool.stage() for _ in range(8)]
-        for _ in range(16):
+        for _ in range((1 << 20) // size):
             for upload in uploads:
-                upload.write(piece)
+                upload.write(bytes([7]) * size)  # a new object each time: what is written is kept
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     for upload in uploads:
         upload.close()
     assert peak < (4 << 20) * 1.3
+
+
+@pytest.mark.parametrize("sizes", [[1], [1, 4_097], [2_048, 2_049], [4_096], [0, 0, 3]])
+def test_small_pieces_cost_what_is_accounted_for_them(sizes: list[int]) -> None:
+    """Views of a large message among them: it must not live on for the sake of one byte."""
+    spool = MemorySpool()
+    staged = spool.stage()
+    tracemalloc.start()
+    try:
+        while spool.held_bytes < 40_000:
+            for size in sizes:
+                staged.write(bytes(size) if size > 4_096 else memoryview(bytes(1 << 16))[:size])
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < spool.held_bytes * 1.25
+    staged.close()
+
+
+def test_a_piece_is_kept_and_given_without_a_copy() -> None:
+    messages = [bytes(11) + bytes([number]) * 100_000 for number in range(3)]
+    with closing(MemorySpool().stage()) as staged:
+        for message in messages:
+            staged.write(memoryview(message)[11:])
+        for number, message in enumerate(messages):
+            for start, size in ((0, 100_000), (0, 1), (7, 500), (99_999, 1)):
+                read = staged.read(number * 100_000 + start, size)
+                assert isinstance(read, memoryview)
+                assert read.obj is message
+                assert read == message[11 + start :][:size]
+        assert staged.read(99_999, 100_002) == b"\0" + bytes([1]) * 100_000 + b"\2"
+
+
+def test_bytes_are_bytes_whatever_the_items_of_a_view(tmp_path: Path) -> None:
+    words = memoryview(bytes(range(200)) * 50).cast("I")
+    for budget in (0, 10_000, 20_000):  # in a file, in both one after the other, in memory
+        spool = MemorySpool(budget, tmp_path)
+        with closing(spool.stage()) as staged:
+            staged.write(words)
+            staged.write(words)
+            assert spool.held_bytes in (0, 20_000)
+            assert staged.read(9_999, 4) == b"\xc7\0\1\2"
+        assert spool.held_bytes == 0
+
+
+def test_nobody_can_change_what_is_staged() -> None:
+    with closing(MemorySpool().stage()) as staged:
+        staged.write(memoryview(bytearray(10_000)))
+        assert memoryview(staged.read(0, 10_000)).readonly
+
+
+@pytest.mark.parametrize("size", [10, 10_000])
+def test_what_was_read_stays_as_it_is(size: int) -> None:
+    """A reader works on in one thread, while another writes, or ends the round."""
+    staged = MemorySpool().stage()
+    staged.write(b"a" * size)
+    read = staged.read(0, size)
+    staged.write(b"b" * size)
+    staged.close()
+    assert read == b"a" * size
 
 
 def test_within_the_budget_no_file_is_opened() -> None:

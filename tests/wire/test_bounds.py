@@ -92,6 +92,12 @@ def test_no_field_is_without_bounds(kind: type) -> None:
         repeated = get_origin(hint) is tuple
         item = get_args(hint)[0] if repeated else hint
         assert (Count in bounds) is repeated, field.name
-        assert (Length in bounds) is (item in (str, bytes)), field.name
+        assert (Length in bounds) is (item in (str, bytes, bytes | memoryview)), field.name
         assert (Between in bounds) is (item in (int, float)), field.name
         assert item in (bool, str, bytes, int, float) or is_dataclass(item) or isinstance(item, UnionType), field.name
+
+
+def test_a_view_is_measured_in_bytes_whatever_its_items() -> None:
+    assert allows(Length(8, 8), memoryview(bytes(8)))
+    assert allows(Length(8, 8), memoryview(bytes(8)).cast("I"))
+    assert not allows(Length(1, 7), memoryview(bytes(8)).cast("Q"))

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregator.errors import MessageError, ParameterError
-from aggregator.wire.chunks import ChunkPlan
+from aggregator.wire.chunks import ChunkPlan, WordPlan
 from aggregator.wire.messages import CHUNK_BYTES_MAX, Chunk
 
 BITS = st.integers(1, 64)
@@ -19,7 +19,7 @@ def payload_of(plan: ChunkPlan) -> bytes:
 
 
 def three_chunks() -> tuple[ChunkPlan, list[Chunk]]:
-    plan = ChunkPlan.of_words(WORDS_OF_THREE_CHUNKS - 1000, 64)
+    plan = WordPlan.of(WORDS_OF_THREE_CHUNKS - 1000, 64)
     return plan, list(plan.cut(memoryview(payload_of(plan))))
 
 
@@ -33,7 +33,7 @@ def receive(plan: ChunkPlan, chunks: list[Chunk]) -> bytes:
 @settings(deadline=None, max_examples=60)
 @given(entries=st.integers(1, WORDS_OF_THREE_CHUNKS), bits=BITS)
 def test_cut_check_and_join_give_the_payload(entries: int, bits: int) -> None:
-    plan = ChunkPlan.of_words(entries, bits)
+    plan = WordPlan.of(entries, bits)
     assert (plan.payload_bytes - 1) * 8 < entries * bits <= plan.payload_bytes * 8
     payload = payload_of(plan)
     assert receive(plan, list(plan.cut(memoryview(payload)))) == payload
@@ -41,13 +41,13 @@ def test_cut_check_and_join_give_the_payload(entries: int, bits: int) -> None:
 
 @given(bits=BITS, chunks=st.integers(1, 8), spare=st.integers(-1, 1))
 def test_whole_chunks_and_their_neighbours(bits: int, chunks: int, spare: int) -> None:
-    words = ChunkPlan.of_words(1, bits).chunk_words * chunks + spare
-    assert ChunkPlan.of_words(words, bits).chunks == chunks + (spare > 0)
+    words = WordPlan.of(1, bits).chunk_words * chunks + spare
+    assert WordPlan.of(words, bits).chunks == chunks + (spare > 0)
 
 
 @given(entries=st.integers(1, 10**9), bits=BITS)
 def test_chunks_hold_whole_words_and_are_near_the_limit(entries: int, bits: int) -> None:
-    plan = ChunkPlan.of_words(entries, bits)
+    plan = WordPlan.of(entries, bits)
     assert plan.chunk_bytes * 8 == plan.chunk_words * bits
     assert CHUNK_BYTES_MAX - 64 < plan.chunk_bytes <= CHUNK_BYTES_MAX
     sizes = [plan.size(index) for index in range(plan.chunks)]
@@ -58,14 +58,30 @@ def test_chunks_hold_whole_words_and_are_near_the_limit(entries: int, bits: int)
 
 @pytest.mark.parametrize("item", ["B", "I", "Q"])
 def test_a_payload_is_measured_in_bytes_whatever_its_items(item: Literal["B", "I", "Q"]) -> None:
-    plan = ChunkPlan.of_words(400_000, 32)
+    plan = WordPlan.of(400_000, 32)
     payload = payload_of(plan)
     assert receive(plan, list(plan.cut(memoryview(payload).cast(item)))) == payload
 
 
+def test_a_payload_is_cut_without_copies_and_no_chunk_can_change_it() -> None:
+    plan = WordPlan.of(400_000, 32)
+    payload = bytearray(payload_of(plan))
+    for chunk in plan.cut(memoryview(payload)):
+        assert isinstance(chunk.data, memoryview)
+        assert chunk.data.obj is payload
+        assert chunk.data.readonly
+
+
+def test_a_chunk_is_measured_in_bytes_whatever_its_items() -> None:
+    plan = WordPlan.of(2, 32)
+    plan.check(0, Chunk(0, memoryview(bytes(8)).cast("I")))
+    with pytest.raises(MessageError, match="chunk 0 has 32 bytes, expected 8"):
+        plan.check(0, Chunk(0, memoryview(bytes(32)).cast("I")))
+
+
 @pytest.mark.parametrize("difference", [-1, 1])
 def test_a_payload_of_another_length_is_not_cut(difference: int) -> None:
-    plan = ChunkPlan.of_words(100, 26)
+    plan = WordPlan.of(100, 26)
     with pytest.raises(ParameterError, match=f"{325 + difference} bytes, the plan has 325"):
         next(plan.cut(memoryview(bytes(325 + difference))))
 

@@ -1,10 +1,10 @@
-"""The aggregator of the demo: the very server that `sangam serve` runs, in a process of its own."""
+"""The aggregator on this machine: the very server that `sangam serve` runs, in a process of its own."""
 
 import asyncio
 from multiprocessing.connection import Connection
 
 from aggregator.config import ServerConfig
-from aggregator.demo import child
+from aggregator.local import child
 from aggregator.service.app import serve
 
 

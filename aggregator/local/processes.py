@@ -1,35 +1,63 @@
-"""Starting the demo's processes, hearing from them, and ending them.
+"""Starting child processes, hearing from them, and ending them.
 
 They come from multiprocessing's fork server: one process imports the heavy modules once (Numba, NumPy, gRPC without
-any channel: about a second), and every process is forked from it in milliseconds. So a killed hospital is back at once.
+any channel: about a second), and every process is forked from it in milliseconds. So a killed one is back at once.
 """
 
 import asyncio
 import json
 import multiprocessing
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.context import ForkServerContext
 from multiprocessing.forkserver import ensure_running
 from pathlib import Path
+from typing import Any
 
-from aggregator.demo.child import LOG_FILE
-from aggregator.errors import Disconnected
+from aggregator.errors import Disconnected, SangamError
+from aggregator.local.child import LOG_FILE
+from aggregator.local.screen import Screen
 
-PRELOADED = ("aggregator.demo.hospital", "aggregator.demo.server", "aggregator.__main__")
+ALWAYS_PRELOADED = ("aggregator.local.server", "aggregator.__main__")
 START_S = 60.0
 LOG_LINES = 12
 
 
-def nursery() -> ForkServerContext:
-    """Start the fork server; it imports while we go on. One thread in it, since a fork copies only one."""
+def nursery(*preloaded: str) -> ForkServerContext:
+    """Start the fork server; it imports these modules while we go on. One thread in it: a fork copies only one."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    os.environ.setdefault("no_grpc_proxy", "127.0.0.1")  # the demo never leaves this machine
+    os.environ.setdefault("no_grpc_proxy", "127.0.0.1")  # nothing leaves this machine
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(PRELOADED))
+    context.set_forkserver_preload([*preloaded, *ALWAYS_PRELOADED])
     ensure_running()
     return context
+
+
+@contextmanager
+def ending(children: list["Child"], screen: Screen) -> Iterator[None]:
+    """No process of the list outlives the block; an error shows what they wrote last."""
+    try:
+        yield
+    except SangamError:
+        for child in children:
+            screen.log(child.name, child.log_tail())
+        raise
+    finally:
+        for child in children:
+            child.kill()
+
+
+async def first_word(child: "Child", name: str) -> Any:
+    """One number of a child's first message, as a server's port.
+
+    Raises:
+        Disconnected: it ended, or said nothing.
+    """
+    try:
+        return (await child.hear())[name]
+    except EOFError:
+        raise child.ended() from None
 
 
 class Child:
@@ -54,7 +82,7 @@ class Child:
 
     def start(self) -> None:
         """Start the process, for the first time or after its end."""
-        self._inbox: asyncio.Queue[dict[str, int] | EOFError] = asyncio.Queue()
+        self._inbox: asyncio.Queue[dict[str, Any] | EOFError] = asyncio.Queue()
         self._pipe, theirs = self._context.Pipe()
         self._process = self._context.Process(target=self._target, args=(self._argument, theirs), daemon=True)
         self._process.start()
@@ -66,18 +94,18 @@ class Child:
         with suppress(OSError):
             self._pipe.send_bytes(str(number).encode())
 
-    async def hear(self) -> dict[str, int]:
-        """The next message, as its sender named its numbers.
+    async def hear(self, within_s: float = START_S) -> dict[str, Any]:
+        """The next message: numbers, as its sender named them.
 
         Raises:
             EOFError: the process has ended.
-            Disconnected: it says nothing for a minute.
+            Disconnected: it says nothing for that long.
         """
         try:
-            async with asyncio.timeout(START_S):
+            async with asyncio.timeout(within_s):
                 message = await self._inbox.get()
         except TimeoutError:
-            raise Disconnected(f"{self.name} said nothing for {START_S:.0f} s") from None
+            raise Disconnected(f"{self.name} said nothing for {within_s:.0f} s") from None
         if isinstance(message, EOFError):
             raise message
         return message

@@ -1,4 +1,4 @@
-"""How a process of the demo begins, and what it hears from the process that started it."""
+"""How a child process begins, and how it talks with the process that started it."""
 
 import asyncio
 import json
@@ -22,28 +22,29 @@ def settle(directory: Path) -> None:
 class Starter:
     """The pipe to the starter, on the running event loop. The process ends when the starter hangs up.
 
-    `closed` counts the rounds that have closed, as the starter says; -1 before it has said anything.
+    `said` is the last number that the starter said, -1 before it has said anything. What the numbers count is between
+    the two; they only grow.
     """
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
-        self.closed = -1
+        self.said = -1
         self._news = asyncio.Event()
         asyncio.get_running_loop().add_reader(pipe.fileno(), self._read)
 
-    def tell(self, **message: int) -> None:
+    def tell(self, **message: float) -> None:
         """Send one message, as JSON; a starter that is gone is noticed on the other way."""
         self._pipe.send_bytes(json.dumps(message).encode())
 
-    async def round_closed(self, number: int) -> None:
-        """Wait until that many rounds have closed."""
-        while self.closed < number:
+    async def reaches(self, number: int) -> None:
+        """Wait until the starter has said that number, or a larger one."""
+        while self.said < number:
             self._news.clear()
             await self._news.wait()
 
     def _read(self) -> None:
         try:
-            self.closed = int(self._pipe.recv_bytes())
+            self.said = int(self._pipe.recv_bytes())
         except (EOFError, OSError):
             raise SystemExit from None
         self._news.set()

@@ -1,8 +1,8 @@
-"""A throw-away consortium in one directory: the authority, the aggregator, an operator and the hospitals.
+"""A throw-away consortium in one directory: the authority, the aggregator, an operator and the sites.
 
 directory/authority            the consortium's key and roster
 directory/aggregator           who serves        directory/operator      who starts the rounds
-directory/hospital-01 ...      a hospital's key, its certificate, its records, its journal, its log
+directory/hospital-01 ...      a site's key, its certificate, its journal, its log
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from pathlib import Path
 from aggregator import consortium
 from aggregator.crypto.certificates import Role
 
-DEPLOYMENT = "demo"
+DEPLOYMENT = "local"
 HOST = "127.0.0.1"
 LIFETIME = timedelta(days=1)
 AUTHORITY_LIFETIME = timedelta(days=2)
@@ -24,7 +24,7 @@ class Consortium:
     """Where everybody's files are."""
 
     directory: Path
-    hospitals: tuple[str, ...]
+    sites: tuple[str, ...]
 
     @property
     def aggregator(self) -> Path:
@@ -38,29 +38,29 @@ class Consortium:
 
     @property
     def roster(self) -> Path:
-        """The signed list of hospitals."""
+        """The signed list of sites."""
         return self.directory / "authority" / consortium.ROSTER_FILE
 
-    def hospital(self, site: int) -> Path:
-        """One hospital's own directory."""
-        return self.directory / self.hospitals[site]
+    def site(self, index: int) -> Path:
+        """One site's own directory."""
+        return self.directory / self.sites[index]
 
 
-def hospital_names(sites: int) -> tuple[str, ...]:
+def site_names(kind: str, count: int) -> tuple[str, ...]:
     """hospital-01, hospital-02, ..., in the roster's order."""
-    width = max(2, len(str(sites)))
-    return tuple(f"hospital-{number:0{width}}" for number in range(1, sites + 1))
+    width = max(2, len(str(count)))
+    return tuple(f"{kind}-{number:0{width}}" for number in range(1, count + 1))
 
 
-def found(directory: Path, hospitals: Sequence[str], now: datetime) -> Consortium:
+def found(directory: Path, sites: Sequence[str], now: datetime) -> Consortium:
     """Make the authority and certify everybody, as `sangam pki init`, `request` and `issue` do."""
     authority = directory / "authority"
     consortium.initialise(authority, DEPLOYMENT, now, AUTHORITY_LIFETIME)
     _admit(authority, directory / "aggregator", Role.AGGREGATOR, now, (HOST,))
     _admit(authority, directory / "operator", Role.OPERATOR, now)
-    for name in hospitals:
+    for name in sites:
         _admit(authority, directory / name, Role.PARTICIPANT, now)
-    return Consortium(directory, tuple(hospitals))
+    return Consortium(directory, tuple(sites))
 
 
 def _admit(authority: Path, out: Path, role: Role, now: datetime, hosts: Sequence[str] = ()) -> None:

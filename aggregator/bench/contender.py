@@ -1,0 +1,101 @@
+"""A client's way to the server, as the benchmark watches it: it counts bytes, waits at the start line, and may vanish."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from aggregator.wire.codec import encode
+from aggregator.wire.messages import (
+    ClientMessage,
+    ResultMessage,
+    ResultRequest,
+    ServerMessage,
+    UploadMessage,
+    UploadReceipt,
+)
+from clients.transport import ControlStream, Transport
+
+
+class Vanished(Exception):
+    """This client drops its lines, as planned."""
+
+
+@dataclass(slots=True)
+class Contender:
+    """One client in the race.
+
+    Args:
+        line_up: says that this client stands ready, and waits until all may start.
+        vanishes: whether it leaves half-way.
+    """
+
+    line_up: Callable[[], Awaitable[None]]
+    vanishes: bool
+    sent_bytes: int = 0
+    gone: bool = False
+
+
+class RacingTransport:
+    """A participant's transport for one contender."""
+
+    def __init__(self, inner: Transport, contender: Contender) -> None:
+        self._inner = inner
+        self._contender = contender
+
+    @asynccontextmanager
+    async def control(self) -> AsyncIterator[ControlStream]:
+        """Open a control stream."""
+        async with self._inner.control() as stream:
+            yield _CountedStream(stream, self._contender)
+
+    async def upload(self, parts: Iterable[UploadMessage]) -> UploadReceipt:
+        """Send one upload."""
+        return await race(self._contender, tuple(parts), self._inner.upload)
+
+    def fetch_result(self, request: ResultRequest) -> AsyncIterator[ResultMessage]:
+        """Receive one result."""
+        self._contender.sent_bytes += len(encode(request))
+        return self._inner.fetch_result(request)
+
+
+async def race(
+    contender: Contender,
+    parts: Sequence[UploadMessage],
+    send: Callable[[Iterable[UploadMessage]], Awaitable[UploadReceipt]],
+) -> UploadReceipt:
+    """Count what will leave, wait for the start, then send.
+
+    Raises:
+        Vanished: half of it has left, and that was all.
+    """
+    contender.sent_bytes += sum(len(encode(part)) for part in parts)
+    await contender.line_up()
+    if not contender.vanishes:
+        return await send(parts)
+    try:
+        return await send(_half(contender, parts))  # gRPC cancels the call when its parts raise
+    except asyncio.CancelledError:
+        if not contender.gone:
+            raise
+        raise Vanished from None
+
+
+def _half(contender: Contender, parts: Sequence[UploadMessage]) -> Iterator[UploadMessage]:
+    """The header and half of the chunks."""
+    yield from parts[: 1 + (len(parts) - 1) // 2]
+    contender.gone = True
+    raise Vanished
+
+
+class _CountedStream:
+    def __init__(self, inner: ControlStream, contender: Contender) -> None:
+        self._inner = inner
+        self._contender = contender
+
+    async def send(self, message: ClientMessage) -> None:
+        self._contender.sent_bytes += len(encode(message))
+        await self._inner.send(message)
+
+    async def receive(self) -> ServerMessage:
+        return await self._inner.receive()

@@ -1,0 +1,164 @@
+"""What secure rounds are measured against: a float32 sum that reads everything. In the benchmark's server only.
+
+The same path as a masked input: the same gate and calls, chunks of the same size, staged in the same spool, added in a
+thread once whole; a half-arrived upload never touches the sum. No keys, no checks of values, nothing to take off.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from time import monotonic, thread_time
+
+import grpc
+import numpy as np
+
+from aggregator.bench.updates import Update
+from aggregator.crypto.certificates import Certificate, Role
+from aggregator.errors import MessageError, OutOfTurn
+from aggregator.rounds.events import EventLog
+from aggregator.rounds.meter import Meter
+from aggregator.service.rpc import Gate, downward, upward
+from aggregator.storage.base import Spool, Staged
+from aggregator.wire.chunks import ChunkPlan
+from aggregator.wire.messages import (
+    Chunk,
+    ResultMessage,
+    ResultRequest,
+    RoundEvent,
+    RoundReference,
+    UploadHeader,
+    UploadMessage,
+    UploadReceipt,
+)
+from aggregator.wire.vocabulary import EventKind, Step
+
+SERVICE = "sangam.bench.Plain"
+UPLOAD, WATCH, FETCH = (f"/{SERVICE}/{method}" for method in ("Upload", "Watch", "FetchResult"))
+
+
+@dataclass(eq=False)
+class PlainSum:
+    """One plain round: open until as many streams as there are clients have ended, whole or not."""
+
+    number: int
+    plan: ChunkPlan
+    clients: int
+    total: Update = field(init=False)
+    events: EventLog = field(init=False)
+    meter: Meter = field(init=False)
+    turn: asyncio.Lock = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.total = np.zeros(self.plan.payload_bytes // 4, np.float32)
+        self.events = EventLog(monotonic)
+        self.meter = Meter(thread_time)
+        self.turn = asyncio.Lock()
+        self._added = self._ended = 0
+        self.events.add(EventKind.STEP, Step.MASKED_INPUT, clients=self.clients)
+
+    def receive(self, staged: Staged, arrived: int, message: UploadMessage) -> None:
+        """Stage one chunk."""
+        if not isinstance(message.body, Chunk):
+            raise MessageError("an upload has one header, then chunks")
+        with self.meter.part("plain receive"):
+            self.plan.check(arrived, message.body)
+            staged.write(message.body.data)
+
+    def add(self, staged: Staged) -> None:
+        """Add a whole upload."""
+        with self.meter.part("plain add"):
+            for index in range(self.plan.chunks):
+                start, size = self.plan.start(index), self.plan.size(index)
+                target = self.total[start // 4 : (start + size) // 4]
+                np.add(target, np.frombuffer(staged.read(start, size), "<f4"), out=target)
+        self._added += 1
+
+    def end_one(self) -> None:
+        """One stream has ended; the last one closes the round."""
+        self._ended += 1
+        if self._ended == self.clients:
+            self.events.add(EventKind.CLOSED, Step.MASKED_INPUT, clients=self._added)
+
+
+class PlainService:
+    """The plain rounds of a server, one after the other.
+
+    Args:
+        spool: room for uploads that are half arrived.
+        plan: how every update is cut.
+        clients: how many uploads a round waits for.
+    """
+
+    def __init__(self, spool: Spool, plan: ChunkPlan, clients: int) -> None:
+        self._spool = spool
+        self._new_sum = partial(PlainSum, plan=plan, clients=clients)
+        self.round: PlainSum | None = None
+
+    def handlers(self, gate: Gate) -> grpc.GenericRpcHandler:
+        """The gRPC handlers."""
+        methods = {
+            "Upload": upward(gate, Role.PARTICIPANT, UploadMessage, self.upload),
+            "Watch": downward(gate, Role.OPERATOR, RoundReference, self.watch),
+            "FetchResult": downward(gate, Role.OPERATOR, ResultRequest, self.fetch_result),
+        }
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    async def watch(self, caller: Certificate, request: RoundReference) -> AsyncIterator[RoundEvent]:
+        """Open a round, and follow it to its end."""
+        self.round = self._new_sum(request.round)
+        async for event in self.round.events.follow():
+            yield event
+
+    async def upload(self, caller: Certificate, messages: AsyncIterator[UploadMessage]) -> UploadReceipt:
+        """One update."""
+        first = await anext(messages, None)
+        if first is None or not isinstance(first.body, UploadHeader):
+            raise MessageError("an upload starts with its header")
+        summed = self._current(first.body.round)
+        staged, arrived = self._spool.stage(), 0
+        try:
+            async for message in messages:
+                summed.receive(staged, arrived, message)
+                arrived += 1
+            if arrived != summed.plan.chunks:
+                raise MessageError(f"{caller.name} sent {arrived} of {summed.plan.chunks} chunks")
+        except BaseException:
+            _end(summed, staged)
+            raise
+        await asyncio.shield(asyncio.create_task(_commit(summed, staged)))
+        return UploadReceipt(already_accepted=False)
+
+    async def fetch_result(self, caller: Certificate, request: ResultRequest) -> AsyncIterator[ResultMessage]:
+        """The sum, as float32 chunks without a header."""
+        summed = self._current(request.round)
+        for chunk in summed.plan.cut(summed.total.data):
+            yield ResultMessage(chunk)
+
+    def _current(self, number: int) -> PlainSum:
+        if self.round is None or self.round.number != number:
+            raise OutOfTurn(f"plain round {number} is not open")
+        return self.round
+
+
+def mounted(plan: ChunkPlan, clients: int, found: list[PlainService]) -> Callable[[Gate, Spool], grpc.GenericRpcHandler]:
+    """What `service.app.serve` takes; the service itself is put into `found`."""
+
+    def mount(gate: Gate, spool: Spool) -> grpc.GenericRpcHandler:
+        found.append(PlainService(spool, plan, clients))
+        return found[-1].handlers(gate)
+
+    return mount
+
+
+async def _commit(summed: PlainSum, staged: Staged) -> None:
+    try:
+        async with summed.turn:
+            await asyncio.to_thread(summed.add, staged)
+    finally:
+        _end(summed, staged)
+
+
+def _end(summed: PlainSum, staged: Staged) -> None:
+    staged.close()
+    summed.end_one()

@@ -1,0 +1,285 @@
+"""Lattice mode: the long vector travels as an RLWE ciphertext, and only its key of 4,096 words goes through SecAgg+.
+
+Ring Z_Q[X] / (X^4096 + 1), Q the product of three 30-bit primes. Of chunk j, 4096·p entries:
+
+    c_j = A_j · s + T · e_j + m_j                      run by each client; s once a round, e_j fresh, A_j from ctx1
+    Σ c_j - A_j · Σ s = T · Σ e_j + Σ m_j              run by the server, which learns Σ s and nothing else of s
+
+centred and taken mod T, this is Σ m_j exactly, as long as |Σ e_j| <= ERROR_TAIL · std · √n_max.
+
+m_j holds p entries per coefficient in slots of w bits, slot-major: slot k of coefficient i is entry k·stride + i of the
+chunk, with a stride of 4,096, in the last chunk of what p slots need. Only that many coefficients of it travel.
+
+Source: Bell et al. 2023 (ACORN, eprint 2022/1461) for the idea; Willow (eprint 2024/936) for Gaussian keys whose sum is
+published: a factor of √2 of the width (Hint-LWE), which SECURITY.md's estimate counts in.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from math import isqrt, prod
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from aggregator.crypto import keystream
+from aggregator.crypto.canonical import Field
+from aggregator.errors import MessageError, ParameterError, RoundAborted
+from aggregator.protocol.contribution import Blinding, Octets
+from aggregator.protocol.spread import Each
+from aggregator.wire.chunks import ChunkPlan
+from aggregator.wire.messages import CHUNK_BYTES_MAX
+from native import gaussian, limbs, ntt
+from native.gaussian import ERROR_VARIANCE, KEY_VARIANCE
+from native.ring import Words, word_dtype
+from native.uniform import keep_below
+
+DEGREE: Final = 4096
+PRIMES: Final = (1_073_692_673, 1_073_668_097, 1_073_651_713)
+GENERATORS: Final = (3, 3, 10)
+MODULUS: Final = prod(PRIMES)
+ERROR_TAIL: Final = 9  # std; of a sum, per coefficient, exceeded with at most 2·exp(-81/2) = 2^-57
+KEY_TAIL: Final = 10  # std, of one client's key: more can't be drawn, see native.gaussian
+KEY_RING_BITS: Final = 32
+KEY_BYTES: Final = DEGREE * KEY_RING_BITS // 8
+RESIDUE_BYTES: Final = 4
+
+Residues: TypeAlias = npt.NDArray[np.uint32]
+Integers: TypeAlias = npt.NDArray[np.int32]
+
+_BASIS: Final = ntt.Basis.of(PRIMES, GENERATORS, DEGREE)
+_KEY_TABLE: Final = gaussian.cumulative_table(KEY_VARIANCE)
+_ERROR_TABLE: Final = gaussian.cumulative_table(ERROR_VARIANCE)
+_CHUNK_BYTES: Final = DEGREE * len(PRIMES) * RESIDUE_BYTES
+_CHUNKS_SENT_TOGETHER: Final = CHUNK_BYTES_MAX // _CHUNK_BYTES
+_CHUNKS_PER_CALL: Final = 8  # of one thread's work: long beside a call's cost, short beside the whole
+_PRIMES_TOGETHER: Final = np.tile(np.array(PRIMES, np.uint32), _CHUNKS_SENT_TOGETHER)
+_UNIFORM_MARGIN: Final = 64  # draws beyond 4,096: at most 8.5e-5 of them are rejected, so 64 rarely don't do
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a vector lies in ciphertexts, and how large its sums may grow.
+
+    Args:
+        entries: L.
+        slot_bits: w, bits that the sum of one entry needs.
+        clients_max: n_max.
+
+    Raises:
+        ParameterError: not one entry fits a coefficient beside the errors of that many clients.
+    """
+
+    entries: int
+    slot_bits: int
+    clients_max: int
+    message_bits: int = field(init=False)
+    slots: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message_bits", _message_bits(self.clients_max))
+        object.__setattr__(self, "slots", self.message_bits // self.slot_bits)
+        if self.slots < 1:
+            raise ParameterError(
+                f"lattice mode: the errors of {self.clients_max} clients leave {self.message_bits} bits for a sum, "
+                f"one entry needs {self.slot_bits}: lower value_bits or clients_max"
+            )
+
+    @property
+    def chunk_entries(self) -> int:
+        """Entries of every chunk but the last."""
+        return DEGREE * self.slots
+
+    @property
+    def chunks(self) -> int:
+        """Ciphertexts of one vector."""
+        return -(-self.entries // self.chunk_entries)
+
+    def stride(self, chunk: int) -> int:
+        """Coefficients of one ciphertext that travel."""
+        return min(DEGREE, -(-(self.entries - chunk * self.chunk_entries) // self.slots))
+
+    def words(self, chunk: int) -> slice:
+        """Which entries of the vector a chunk holds."""
+        return slice(chunk * self.chunk_entries, min(self.entries, (chunk + 1) * self.chunk_entries))
+
+    def residues(self, chunk: int) -> slice:
+        """Where a chunk's residues lie among those of the whole vector."""
+        start = chunk * DEGREE * len(PRIMES)
+        return slice(start, start + self.stride(chunk) * len(PRIMES))
+
+    @property
+    def ciphertext_residues(self) -> int:
+        """Residues of the whole vector."""
+        return (self.chunks - 1) * DEGREE * len(PRIMES) + self.stride(self.chunks - 1) * len(PRIMES)
+
+    @property
+    def plan(self) -> ChunkPlan:
+        """How a contribution travels: the blinded key, then ciphertexts, as many together as fit a mebibyte."""
+        payload_bytes = KEY_BYTES + self.ciphertext_residues * RESIDUE_BYTES
+        return ChunkPlan(payload_bytes, _CHUNKS_SENT_TOGETHER * _CHUNK_BYTES, head_bytes=KEY_BYTES)
+
+    def fields(self) -> tuple[Field, ...]:
+        """The parameter set, for ctx0."""
+        return (
+            (DEGREE, PRIMES, self.message_bits, self.slots),
+            (KEY_VARIANCE.numerator, KEY_VARIANCE.denominator),
+            (ERROR_VARIANCE.numerator, ERROR_VARIANCE.denominator),
+        )
+
+
+def _message_bits(clients_max: int) -> int:
+    """LT: T·(B + 1) <= Q/2, where B bounds the sum of that many errors; in integers."""
+    error_max = 1 + isqrt(int(ERROR_TAIL**2 * ERROR_VARIANCE * clients_max))
+    return (MODULUS // (2 * error_max + 2)).bit_length() - 1
+
+
+def contribute(x: Words, blind: Blinding, layout: Layout, *, seed: bytes, ctx1: bytes, each: Each) -> memoryview:
+    """Make a contribution: the blinded key, then the ciphertexts. Run by the client, once per round.
+
+    Args:
+        x: encoded update, shape (entries,), uint32 or uint64, values below 2^v.
+        blind: masks words of a ring, as SecAgg+ does with this client's seeds.
+        layout: how the vector lies in ciphertexts.
+        seed: 32 fresh secret bytes, used for nothing else: key and errors come of it.
+        ctx1: the round's second context, 32 bytes.
+        each: runs the chunks, perhaps in several threads.
+
+    Returns:
+        The bytes to send, as `layout.plan` cuts them.
+    """
+    key = _gaussians(seed, ctx1, "key", 0, _KEY_TABLE)
+    payload = np.empty(layout.plan.payload_bytes, np.uint8)
+    payload[:KEY_BYTES] = blind(key.view(np.uint32), ring_bits=KEY_RING_BITS).view(np.uint8)
+    ciphertext = payload[KEY_BYTES:].view(np.uint32)
+    factor = _Factor(key)
+    slots = _slots(layout)
+
+    def encrypt(chunk: int) -> None:
+        residues = factor.times_public(ctx1, chunk)[:, : layout.stride(chunk)]
+        errors = _gaussians(seed, ctx1, "error", chunk, _ERROR_TABLE)
+        out = ciphertext[layout.residues(chunk)].reshape(residues.shape)
+        out[:] = residues
+        limbs.add_message(out, errors, x[layout.words(chunk)], slots)
+
+    _run(encrypt, layout, each)
+    return payload.data
+
+
+class Total:
+    """The running sum of contributions, as they travel: of blinded keys mod 2^32, of ciphertexts mod Q."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.plan = layout.plan
+        self._layout = layout
+        self._clients = 0
+        self._key = np.zeros(DEGREE, np.uint32)
+        self._ciphertext = np.zeros(layout.ciphertext_residues, np.uint32)
+
+    def check(self, index: int, data: Octets) -> None:
+        """Refuse residues that are not below their primes. Any words may be a blinded key."""
+        if index == 0:
+            return
+        for residues, primes in _rows(np.frombuffer(data, np.uint32)):
+            if not limbs.all_below(residues, primes):
+                raise MessageError(f"chunk {index}: a residue is not below its prime")
+
+    def add(self, index: int, data: Octets) -> None:
+        """Add one checked chunk of a contribution."""
+        words = np.frombuffer(data, np.uint32)
+        if index == 0:
+            self._clients += 1
+            self._key += words
+            return
+        start = (self.plan.start(index) - KEY_BYTES) // RESIDUE_BYTES
+        target = self._ciphertext[start : start + words.size]
+        for (total, primes), (values, _) in zip(_rows(target), _rows(words), strict=True):
+            limbs.add(total, values, primes)
+
+    def open(self, unblind: Blinding, ctx1: bytes, each: Each) -> Words:
+        """Decrypt the sum under the sum of the keys. Run by the server, once all seeds are there.
+
+        Raises:
+            RoundAborted: what was unmasked is no sum of that many keys.
+        """
+        key = unblind(self._key, ring_bits=KEY_RING_BITS).view(np.int32)
+        most = isqrt(int(KEY_TAIL**2 * KEY_VARIANCE)) * self._clients
+        if not -most <= int(key.min()) <= int(key.max()) <= most:
+            raise RoundAborted(f"unmasking: what {self._clients} clients blinded is no sum of their lattice keys")
+        layout, factor, slots = self._layout, _Factor(key), _slots(self._layout)
+        out: Words = np.empty(layout.entries, word_dtype(layout.slot_bits))
+
+        def decrypt(chunk: int) -> None:
+            mask = np.ascontiguousarray(factor.times_public(ctx1, chunk)[:, : layout.stride(chunk)])
+            residues = self._ciphertext[layout.residues(chunk)].reshape(mask.shape).copy()
+            limbs.subtract(residues, mask, _BASIS.primes)
+            limbs.recover(residues, out[layout.words(chunk)], slots)
+
+        _run(decrypt, layout, each)
+        return out
+
+
+class _Factor:
+    """A key in the transform's domain, ready to be multiplied with every A_j."""
+
+    def __init__(self, key: Integers) -> None:
+        primes = np.array(PRIMES, np.int32)[:, None]
+        self._values = (key + (primes & (key >> 31))).astype(np.uint32)  # negative ones plus the prime; no branch
+        ntt.forward(self._values, _BASIS)
+        self._quotients = ntt.quotients(self._values, _BASIS)
+
+    def times_public(self, ctx1: bytes, chunk: int) -> Residues:
+        """A_j · key, as coefficients, uint32[primes, 4096]; a new array."""
+        product = public_polynomial(ctx1, chunk)
+        ntt.multiply_inverse(product, self._values, self._quotients, _BASIS)
+        return product
+
+
+def public_polynomial(ctx1: bytes, chunk: int) -> Residues:
+    """A_j in the transform's domain, uint32[primes, 4096], uniform: each side makes it from ctx1 alone.
+
+    Words of 30 bits in stream order, those that are not below the prime left out. What is sampled is public.
+    """
+    residues = np.empty((len(PRIMES), DEGREE), np.uint32)
+    for index, prime in enumerate(PRIMES):
+        _fill_uniform(residues[index], ctx1, chunk, index, prime)
+    return residues
+
+
+def _fill_uniform(out: Residues, ctx1: bytes, chunk: int, index: int, prime: int) -> None:
+    draws = DEGREE + _UNIFORM_MARGIN
+    while True:
+        words = keystream.words(ctx1, ctx1, "A", draws, KEY_RING_BITS, vector_chunk=chunk, prime=index)
+        if keep_below(words, prime, out) == DEGREE:
+            return
+        draws *= 2
+
+
+def _gaussians(seed: bytes, ctx1: bytes, purpose: str, chunk: int, table: npt.NDArray[Any]) -> Integers:
+    draws = keystream.words(seed, ctx1, purpose, DEGREE, 64, vector_chunk=chunk)
+    values = np.empty(DEGREE, np.int32)
+    gaussian.sample(draws, table, values)
+    return values
+
+
+def _slots(layout: Layout) -> limbs.Slots:
+    return limbs.Slots.of(PRIMES, layout.slot_bits, layout.slots, layout.message_bits)
+
+
+def _rows(words: Residues) -> Iterator[tuple[Residues, npt.NDArray[np.uint32]]]:
+    """The residues of a wire chunk, a row per prime: whole ciphertexts first, then perhaps a shorter one."""
+    whole = words.size // (DEGREE * len(PRIMES))
+    split = whole * DEGREE * len(PRIMES)
+    if whole:
+        yield words[:split].reshape(-1, DEGREE), _PRIMES_TOGETHER[: whole * len(PRIMES)]
+    if split < words.size:
+        yield words[split:].reshape(len(PRIMES), -1), _PRIMES_TOGETHER[: len(PRIMES)]
+
+
+def _run(work: Callable[[int], None], layout: Layout, each: Each) -> None:
+    def some(first: int) -> None:
+        for chunk in range(first, min(first + _CHUNKS_PER_CALL, layout.chunks)):
+            work(chunk)
+
+    for _ in each(some, range(0, layout.chunks, _CHUNKS_PER_CALL)):
+        pass

@@ -1,0 +1,232 @@
+import itertools
+import math
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aggregator.errors import MessageError, ParameterError, RoundAborted
+from aggregator.protocol import lattice
+from aggregator.protocol.lattice import DEGREE, KEY_BYTES, PRIMES, Layout, Total
+from native.ring import word_dtype
+from tests.consortium import drbg
+from tests.reference import lattice as twin
+
+CTX1 = bytes(range(32))
+SMALL = Layout(10, 26, 1_000)  # one ciphertext of four coefficients
+WIDTHS = [(2, 39), (16, 4), (26, 3), (40, 1), (64, 1)]  # slot bits, and how many fit 78 bits
+
+
+def open_blinding(words, *, ring_bits):
+    """No masks: what SecAgg+ cancels is tested elsewhere."""
+    assert ring_bits == 32
+    return words.copy()
+
+
+def vector(layout, *label, bits=None):
+    """Words below 2^bits; by default as many as the smallest sums of that layout allow."""
+    bits = bits or max(1, layout.slot_bits - layout.clients_max.bit_length())
+    draws = np.frombuffer(drbg("vector", *label)(8 * layout.entries), np.uint64)
+    return (draws >> np.uint64(64 - bits)).astype(word_dtype(layout.slot_bits))
+
+
+def contribution(x, layout, *label, ctx1=CTX1, each=map):
+    seed = drbg("lattice", *label)(32)
+    return lattice.contribute(x, open_blinding, layout, seed=seed, ctx1=ctx1, each=each)
+
+
+def add(total, payload):
+    for chunk in total.plan.cut(payload):
+        total.check(chunk.index, chunk.data)
+        total.add(chunk.index, chunk.data)
+
+
+def summed(layout, payloads):
+    total = Total(layout)
+    for payload in payloads:
+        add(total, payload)
+    return total
+
+
+@pytest.mark.parametrize(
+    ("entries", "slot_bits"),
+    [(1, 26), (10, 26), (DEGREE, 40), (3 * DEGREE + 5, 26), (50, 2), (7, 64)],
+    ids=str,
+)
+def test_a_contribution_is_the_twins_byte_for_byte(entries, slot_bits):
+    layout = Layout(entries, slot_bits, 1_000)
+    x = vector(layout, entries)
+    payload = bytes(contribution(x, layout, "u"))
+    seed = drbg("lattice", "u")(32)
+    assert np.frombuffer(payload[:KEY_BYTES], np.int32).tolist() == twin.key(seed, CTX1)
+    assert payload[KEY_BYTES:] == twin.ciphertexts(x.tolist(), seed, CTX1, slot_bits, 1_000)
+
+
+def test_the_twin_decrypts_what_the_server_summed():
+    layout = Layout(4_100, 40, 1_000)
+    xs = [vector(layout, u) for u in range(3)]
+    total = summed(layout, [contribution(x, layout, u) for u, x in enumerate(xs)])
+    keys = [twin.key(drbg("lattice", u)(32), CTX1) for u in range(3)]
+    secret = [sum(column) for column in zip(*keys, strict=True)]
+    want = np.sum(xs, axis=0, dtype=np.uint64).tolist()
+    assert twin.decrypt(total._ciphertext.tolist(), secret, CTX1, (4_100, 40, 1_000)) == want
+    assert total.open(open_blinding, CTX1, map).tolist() == want
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    entries=st.one_of(st.integers(1, 200), st.integers(4_000, 30_000)),
+    slot_bits=st.integers(2, 64),
+    clients=st.integers(1, 5),
+)
+def test_the_sum_is_the_plain_sum(entries, slot_bits, clients):
+    layout = Layout(entries, slot_bits, 8)
+    bits = max(1, slot_bits - 3)
+    xs = [vector(layout, u, entries, bits=bits) for u in range(min(clients, 2 ** (slot_bits - bits)))]
+    total = summed(layout, [contribution(x, layout, u) for u, x in enumerate(xs)])
+    want = np.sum(xs, axis=0, dtype=np.uint64) & np.uint64(2**slot_bits - 1)
+    np.testing.assert_array_equal(total.open(open_blinding, CTX1, map), want)
+
+
+@pytest.mark.parametrize(("slot_bits", "slots"), WIDTHS)
+def test_the_worst_admissible_sums_are_exact_and_slots_never_borrow(slot_bits, slots):
+    """All slots full beside all slots empty, so that one bit carried or borrowed would show next door."""
+    layout = Layout(2 * DEGREE * slots + 3, slot_bits, 1_000)
+    assert layout.slots == slots
+    full = np.full(layout.entries, 2**slot_bits - 1, word_dtype(slot_bits))
+    striped = full.copy()
+    striped[::2] = 0
+    for x in (full, striped, np.zeros_like(full)):
+        np.testing.assert_array_equal(summed(layout, [contribution(x, layout)]).open(open_blinding, CTX1, map), x)
+
+
+def test_a_thousand_clients_of_full_words_are_exact():
+    """The real errors of n_max clients, every word as large as 16 bits go."""
+    layout = Layout(30, 26, 1_000)
+    x = np.full(30, 2**16 - 1, np.uint32)
+    total = summed(layout, (contribution(x, layout, u) for u in range(1_000)))
+    assert total.open(open_blinding, CTX1, map).tolist() == [1_000 * (2**16 - 1)] * 30
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_largest_error_of_the_bound_is_exact_and_one_beyond_the_modulus_is_not(sign):
+    layout = Layout(3, 26, 1_000)
+    top = 2**layout.message_bits
+    bound = math.ceil(9 * math.sqrt(40.5 * 1_000))
+    for message in (0, 2**78 - 1):
+        assert opened(layout, sign * bound * top + message) == slots_of(message)
+    beyond = lattice.MODULUS // 2 // top + 1
+    assert opened(layout, sign * beyond * top) != slots_of(0)
+
+
+def opened(layout, value):
+    """What the server makes of one coefficient T·E + M under the key zero."""
+    total = Total(layout)
+    total._ciphertext[:] = [value % prime for prime in PRIMES]
+    return total.open(open_blinding, CTX1, map).tolist()
+
+
+def slots_of(message):
+    return [(message >> 26 * k) % 2**26 for k in range(3)]
+
+
+@given(clients_max=st.integers(1, 10_000))
+def test_the_parameter_table_leaves_room_for_nine_std_and_wastes_no_bit(clients_max):
+    bits = Layout(1, 8, clients_max).message_bits
+    assert bits == twin.message_bits(clients_max)
+    bound = math.ceil(9 * math.sqrt(40.5 * clients_max))
+    assert 2**bits * (bound + 1) <= lattice.MODULUS // 2
+    assert 2 ** (bits + 1) * (bound + 2) > lattice.MODULUS // 2
+
+
+def test_the_parameter_table_has_the_known_values():
+    assert [Layout(1, 8, n).message_bits for n in (100, 1_000, 10_000)] == [79, 78, 76]
+    layout = Layout(10**7, 26, 1_000)
+    assert (layout.slots, layout.chunks) == (3, 814)
+    assert 4.0 <= layout.plan.payload_bytes / 10**7 <= 4.005
+
+
+def test_the_primes_are_what_the_transform_needs():
+    for prime, generator in zip(PRIMES, lattice.GENERATORS, strict=True):
+        assert all(prime % d for d in range(2, math.isqrt(prime) + 1))
+        assert (prime - 1) % (2 * DEGREE) == 0
+        assert pow(generator, (prime - 1) // 2, prime) == prime - 1
+
+
+def test_parameters_that_leave_no_slot_are_refused():
+    Layout(1, 76, 10_000)
+    with pytest.raises(ParameterError, match="leave 76 bits for a sum, one entry needs 77"):
+        Layout(1, 77, 10_000)
+
+
+@settings(deadline=None)
+@given(entries=st.integers(1, 10**9), slot_bits=st.integers(2, 64))
+def test_chunks_cover_the_vector_and_the_wire_plan_covers_the_chunks(entries, slot_bits):
+    layout = Layout(entries, slot_bits, 1_000)
+    last = layout.chunks - 1
+    assert layout.words(0).start == 0
+    assert layout.words(last).stop == entries
+    assert layout.words(last).start < entries
+    assert 1 <= layout.stride(last) <= DEGREE
+    assert (layout.stride(last) - 1) * layout.slots < entries - layout.words(last).start
+    assert layout.residues(last).stop == layout.ciphertext_residues
+    plan = layout.plan
+    assert plan.payload_bytes == KEY_BYTES + 4 * layout.ciphertext_residues
+    assert (plan.size(0), plan.start(1)) == (KEY_BYTES, KEY_BYTES)
+    assert plan.start(plan.chunks - 1) + plan.size(plan.chunks - 1) == plan.payload_bytes
+    assert plan.size(1) % (4 * len(PRIMES)) == 0
+    assert plan.size(1) <= 1 << 20
+
+
+def test_threads_change_nothing():
+    layout = Layout(300_000, 26, 1_000)
+    x = vector(layout)
+    alone = contribution(x, layout)
+    with ThreadPoolExecutor(4) as pool:
+        assert contribution(x, layout, each=pool.map) == alone
+        total = summed(layout, [alone])
+        np.testing.assert_array_equal(total.open(open_blinding, CTX1, pool.map), x)
+
+
+def test_the_public_polynomial_is_the_same_in_any_order_and_never_the_same_twice():
+    forwards = [lattice.public_polynomial(CTX1, chunk) for chunk in range(4)]
+    for chunk in (2, 0, 3, 1):
+        np.testing.assert_array_equal(lattice.public_polynomial(CTX1, chunk), forwards[chunk])
+        for index in range(3):
+            assert forwards[chunk][index].tolist() == twin.uniform(CTX1, chunk, index)
+    rows = [row.tobytes() for polynomial in forwards for row in polynomial]
+    rows += [row.tobytes() for row in lattice.public_polynomial(CTX1[::-1], 0)]
+    assert len(set(rows)) == len(rows)
+
+
+def test_a_residue_that_is_not_below_its_prime_is_refused_wherever_it_is():
+    layout = Layout(22 * DEGREE * 3 + 6, 26, 1_000)  # two chunks on the wire, the last ends with two coefficients
+    chunks = list(layout.plan.cut(contribution(vector(layout), layout)))
+    assert len(chunks) == 3
+    total = Total(layout)
+    total.check(0, b"\xff" * KEY_BYTES)
+    for chunk, place in itertools.product(chunks[1:], (0, -1)):
+        residues = np.frombuffer(chunk.data, np.uint32).copy()
+        total.check(chunk.index, residues.data.cast("B"))
+        for bad in (PRIMES[0] if place == 0 else PRIMES[2], 2**30 - 1, 2**32 - 1):
+            residues[place] = bad
+            with pytest.raises(MessageError, match=f"chunk {chunk.index}: a residue is not below its prime"):
+                total.check(chunk.index, residues.data.cast("B"))
+        residues[place] = (PRIMES[0] if place == 0 else PRIMES[2]) - 1
+        total.check(chunk.index, residues.data.cast("B"))
+
+
+def test_keys_that_are_no_sum_of_gaussians_abort():
+    total = summed(SMALL, [contribution(vector(SMALL), SMALL, u) for u in range(2)])
+    for wrong in (91, -91):
+        with pytest.raises(RoundAborted, match="what 2 clients blinded is no sum of their lattice keys"):
+            total.open(
+                lambda words, ring_bits, wrong=wrong: np.full(DEGREE, wrong, np.int32).view(np.uint32), CTX1, map
+            )
+
+
+def test_secrets_are_in_no_repr():
+    assert "seed" not in repr(SMALL)
+    assert "\\x" not in repr(Total(SMALL))
