@@ -5,6 +5,7 @@ from importlib.metadata import version as installed_version
 
 import typer
 
+from aggregator.command.bench import bench
 from aggregator.command.demo import demo
 from aggregator.command.join import join
 from aggregator.command.pki import app as pki
@@ -26,6 +27,7 @@ app.command("serve")(serve)
 app.command("round")(run_round)
 app.command("join")(join)
 app.command("demo")(demo)
+app.command("bench")(bench)
 
 
 @app.command()

@@ -24,6 +24,9 @@ from native.ring import Words, word_dtype
 Residues = NDArray[np.uint32]
 
 _READ_ONLY = "Array(uint32, 2, 'C', readonly=True)"
+_RECEIVED = "Array(uint32, 2, 'C', readonly=True, aligned=False)"
+"""Residues where they arrived: behind the head of a message, at any address."""
+
 _ROW = "Array(uint32, 1, 'C', readonly=True)"
 _BLOCK = 512
 """Coefficients decoded at once: their 128-bit values stay in the first-level cache."""
@@ -42,7 +45,7 @@ def _once(x: Any, prime: Any) -> Any:
     return min(np.uint32(x), np.uint32(x - prime))
 
 
-@kernel(f"boolean({_READ_ONLY}, {_ROW})")
+@kernel(f"boolean({_RECEIVED}, {_ROW})")
 def all_below(values: Residues, primes: Residues) -> bool:
     """Whether every value of row j is below primes[j]; run on whatever arrives.
 
@@ -60,7 +63,7 @@ def all_below(values: Residues, primes: Residues) -> bool:
     return below
 
 
-@kernel(f"void(uint32[:, ::1], {_READ_ONLY}, {_ROW})")
+@kernel(f"void(uint32[:, ::1], {_RECEIVED}, {_ROW})")
 def add(total: Residues, values: Residues, primes: Residues) -> None:
     """Compute total = (total + values) mod primes in place; all values below their prime, primes at most 2^31.
 

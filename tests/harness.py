@@ -25,7 +25,7 @@ from aggregator.errors import SangamError
 from aggregator.protocol import encoding, participant
 from aggregator.protocol.context import RoundTerms
 from aggregator.protocol.encoding import RingVector, Update
-from aggregator.protocol.parameters import Parameters
+from aggregator.protocol.parameters import Mode, Parameters
 from aggregator.protocol.participant import Safeguards, Site
 from aggregator.rounds.advertise_keys import AdvertiseKeys
 from aggregator.rounds.masked_input import MaskedInput
@@ -58,13 +58,14 @@ Tamper: TypeAlias = Callable[[Step, int, Body], Body | None]  # None: not sent a
 
 
 def parameters(clients: int, entries: int = 4, **changes: Any) -> Parameters:
-    """Small parameters for that many clients: one tensor `x`, 16-bit values, a minimum cohort of two."""
+    """Small parameters for that many clients: one tensor `x`, 16-bit values, a minimum of two; pairwise unless said."""
     fields = {
         "tensors": (Tensor("x", (entries,)),),
         "clip": 1.0,
         "clients_max": clients,
         "minimum_cohort": 2,
         "weight_max": 1_000_000,
+        "mode": Mode.PAIRWISE,
     }
     return Parameters(**{**fields, **changes})
 
@@ -74,6 +75,12 @@ def ring_words(terms: RoundTerms, clients: Sequence[int], seed: int = 0) -> dict
     bits, rng = terms.parameters.ring_bits, np.random.default_rng(seed)
     shape, dtype = terms.parameters.entries, word_dtype(bits)
     return {c: rng.integers(0, 2**bits - 1, shape, np.uint64, endpoint=True).astype(dtype) for c in clients}
+
+
+def quantised_words(terms: RoundTerms, clients: Sequence[int], seed: int = 0) -> dict[int, RingVector]:
+    """Random words as large as encoded ones are; in a ciphertext larger ones would carry into their neighbours."""
+    words, bits = ring_words(terms, clients, seed), terms.parameters
+    return {c: x >> x.dtype.type(bits.ring_bits - bits.value_bits) for c, x in words.items()}
 
 
 def encode_all(terms: RoundTerms, updates: Mapping[int, tuple[Update, int]]) -> dict[int, encoding.Encoded]:

@@ -28,7 +28,7 @@ from aggregator.crypto.certificates import Role
 from aggregator.crypto.identity import Identity
 from aggregator.errors import SangamError
 from aggregator.protocol.encoding import RingVector, Update
-from aggregator.protocol.parameters import Parameters
+from aggregator.protocol.parameters import Mode, Parameters
 from aggregator.service.app import serve
 from aggregator.wire.messages import Deadlines, RoundEvent, Tensor
 from clients.journal import Journal
@@ -45,13 +45,14 @@ Offer: TypeAlias = tuple[Update, int]
 
 
 def parameters(shape: tuple[int, ...] = (4,), **changes: Any) -> Parameters:
-    """One tensor `x`, up to ten clients, at least two."""
+    """One tensor `x`, up to ten clients, at least two; pairwise unless said."""
     fields: dict[str, Any] = {
         "tensors": (Tensor("x", shape),),
         "clip": 4.0,
         "clients_max": 10,
         "minimum_cohort": 2,
         "weight_max": 100,
+        "mode": Mode.PAIRWISE,
     }
     return Parameters(**{**fields, **changes})
 

@@ -1,4 +1,4 @@
-"""A client's way to the server, as the benchmark watches it: it counts bytes, waits at the start line, and may vanish."""
+"""A client's way to the server, as the benchmark has it: bytes are counted, the start is awaited, some vanish."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence

@@ -27,10 +27,9 @@ def client_seconds(settings: Settings, update: Update) -> float:
 
 def _once(settings: Settings, update: Update, each: Each) -> float:
     """With keys that no round knows, as many as a client has neighbours."""
-    seeds = {client: os.urandom(SEED_BYTES) for client in range(settings.clients)}
-    me, own, ctx = settings.clients, os.urandom(SEED_BYTES), os.urandom(SEED_BYTES)
-    del seeds[settings.clients - 1]
-    blind = partial(pairwise.mask_input, self_seed=own, pairwise=seeds, me=me, ctx1=ctx)
+    seeds = {client: os.urandom(SEED_BYTES) for client in range(1, settings.clients)}
+    own, ctx = os.urandom(SEED_BYTES), os.urandom(SEED_BYTES)
+    blind = partial(pairwise.mask_input, self_seed=own, pairwise=seeds, me=0, ctx1=ctx)
     parameters = settings.parameters()
     start = perf_counter()
     encoded = encode({TENSOR: update}, settings.weight(0), parameters, ctx, os.urandom(SEED_BYTES), each=each)

@@ -130,10 +130,11 @@ class PlainService:
         return UploadReceipt(already_accepted=False)
 
     async def fetch_result(self, caller: Certificate, request: ResultRequest) -> AsyncIterator[ResultMessage]:
-        """The sum, as float32 chunks without a header."""
+        """The sum, as float32 chunks without a header; it is then given up."""
         summed = self._current(request.round)
         for chunk in summed.plan.cut(summed.total.data):
             yield ResultMessage(chunk)
+        self.round = None
 
     def _current(self, number: int) -> PlainSum:
         if self.round is None or self.round.number != number:
@@ -141,7 +142,9 @@ class PlainService:
         return self.round
 
 
-def mounted(plan: ChunkPlan, clients: int, found: list[PlainService]) -> Callable[[Gate, Spool], grpc.GenericRpcHandler]:
+def mounted(
+    plan: ChunkPlan, clients: int, found: list[PlainService]
+) -> Callable[[Gate, Spool], grpc.GenericRpcHandler]:
     """What `service.app.serve` takes; the service itself is put into `found`."""
 
     def mount(gate: Gate, spool: Spool) -> grpc.GenericRpcHandler:

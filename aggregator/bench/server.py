@@ -1,7 +1,7 @@
 """The server of a benchmark run: the very server that `sangam serve` runs, the plain service beside it.
 
-    starter --> server   2k + 1: round k begins; 2k + 2: it has ended
-    starter <-- server   at first its port and its idle memory; at a begin nothing but "begun"; at an end what it cost
+starter --> server   2k + 1: round k begins; 2k + 2: it has ended
+starter <-- server   at first its port and its idle memory; at a begin nothing but "begun"; at an end what it cost
 """
 
 import asyncio

@@ -84,7 +84,7 @@ class Settings:
 
     @property
     def rounds(self) -> tuple[Kind, ...]:
-        """The order: both kinds in every repeat, in turn first, so that neither always meets the other's warm memory."""
+        """The order: both kinds in every repeat, in turn first, so that neither always finds memory warm."""
         if self.mode == Kind.PLAIN:
             return (Kind.PLAIN,) * self.repeats
         pair = (Kind.PLAIN, Kind.SECURE)

@@ -1,7 +1,7 @@
 """The clients' updates: views into one array on disk, which all processes map and nobody copies.
 
-Values are multiples of 2^-15 below 1, so that a float32 sum over 100 clients is exact, and the plain side can be checked
-like the secure one. Client i's update starts `i * SHIFT` entries into the array. No value is secret.
+Values are multiples of 2^-15 below 1, so that a float32 sum over 100 clients is exact, and the plain side can be
+checked like the secure one. Client i's update starts `i * SHIFT` entries into the array. No value is secret.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from aggregator.crypto import keystream
 
 SHIFT = 1024  # entries, a page
-PIECE_ENTRIES = 1 << 18
+PIECE_ENTRIES = 1 << 15
 BITS = 16
 PUBLIC_SEED = bytes(32)
 

@@ -12,7 +12,7 @@ from native import ring
 
 
 class WordSum:
-    """The sum of one process's survivors, in 64 bits or in words wide enough for it: `ring_bits` are, by their choice."""
+    """The sum of one process's survivors. It never wraps: a ring holds the sum of all clients, by its choice."""
 
     def __init__(self, entries: int, ring_bits: int) -> None:
         self._total: RingVector = np.zeros(entries, ring.word_dtype(ring_bits))

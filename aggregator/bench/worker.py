@@ -24,6 +24,7 @@ from aggregator.bench.words import Tally, WordSum
 from aggregator.crypto.identity import Identity
 from aggregator.local import child
 from aggregator.local.tolerance import minimum_cohort
+from aggregator.protocol import encoding as protocol
 from aggregator.protocol.participant import Safeguards, Site
 from aggregator.wire.messages import UploadHeader, UploadMessage, UploadReceipt
 from clients.connection import JOURNAL_FILE, join
@@ -57,7 +58,7 @@ def words_file(directory: Path, index: int) -> Path:
     return directory / f"words-{index}.npy"
 
 
-def base(index: int) -> dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]]:
+def base(index: int) -> protocol.Update:
     """The model of a round: another one each time, since a site contributes once to each."""
     return {"round": np.array([index])}
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -50,7 +49,7 @@ def demo(
             raise ParameterError(f"the demo needs {missing.name}: pip install 'sangam[demo]'") from None
     gc.freeze()  # looking through all that was imported once more, at exit, would take a second
     settings = run.Settings(sites, rounds, dropouts, seed, out)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end, it cleans up as after Ctrl-C
+    processes.end_gently()
     try:
         outcome = asyncio.run(run.run(settings, screen.Screen(console)))
     except KeyboardInterrupt:

@@ -9,13 +9,14 @@ import numpy as np
 from aggregator.demo import plan, training
 from aggregator.demo.data import Study
 from aggregator.demo.hospital import TASK, Finished
-from aggregator.demo.outcome import UNPLANNED, Dropout, Round, step_seconds
+from aggregator.demo.outcome import UNPLANNED, Dropout, Round
 from aggregator.demo.plan import Absence, Exit
 from aggregator.demo.screen import LOST, Bar
 from aggregator.demo.training import Model
 from aggregator.demo.witness import Words
 from aggregator.errors import RoundAborted
 from aggregator.local.processes import Child
+from aggregator.local.steps import step_seconds
 from aggregator.local.tolerance import minimum_cohort
 from aggregator.protocol.parameters import Parameters
 from aggregator.wire.messages import Deadlines, RoundEvent

@@ -1,10 +1,7 @@
 """What a demo run found, round by round; the report and the JSON line read it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-from aggregator.wire.messages import RoundEvent
-from aggregator.wire.vocabulary import EventKind
 
 UNPLANNED = "unplanned"
 
@@ -97,10 +94,3 @@ class Outcome:
         """The mean time of each step."""
         steps = list(self.rounds[0].step_seconds) if self.rounds else []
         return {step: sum(one.step_seconds[step] for one in self.rounds) / len(self.rounds) for step in steps}
-
-
-def step_seconds(events: Sequence[RoundEvent]) -> dict[str, float]:
-    """How long a round was in each step, from its events."""
-    starts = [event for event in events if event.kind == EventKind.STEP]
-    ends = [event.seconds for event in starts[1:]] + [events[-1].seconds]
-    return {event.step: end - event.seconds for event, end in zip(starts, ends, strict=True)}

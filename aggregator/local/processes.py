@@ -8,6 +8,7 @@ import asyncio
 import json
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.context import ForkServerContext
@@ -22,6 +23,11 @@ from aggregator.local.screen import Screen
 ALWAYS_PRELOADED = ("aggregator.local.server", "aggregator.__main__")
 START_S = 60.0
 LOG_LINES = 12
+
+
+def end_gently() -> None:
+    """Let SIGTERM do what Ctrl-C does: asyncio cancels its main task, and everything is cleaned up."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 def nursery(*preloaded: str) -> ForkServerContext:

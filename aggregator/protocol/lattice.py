@@ -54,6 +54,7 @@ _CHUNK_BYTES: Final = DEGREE * len(PRIMES) * RESIDUE_BYTES
 _CHUNKS_SENT_TOGETHER: Final = CHUNK_BYTES_MAX // _CHUNK_BYTES
 _CHUNKS_PER_CALL: Final = 8  # of one thread's work: long beside a call's cost, short beside the whole
 _PRIMES_TOGETHER: Final = np.tile(np.array(PRIMES, np.uint32), _CHUNKS_SENT_TOGETHER)
+UNIFORM_MASK: Final = 2**30 - 1
 _UNIFORM_MARGIN: Final = 64  # draws beyond 4,096: at most 8.5e-5 of them are rejected, so 64 rarely don't do
 
 
@@ -249,8 +250,8 @@ def public_polynomial(ctx1: bytes, chunk: int) -> Residues:
 def _fill_uniform(out: Residues, ctx1: bytes, chunk: int, index: int, prime: int) -> None:
     draws = DEGREE + _UNIFORM_MARGIN
     while True:
-        words = keystream.words(ctx1, ctx1, "A", draws, KEY_RING_BITS, vector_chunk=chunk, prime=index)
-        if keep_below(words, prime, out) == DEGREE:
+        words = keystream.words(ctx1, ctx1, "A", draws, 32, vector_chunk=chunk, prime=index)
+        if keep_below(words, UNIFORM_MASK, prime, out) == DEGREE:
             return
         draws *= 2
 

@@ -12,23 +12,13 @@ from aggregator.wire._pb import aggregation_pb2
 from aggregator.wire.messages import Chunk
 from aggregator.wire.vocabulary import Step
 from tests.consortium import Consortium, drbg
-from tests.harness import deliver, parameters, plain_sum, play, ring_words, upload
+from tests.harness import deliver, parameters, plain_sum, play, quantised_words, upload
 
 
 def lattice_round(n, entries=40, **how):
     consortium = Consortium.of(n)
     terms = consortium.terms(parameters(n, entries, mode=Mode.LATTICE))
-    return play(consortium, terms, quantised(terms, n), **how)
-
-
-def quantised(terms, n):
-    """Words as large as encoded ones are: larger ones would carry into their neighbours' slots."""
-    spare = terms.parameters.ring_bits - terms.parameters.value_bits
-    return {client: words >> np.uint32(spare) for client, words in ring_words(terms, range(n)).items()}
-
-
-def residues(outcome, client):
-    return np.frombuffer(outcome.payload(client)[KEY_BYTES:], np.uint32)
+    return play(consortium, terms, quantised_words(terms, range(n)), **how)
 
 
 def test_server_supplied_a_has_no_field_to_travel_in():
@@ -116,7 +106,7 @@ def test_a_half_arrived_upload_is_in_no_sum(chunks):
     """The blinded key alone, or key and most of the ciphertext: neither the key nor the vector is counted."""
     consortium = Consortium.of(4)
     terms = consortium.terms(parameters(4, 22 * 3 * DEGREE, mode=Mode.LATTICE, clients_max=1_000))
-    outcome = play(consortium, terms, quantised(terms, 4), until=Step.MASKED_INPUT)
+    outcome = play(consortium, terms, quantised_words(terms, range(4)), until=Step.MASKED_INPUT)
     phase = outcome.end
     for client in range(4):
         header, *parts = outcome.players[client].react(phase.announcement(client))

@@ -4,8 +4,7 @@ import json
 from rich.console import Console
 
 from aggregator.demo import report
-from aggregator.demo.outcome import Dropout, Outcome, Round, step_seconds
-from aggregator.wire.messages import RoundEvent
+from aggregator.demo.outcome import Dropout, Outcome, Round
 from aggregator.wire.vocabulary import Step
 
 WANTED = {"sites", "rounds", "dropped", "exact", "auc_federated", "auc_pooled", "bytes_per_value", "seconds"}
@@ -69,13 +68,3 @@ def test_an_aborted_first_round_is_reported_too() -> None:
     console = Console(file=io.StringIO(), width=80, record=True)
     report.show(console, outcome(asked=1, aborted="round 1: too few"))
     assert "0 of 1 sums exact" in console.export_text()
-
-
-def test_time_by_step_is_from_one_step_to_the_next() -> None:
-    events = [
-        RoundEvent(0.0, "step", "advertise_keys", "", "", 4),
-        RoundEvent(0.5, "answered", "advertise_keys", "hospital-01", "", 0),
-        RoundEvent(1.0, "step", "share_keys", "", "", 4),
-        RoundEvent(1.75, "closed", "share_keys", "", "", 4),
-    ]
-    assert step_seconds(events) == {"advertise_keys": 1.0, "share_keys": 0.75}

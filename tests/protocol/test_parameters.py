@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from aggregator.crypto.canonical import encode
 from aggregator.errors import MessageError, ParameterError
 from aggregator.protocol.graph import ThreatModel
-from aggregator.protocol.parameters import Parameters
+from aggregator.protocol.parameters import LATTICE_ENTRIES_LEAST, Mode, Parameters
 from aggregator.wire import codec, messages
 from aggregator.wire.messages import Tensor
 from tests.harness import parameters
@@ -128,6 +128,24 @@ def test_the_wire_carries_every_parameter(value_bits, clip, rotate, bits):
     assert Parameters.from_message(codec.decode(messages.Parameters, raw)) == made
 
 
+def test_long_vectors_travel_as_ciphertexts_unless_said_otherwise():
+    limb = 1  # of the weight, which is below 2^16
+    least = LATTICE_ENTRIES_LEAST - limb
+    auto = {entries: parameters(4, entries, mode=Mode.AUTO, weight_max=100) for entries in (least - 1, least)}
+    assert [made.mode for made in auto.values()] == [Mode.PAIRWISE, Mode.LATTICE]
+    for made in auto.values():
+        assert Parameters.from_message(made.to_message()) == made
+    assert parameters(4, 10, mode=Mode.LATTICE).mode is Mode.LATTICE
+    assert parameters(4, least, mode=Mode.PAIRWISE).upload_plan == auto[least].result_plan
+
+
+@given(clients_max=st.integers(2, 10_000), value_bits=st.integers(2, 50))
+def test_every_ring_fits_a_ciphertext(clients_max, value_bits):
+    made = parameters(clients_max, value_bits=value_bits, mode=Mode.LATTICE)
+    assert made.layout.slots >= 1
+    assert made.layout.slot_bits == made.ring_bits
+
+
 def test_the_wire_carries_no_scale_and_no_ring():
     """They are computed by each side; there is no field through which a server could lower them."""
     on_wire = {f.name for f in dataclasses.fields(messages.Parameters)}
@@ -136,8 +154,10 @@ def test_the_wire_carries_no_scale_and_no_ring():
 
 def test_from_message_checks_everything_again():
     message = parameters(1024, value_bits=54).to_message()
-    with pytest.raises(ParameterError, match="mode 'plain' is unknown: this version has pairwise"):
+    with pytest.raises(ParameterError, match="mode 'plain' is unknown: this version has lattice, pairwise"):
         Parameters.from_message(dataclasses.replace(message, mode="plain"))
+    with pytest.raises(ParameterError, match="mode 'auto' is unknown"):
+        Parameters.from_message(dataclasses.replace(message, mode="auto"))
     with pytest.raises(ParameterError, match="need 65 bits"):
         Parameters.from_message(dataclasses.replace(message, clients_max=1025))
     with pytest.raises(ParameterError, match="must be below 1"):

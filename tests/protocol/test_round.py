@@ -10,16 +10,26 @@ from hypothesis import strategies as st
 
 from aggregator.errors import RoundAborted
 from aggregator.protocol.graph import ThreatModel
+from aggregator.protocol.parameters import Mode
 from aggregator.protocol.participant import Safeguards
 from aggregator.rounds.phase import Completed, Failed
 from aggregator.wire.messages import Advert, Chunk, SurvivorSignature, Unmasking
 from aggregator.wire.vocabulary import Step
-from tests.harness import Consortium, never_both_secrets, no_secret_on_the_wire, parameters, play, ring_words
+from tests.harness import (
+    Consortium,
+    never_both_secrets,
+    no_secret_on_the_wire,
+    parameters,
+    play,
+    quantised_words,
+    ring_words,
+)
 from tests.reference import graph as twin_graph
 from tests.reference import secagg
 
 STEPS = tuple(Step)
 WIDTHS = {20: (18, 4), 32: (30, 4), 33: (31, 4), 64: (54, 1024)}  # ring bits: value bits, clients_max
+MODES = (Mode.PAIRWISE, Mode.LATTICE)
 CHEAP = ThreatModel(0.0, 0.1, malicious=True, security_bits=40, failure_bits=10)
 
 
@@ -27,7 +37,7 @@ def round_of(n, stops, minimum=2, entries=1, **changes):
     """One round against the twin; the outcome when both agree."""
     consortium = Consortium.of(n)
     terms = consortium.terms(parameters(changes.pop("clients_max", n), entries, minimum_cohort=minimum, **changes))
-    words = ring_words(terms, range(n))
+    words = quantised_words(terms, range(n)) if terms.parameters.mode is Mode.LATTICE else ring_words(terms, range(n))
     outcome = play(consortium, terms, words, stops=stops, seed=(n, sorted(stops.items())))
     vectors = {client: [int(word) for word in vector] for client, vector in words.items()}
     twin = secagg.run(vectors, n, stops, minimum, b"twin", terms.parameters.ring_bits)
@@ -71,10 +81,11 @@ def spread(fates, n):
 @pytest.mark.parametrize(
     ("n", "minimum"), [(2, 2), (3, 2), (3, 3), (4, 2), (4, 3), (4, 4), (5, 2), (5, 3), (5, 4), (5, 5)], ids=str
 )
-def test_sum_equals_sum_of_survivors_for_every_dropout_pattern(n, minimum):
+@pytest.mark.parametrize("mode", MODES)
+def test_sum_equals_sum_of_survivors_for_every_dropout_pattern(n, minimum, mode):
     sums = aborts = 0
     for fates in itertools.combinations_with_replacement(range(len(STEPS) + 1), n):
-        outcome = round_of(n, spread(fates, n), minimum)
+        outcome = round_of(n, spread(fates, n), minimum, mode=mode)
         sums += isinstance(outcome.end, Completed)
         aborts += isinstance(outcome.end, Failed)
     assert sums >= 1
@@ -82,12 +93,12 @@ def test_sum_equals_sum_of_survivors_for_every_dropout_pattern(n, minimum):
 
 
 @settings(deadline=None, max_examples=25)
-@given(data=st.data(), n=st.integers(6, 12), width=st.sampled_from(sorted(WIDTHS)))
-def test_sum_equals_sum_of_survivors(data, n, width):
+@given(data=st.data(), n=st.integers(6, 12), width=st.sampled_from(sorted(WIDTHS)), mode=st.sampled_from(MODES))
+def test_sum_equals_sum_of_survivors(data, n, width, mode):
     patterns = st.dictionaries(st.integers(0, n - 1), st.sampled_from(STEPS), max_size=n // 3 + 1)
     value_bits, clients_max = WIDTHS[width]
     stops, minimum = data.draw(patterns), data.draw(st.integers(2, n))
-    round_of(n, stops, minimum, value_bits=value_bits, clients_max=max(n, clients_max))
+    round_of(n, stops, minimum, value_bits=value_bits, clients_max=max(n, clients_max), mode=mode)
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -197,7 +197,7 @@ def test_bits_beyond_the_last_word_are_refused():
     for bit in (6, 7):
         data = bytearray(chunk.data)
         data[-1] |= 1 << bit
-        with pytest.raises(MessageError, match="client 0: bits beyond the last word of the ring"):
+        with pytest.raises(MessageError, match=r"client 0: chunk \d+: bits beyond the last word of the ring"):
             deliver(outcome, outcome.end, 0, (header, Chunk(0, bytes(data))))
     assert deliver(outcome, outcome.end, 0, (header, chunk))
 

@@ -10,6 +10,8 @@ from tempfile import TemporaryFile
 import pytest
 
 from aggregator.errors import MessageError, NotFound, OutOfTurn, StorageError
+from aggregator.protocol.lattice import PRIMES
+from aggregator.protocol.parameters import Mode
 from aggregator.service import app
 from aggregator.storage.spool import MemorySpool
 from aggregator.wire.codec import encode
@@ -68,7 +70,7 @@ FORGERIES = {
     "chunks swapped": (lambda p: [p[0], p[2], p[1]], "chunk 1 arrived, expected chunk 0"),
     "a chunk twice": (lambda p: [p[0], p[1], p[1], p[2]], "chunk 0 arrived, expected chunk 1"),
     "a chunk cut short": (shortened, "chunk 1 has"),
-    "bits beyond the ring": (spilled, "client 3: bits beyond the last word of the ring"),
+    "bits beyond the ring": (spilled, "client 3: chunk 1: bits beyond the last word of the ring"),
     "no header": (lambda p: p[1:], "an upload starts with its header"),
     "two headers": (lambda p: [p[0], p[0], *p[1:]], "an upload has one header, then chunks"),
     "a false complaint": (
@@ -80,6 +82,32 @@ FORGERIES = {
         "client 3 complains of client 99, who dealt nothing to it",
     ),
 }
+
+
+def unreduced(parts):
+    """The last residue is its prime."""
+    last = parts[-1].body
+    data = bytes(last.data[:-4]) + PRIMES[2].to_bytes(4, "little")
+    return [*parts[:-1], UploadMessage(replace(last, data=data))]
+
+
+LATTICE_FORGERIES = {
+    "the key alone": (lambda p: p[:2], "client 3 sent 1 of 3 chunks"),
+    "no key": (lambda p: [p[0], *p[2:]], "chunk 1 arrived, expected chunk 0"),
+    "a residue that is its prime": (unreduced, "client 3: chunk 2: a residue is not below its prime"),
+}
+
+
+@pytest.mark.parametrize("lie", LATTICE_FORGERIES)
+async def test_a_lattice_upload_that_lies_is_named_and_the_round_goes_on_without_it(tmp_path, lie):
+    forge, named = LATTICE_FORGERIES[lie]
+    offered, spec = offers(N, SHAPE), parameters(SHAPE, mode=Mode.LATTICE, clients_max=20)
+    async with hub(tmp_path, N) as h:
+        await h.create(spec, PATIENT)
+        run = await h.run_round(offered, how={CHEAT: forging(forge)})
+    assert type(run.results[CHEAT]) is MessageError, run.results[CHEAT]
+    assert named in str(run.results[CHEAT])
+    check_mean(run, offered, range(CHEAT), spec.ring_bits)
 
 
 @pytest.mark.parametrize("lie", FORGERIES)

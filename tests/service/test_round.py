@@ -6,15 +6,24 @@ import numpy as np
 import pytest
 
 from aggregator.errors import NotAdmitted, NotFound, OutOfTurn
+from aggregator.protocol.parameters import Mode
 from aggregator.wire.vocabulary import Step
 from tests.loopback import BRISK, PATIENT, check_mean, hub, offers, parameters, weighted_mean
 
+LATTICE = [(3, {"mode": Mode.LATTICE, **more}) for more in ({}, {"rotate": True}, {"value_bits": 40})]
 NAMES = [f"site-{client:04}" for client in range(4)]
 
 
 @pytest.mark.parametrize(
     ("n", "changes"),
-    [(2, {}), (5, {}), (3, {"rotate": True}), (3, {"value_bits": 54, "clients_max": 1_000}), (3, {"value_bits": 2})],
+    [
+        (2, {}),
+        (5, {}),
+        (3, {"rotate": True}),
+        (3, {"value_bits": 54, "clients_max": 1_000}),
+        (3, {"value_bits": 2}),
+        *LATTICE,
+    ],
 )
 async def test_everybody_gets_the_weighted_mean(tmp_path, n, changes):
     spec, offered = parameters((3, 5), **changes), offers(n, (3, 5))
@@ -33,11 +42,12 @@ def test_the_widest_ring_is_among_them():
 
 
 @pytest.mark.parametrize("staging_bytes", [256 << 20, 0])
-async def test_an_update_of_several_chunks(tmp_path, staging_bytes):
-    """1.5 million entries of 20 bits, 3.6 MiB for each site; without staging memory, all of it goes through a file."""
+@pytest.mark.parametrize(("mode", "chunks"), [(Mode.PAIRWISE, 4), (Mode.LATTICE, 7)])
+async def test_an_update_of_several_chunks(tmp_path, staging_bytes, mode, chunks):
+    """1.5 million entries, 3.6 or 5.7 MiB for each site; without staging memory, all of it goes through a file."""
     shape = (1_500_000,)
-    spec, offered = parameters(shape), offers(3, shape)
-    assert spec.result_plan.chunks == 4
+    spec, offered = parameters(shape, mode=mode), offers(3, shape)
+    assert spec.upload_plan.chunks == chunks
     async with hub(tmp_path, 3, staging_bytes=staging_bytes, staging_directory=tmp_path) as h:
         await h.create(spec)
         run = await h.run_round(offered)

@@ -1,0 +1,221 @@
+"""The rounds, as the process that started everything runs and times them: its clock alone sees both ends."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any, TypeVar
+
+import numpy as np
+
+from aggregator.bench import plain, server, words, worker
+from aggregator.bench.outcome import PlainRound, SecureRound, end_seconds, setup_seconds
+from aggregator.bench.settings import TASK, Kind, Settings
+from aggregator.bench.updates import Update, Updates
+from aggregator.errors import MessageError, RoundAborted
+from aggregator.local.processes import Child
+from aggregator.local.screen import Bar
+from aggregator.local.steps import step_seconds
+from aggregator.wire.messages import Chunk, ResultMessage, ResultRequest, RoundEvent, RoundReference
+from aggregator.wire.vocabulary import EventKind, Step
+from clients.operator import Operator
+from clients.transport import GrpcChannel
+
+LONGEST_S = 6 * 3_600.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """Everybody else, running.
+
+    Args:
+        server: the server's process.
+        workers: those that hold the clients; `directories` of each, and how many `clients` it has.
+    """
+
+    server: Child
+    workers: Sequence[Child]
+    directories: Sequence[Path]
+    clients: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """A round's end as the starter saw it."""
+
+    stream_s: float
+    events: Sequence[RoundEvent]
+
+
+class Job:
+    """All rounds of a run; what they measured are its attributes.
+
+    Args:
+        settings: the run.
+        names: of the clients.
+        operator: an open session; its task exists.
+        channel: the operator's, for the plain rounds.
+        processes: everybody else.
+        updates: what the clients contribute.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        names: Sequence[str],
+        operator: Operator,
+        channel: GrpcChannel,
+        *,
+        processes: Processes,
+        updates: Updates,
+    ) -> None:
+        self.plain: list[PlainRound] = []
+        self.secure: list[SecureRound] = []
+        self._settings = settings
+        self._survivors = [name for client, name in enumerate(names) if not settings.vanishes(client)]
+        self._operator = operator
+        self._channel = channel
+        self._all = processes
+        self._updates = updates
+
+    async def run(self, bar: Bar) -> None:
+        """Run them.
+
+        Raises:
+            RoundAborted: a round failed.
+            Disconnected: a process ended that should not have.
+        """
+        for index, kind in enumerate(self._settings.rounds):
+            await (self._plain(index, bar) if kind is Kind.PLAIN else self._secure(index, bar))
+            bar.advance()
+
+    async def _plain(self, index: int, bar: Bar) -> None:
+        number = index + 1
+        bar.say("plain: preparing")
+        await self._begin(index)
+        events = self._channel.downward(plain.WATCH, RoundReference(TASK, number), RoundEvent)
+        finish = await self._race(index, events, bar, "plain: streaming")
+        cost = await self._end(index)
+        bar.say("plain: checking")
+        parts = self._channel.downward(plain.FETCH, ResultRequest(TASK, number), ResultMessage)
+        exact = await self._is_plain_sum(parts) and finish.events[-1].clients == len(self._survivors)
+        await self._done(index)
+        self.plain.append(PlainRound(finish.stream_s, exact, int(cost.pop(server.PEAK)), cost))
+
+    async def _secure(self, index: int, bar: Bar) -> None:
+        bar.say("secure: sessions")
+        await self._begin(index)
+        number = await self._operator.start_round(TASK, base=worker.base(index))
+        finish = await self._race(index, self._operator.watch(TASK, number), bar, "secure: streaming")
+        cost = await self._end(index)
+        bar.say("secure: checking")
+        result = await self._operator.fetch_result(TASK, number)
+        sent_bytes = await self._done(index)
+        files = [worker.words_file(directory, index) for directory in self._all.directories]
+        exact = words.is_exact(result.words, result.participants, self._survivors, files)
+        for file in files:
+            file.unlink()
+        steps = step_seconds(finish.events)
+        self.secure.append(
+            SecureRound(
+                finish.stream_s,
+                exact,
+                int(cost.pop(server.PEAK)),
+                cost,
+                setup_seconds(finish.events),
+                end_seconds(finish.events),
+                {step: steps[step] for step in (Step.CONSISTENCY_CHECK, Step.UNMASKING)},
+                sent_bytes,
+            )
+        )
+
+    async def _race(self, index: int, events: AsyncIterator[RoundEvent], bar: Bar, text: str) -> Finish:
+        """Wait until all stand at the line, give the signal, follow the round to its end."""
+        watching = asyncio.create_task(_follow(events, bar))
+        try:
+            await _unless(watching, self._lined_up())
+            bar.say(text)
+            start = perf_counter()
+            for one in self._all.workers:
+                one.tell(2 * index + 2)
+            seen, end = await watching
+        finally:
+            watching.cancel()
+        if seen[-1].kind != EventKind.CLOSED:
+            raise RoundAborted(seen[-1].detail)
+        return Finish(end - start, seen)
+
+    async def _begin(self, index: int) -> None:
+        self._all.server.tell(2 * index + 1)
+        await _heard(self._all.server, "begun")
+        for one in self._all.workers:
+            one.tell(2 * index + 1)
+        for one in self._all.workers:
+            await _heard(one, "entered")
+
+    async def _lined_up(self) -> None:
+        for one, clients in zip(self._all.workers, self._all.clients, strict=True):
+            for _ in range(clients):
+                await _heard(one, "ready")
+
+    async def _end(self, index: int) -> dict[str, float]:
+        self._all.server.tell(2 * index + 2)
+        return await _heard(self._all.server, server.PEAK)
+
+    async def _done(self, index: int) -> int:
+        """The workers' last word on a round: the most bytes that a survivor sent."""
+        return max([int((await _heard(one, "done"))["sent_bytes"]) for one in self._all.workers])
+
+    async def _is_plain_sum(self, parts: AsyncIterator[ResultMessage]) -> bool:
+        """Values are multiples of 2^-15 whose sums float32 holds exactly: so it is compared exactly."""
+        expected: Update = np.zeros(self._settings.entries, np.float32)
+        for client in range(len(self._survivors)):
+            expected += self._updates.of(client)
+        plan, index = self._settings.plain_plan, 0
+        async for part in parts:
+            if not isinstance(part.body, Chunk):
+                raise MessageError("a plain sum has chunks only")
+            plan.check(index, part.body)
+            start = plan.start(index) // 4
+            values = np.frombuffer(part.body.data, "<f4")
+            if not np.array_equal(values, expected[start : start + values.size]):
+                return False
+            index += 1
+        return index == plan.chunks
+
+
+async def _follow(events: AsyncIterator[RoundEvent], bar: Bar) -> tuple[list[RoundEvent], float]:
+    """All events of a round, and when the last one came."""
+    seen = []
+    async for event in events:
+        seen.append(event)
+        if event.kind == EventKind.STEP:
+            bar.say(event.step.replace("_", " "))
+    return seen, perf_counter()
+
+
+async def _unless(watching: "asyncio.Task[Any]", work: Coroutine[Any, Any, None]) -> None:
+    """Do the work; a round that ends before it has failed."""
+    doing = asyncio.create_task(work)
+    try:
+        await asyncio.wait({watching, doing}, return_when=asyncio.FIRST_COMPLETED)
+        if doing.done():
+            return doing.result()
+        seen, _ = watching.result()
+        raise RoundAborted(seen[-1].detail)
+    finally:
+        doing.cancel()
+
+
+async def _heard(child: Child, name: str) -> dict[str, Any]:
+    """A child's next message, which must have a number of that name."""
+    try:
+        message = await child.hear(LONGEST_S)
+    except EOFError:
+        raise child.ended() from None
+    if name not in message:
+        raise MessageError(f"{child.name} said {sorted(message)}, expected {name}")
+    return message

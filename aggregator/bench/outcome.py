@@ -1,0 +1,125 @@
+"""What a run measured, round by round, and the figures that people and programs read."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from aggregator.bench.machine import Machine
+from aggregator.bench.settings import Settings
+from aggregator.wire.messages import RoundEvent
+from aggregator.wire.vocabulary import EventKind, Step
+
+SETUP = (Step.ADVERTISE_KEYS, Step.SHARE_KEYS)
+
+
+@dataclass(frozen=True, slots=True)
+class PlainRound:
+    """One plain round.
+
+    Attributes:
+        stream_s: from the start signal until the sum was there.
+        exact: whether it is the sum of the survivors' values.
+        peak_bytes: the server's, resident; -1 where it is not known.
+        cpu_seconds: what our code cost the server, by part.
+    """
+
+    stream_s: float
+    exact: bool
+    peak_bytes: int
+    cpu_seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class SecureRound:
+    """One secure round.
+
+    Attributes:
+        stream_s: from the start signal until the round had closed: the sum was decoded.
+        exact: whether every word of it is the sum of the survivors' words.
+        peak_bytes: the server's, resident; -1 where it is not known.
+        cpu_seconds: what our code cost the server, by part; see `rounds.meter`.
+        setup_s: from the round's opening until uploads were taken.
+        end_s: from the last whole upload until the round had closed.
+        step_s: of the two steps behind the uploads.
+        sent_bytes: the most that a survivor sent, in all messages.
+    """
+
+    stream_s: float
+    exact: bool
+    peak_bytes: int
+    cpu_seconds: Mapping[str, float]
+    setup_s: float
+    end_s: float
+    step_s: Mapping[str, float]
+    sent_bytes: int
+
+    @property
+    def compute_s(self) -> float:
+        """The server's CPU seconds, the key phases left out."""
+        return sum(spent for part, spent in self.cpu_seconds.items() if part.split(" ")[0] not in SETUP)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The whole run; `secure` is empty where only plain rounds were asked for."""
+
+    settings: Settings
+    machine: Machine
+    idle_bytes: int
+    plain: Sequence[PlainRound]
+    secure: Sequence[SecureRound]
+    client_s: float | None
+
+    @property
+    def exact(self) -> bool:
+        """Whether every sum of every round was."""
+        return all(one.exact for one in self.plain) and all(one.exact for one in self.secure)
+
+    def figures(self) -> dict[str, Any]:
+        """By name, medians over the repeats; None for what a plain run does not have."""
+        asked, secure = self.settings, self.secure
+        ratios = [masked.stream_s / plain.stream_s for masked, plain in zip(secure, self.plain, strict=False)]
+        return {
+            **asdict(asked),
+            "exact": self.exact,
+            "setup_s": _median(one.setup_s for one in secure),
+            "plain_stream_s": _median(one.stream_s for one in self.plain),
+            "secure_stream_s": _median(one.stream_s for one in secure),
+            "stream_ratio": _median(ratios),
+            "end_of_round_s": _median(one.end_s for one in secure),
+            "step_s": _medians([one.step_s for one in secure]),
+            "server_compute_s": _median(one.compute_s for one in secure),
+            "server_compute_parts_s": _medians([one.cpu_seconds for one in secure]),
+            "plain_compute_s": _median(sum(one.cpu_seconds.values()) for one in self.plain),
+            "client_compute_s": self.client_s,
+            "bytes_per_value": _median(one.sent_bytes / asked.entries for one in secure),
+            "server_idle_rss_bytes": self.idle_bytes if self.idle_bytes > 0 else None,
+            "server_peak_rss_bytes": self._peak(secure),
+            "plain_peak_rss_bytes": self._peak(self.plain),
+            "machine": asdict(self.machine),
+        }
+
+    def _peak(self, rounds: Iterable[PlainRound | SecureRound]) -> float | None:
+        return _median(one.peak_bytes - self.idle_bytes for one in rounds if min(one.peak_bytes, self.idle_bytes) > 0)
+
+
+def setup_seconds(events: Sequence[RoundEvent]) -> float:
+    """When uploads were taken, since the round's opening."""
+    return next(event.seconds for event in events if event.kind == EventKind.STEP and event.step == Step.MASKED_INPUT)
+
+
+def end_seconds(events: Sequence[RoundEvent]) -> float:
+    """From the last whole upload until the round had closed."""
+    uploads = [e.seconds for e in events if e.kind == EventKind.ANSWERED and e.step == Step.MASKED_INPUT]
+    return events[-1].seconds - max(uploads)
+
+
+def _median(values: Iterable[float]) -> float | None:
+    found = list(values)
+    return median(found) if found else None
+
+
+def _medians(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    names = dict.fromkeys(name for one in rounds for name in one)
+    return {name: median(one.get(name, 0.0) for one in rounds) for name in names}
