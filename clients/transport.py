@@ -74,6 +74,10 @@ class GrpcChannel:
         self._address = address
         self._channel: Any = grpc.aio.secure_channel(address, credentials, options=OPTIONS)
 
+    async def connect(self) -> None:
+        """Connect now, not with the first call."""
+        await self._channel.channel_ready()
+
     async def close(self) -> None:
         """Close the channel and all that runs over it."""
         await self._channel.close()

@@ -134,9 +134,10 @@ class Job:
 
     async def _race(self, index: int, events: AsyncIterator[RoundEvent], bar: Bar, text: str) -> Finish:
         """Wait until all stand at the line, give the signal, follow the round to its end."""
-        watching = asyncio.create_task(_follow(events, bar))
+        opened = asyncio.Event()
+        watching = asyncio.create_task(_follow(events, opened, bar))
         try:
-            await _unless(watching, self._lined_up())
+            await _unless(watching, self._lined_up(opened))
             bar.say(text)
             start = perf_counter()
             for one in self._all.workers:
@@ -156,7 +157,8 @@ class Job:
         for one in self._all.workers:
             await _heard(one, "entered")
 
-    async def _lined_up(self) -> None:
+    async def _lined_up(self, opened: asyncio.Event) -> None:
+        await opened.wait()
         for one, clients in zip(self._all.workers, self._all.clients, strict=True):
             for _ in range(clients):
                 await _heard(one, "ready")
@@ -187,13 +189,17 @@ class Job:
         return index == plan.chunks
 
 
-async def _follow(events: AsyncIterator[RoundEvent], bar: Bar) -> tuple[list[RoundEvent], float]:
-    """All events of a round, and when the last one came."""
+async def _follow(
+    events: AsyncIterator[RoundEvent], opened: asyncio.Event, bar: Bar
+) -> tuple[list[RoundEvent], float]:
+    """All events of a round, and when the last one came; `opened` is set when uploads are taken."""
     seen = []
     async for event in events:
         seen.append(event)
         if event.kind == EventKind.STEP:
             bar.say(event.step.replace("_", " "))
+            if event.step == Step.MASKED_INPUT:
+                opened.set()
     return seen, perf_counter()
 
 

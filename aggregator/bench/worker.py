@@ -132,6 +132,8 @@ class Racer:
         self._session: Session | None = None
 
     async def __aenter__(self) -> "Racer":
+        async with asyncio.timeout(PATIENCE_S):
+            await self._channel.connect()
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -136,7 +136,7 @@ def test_long_vectors_travel_as_ciphertexts_unless_said_otherwise():
     for made in auto.values():
         assert Parameters.from_message(made.to_message()) == made
     assert parameters(4, 10, mode=Mode.LATTICE).mode is Mode.LATTICE
-    assert parameters(4, least, mode=Mode.PAIRWISE).upload_plan == auto[least].result_plan
+    assert parameters(4, least, mode=Mode.PAIRWISE, weight_max=100).upload_plan == auto[least].result_plan
 
 
 @given(clients_max=st.integers(2, 10_000), value_bits=st.integers(2, 50))
