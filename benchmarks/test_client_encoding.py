@@ -5,22 +5,21 @@ uniform number from NumPy's own generator (not a cryptographic one), floor, offs
 place, memory at hand. AES makes 8 bytes per entry for ours. A second figure is for two threads.
 """
 
+import contextlib
 import os
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from aggregator.cores import Cores
 from aggregator.protocol.encoding import encode
 from aggregator.protocol.parameters import Parameters
-from aggregator.protocol.spread import Each
 from aggregator.wire.messages import Tensor
 from benchmarks.alternate import Action, alternate
 
-ENTRIES = 1_000_000
+ENTRIES, PAIRS = 1_000_000, 150
 CLIP, WEIGHT, WEIGHT_MAX = 1.0, 700, 1000
-RATIO_MOST = 1.0
 
 
 def in_numpy(values: np.ndarray, parameters: Parameters) -> Action:
@@ -42,18 +41,17 @@ def in_numpy(values: np.ndarray, parameters: Parameters) -> Action:
     return run
 
 
-@pytest.mark.parametrize(("threads", "pairs"), [(1, 100), (2, 100)])
-def test_encoding_over_numpy(benchmark: BenchmarkFixture, threads: int, pairs: int) -> None:
+@pytest.mark.parametrize(("threads", "ratio_most"), [(1, 1.0), (2, 0.6)])
+def test_encoding_over_numpy(benchmark: BenchmarkFixture, threads: int, ratio_most: float) -> None:
     parameters = Parameters((Tensor("x", (ENTRIES,)),), CLIP, clients_max=1000, minimum_cohort=2, weight_max=WEIGHT_MAX)
     values = np.random.default_rng(1).normal(0.0, 0.3, ENTRIES).astype(np.float32)
     context, seed = os.urandom(32), os.urandom(32)
-    with ThreadPoolExecutor(threads) as pool:
-        each: Each = pool.map if threads > 1 else map
+    with contextlib.closing(Cores(threads)) as cores:
         ours_s, numpy_s, ratio = alternate(
             benchmark,
-            lambda: encode({"x": values}, WEIGHT, parameters, context, seed, each=each),
+            lambda: encode({"x": values}, WEIGHT, parameters, context, seed, each=cores.each),
             in_numpy(values, parameters),
-            pairs,
+            PAIRS,
         )
     benchmark.extra_info |= {
         "encode_ms": ours_s * 1e3,
@@ -64,7 +62,7 @@ def test_encoding_over_numpy(benchmark: BenchmarkFixture, threads: int, pairs: i
                 f"encoding over NumPy's clip, scale and round on one thread: {ENTRIES:,} float32 entries, "
                 f"{threads} thread{'s' if threads > 1 else ''}",
                 f"{ratio:.2f} ({ours_s / ENTRIES * 1e9:.2f} ns per entry)",
-                f"≤ {RATIO_MOST}",
+                f"≤ {ratio_most}",
             )
         ],
     }

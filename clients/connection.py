@@ -4,13 +4,12 @@ async with clients.connect("aggregator:7443", "site/") as session:
     ...
 """
 
-import os
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from aggregator.cores import Cores
 from aggregator.crypto.certificates import Role
 from aggregator.crypto.identity import Identity
 from aggregator.errors import ParameterError
@@ -23,7 +22,7 @@ from clients.transport import GrpcChannel, GrpcTransport, Transport
 JOURNAL_FILE = "journal.sqlite"
 
 # Threads start with the first long vector; all sessions of a process share them.
-_CORES = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="sangam")
+_CORES = Cores()
 
 
 @asynccontextmanager
@@ -72,7 +71,7 @@ async def join(
 ) -> AsyncIterator[Session]:
     """Join a task over a transport that is there already; arguments and errors as `connect`."""
     with Journal(journal) as opened:
-        session = Session(transport, site, opened, task=task, patience_s=patience_s, each=_CORES.map)
+        session = Session(transport, site, opened, task=task, patience_s=patience_s, each=_CORES.each)
         try:
             await session.open()
             yield session

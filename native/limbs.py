@@ -27,6 +27,7 @@ _READ_ONLY = "Array(uint32, 2, 'C', readonly=True)"
 _RECEIVED = "Array(uint32, 2, 'C', readonly=True, aligned=False)"
 """Residues where they arrived: behind the head of a message, at any address."""
 
+_CHUNKS = "Array(uint32, 3, 'C', readonly=True)"
 _ROW = "Array(uint32, 1, 'C', readonly=True)"
 _BLOCK = 512
 """Coefficients decoded at once: their 128-bit values stay in the first-level cache."""
@@ -78,17 +79,19 @@ def add(total: Residues, values: Residues, primes: Residues) -> None:
             sums[i] = _once(np.uint32(sums[i] + row[i]), prime)
 
 
-@kernel(f"void(uint32[:, ::1], {_READ_ONLY}, {_ROW})")
+@kernel(f"void(uint32[:, :, ::1], {_CHUNKS}, {_ROW})")
 def subtract(total: Residues, values: Residues, primes: Residues) -> None:
-    """Compute total = (total - values) mod primes in place; all values below their prime, primes at most 2^31.
+    """Compute total = (total - values) mod primes in place, [chunks, primes, coefficients]; else as `add`.
 
     Raises:
         ValueError: the shapes do not fit.
     """
-    if total.shape != values.shape or total.shape[0] != primes.shape[0]:
+    count = primes.shape[0]
+    if total.shape != values.shape or total.shape[1] != count:
         raise ValueError("limbs.subtract: shapes do not fit")
-    for j in range(total.shape[0]):
-        sums, row, prime = total[j], values[j], primes[j]
+    for place in range(total.shape[0] * count):
+        chunk, j = place // count, place % count
+        sums, row, prime = total[chunk, j], values[chunk, j], primes[j]
         for i in range(sums.shape[0]):
             difference = np.uint32(sums[i] - row[i])
             sums[i] = min(difference, np.uint32(difference + prime))
@@ -154,15 +157,16 @@ def _constant(values: Sequence[Any], dtype: type = np.uint32) -> NDArray[Any]:
 
 
 def add_message(residues: Residues, errors: NDArray[np.int32], words: Words, layout: Slots) -> None:
-    """Compute residues += T·e + m in place, for one chunk; run by the client, on A·s.
+    """Compute residues += T·e + m in place; run by the client, on A·s of several chunks.
 
     Time depends on shapes only.
 
     Args:
-        residues: [3, stride], below their primes; secret until then.
-        errors: [at least stride], of magnitude below every prime; those from stride on are not used.
+        residues: [chunks, 3, stride], below their primes; secret until then.
+        errors: [chunks, at least stride], of magnitude below every prime; those from stride on are not used.
         words: [entries], each below 2^slot_bits; uint32 for slots of up to 32 bits, else uint64.
-        layout: the slots; stride = ceil(entries / slots), and positions behind the last entry count as zero.
+        layout: the slots. Each chunk has stride · slots entries; a single one may have fewer, stride being
+            ceil(entries / slots), and then the positions behind the last entry count as zero.
 
     Raises:
         ValueError: the shapes do not fit, or words have the other dtype.
@@ -172,13 +176,13 @@ def add_message(residues: Residues, errors: NDArray[np.int32], words: Words, lay
 
 
 def recover(residues: Residues, out: Words, layout: Slots) -> None:
-    """Take the entries out of Σ T·e + m, for one chunk; run by the server, on the decrypted sum.
+    """Take the entries out of Σ T·e + m of several chunks; run by the server, on the decrypted sum.
 
     Exact while T·(|e| + 1) ≤ Q/2 and no slot's sum reaches 2^slot_bits.
 
     Args:
-        residues: [3, stride], below their primes.
-        out: [entries] to fill, uint32 for slots of up to 32 bits, else uint64; stride = ceil(entries / slots).
+        residues: [chunks, 3, stride], below their primes.
+        out: [entries] to fill, uint32 for slots of up to 32 bits, else uint64; as many as in `add_message`.
         layout: the slots.
 
     Raises:
@@ -193,29 +197,37 @@ def _check_dtype(words: Words, layout: Slots) -> None:
         raise ValueError(f"slots of {layout.slot_bits} bits come as {word_dtype(layout.slot_bits)}, not {words.dtype}")
 
 
-_ERRORS = "Array(int32, 1, 'C', readonly=True)"
+_ERRORS = "Array(int32, 2, 'C', readonly=True)"
 _LONG_ROW = "Array(uint64, 1, 'C', readonly=True)"
-_SCALES = "Array(uint32, 3, 'C', readonly=True)"
+
+
+@inlined
+def _fits(chunks: int, stride: int, slots: int, entries: int) -> bool:
+    """Whether that many entries fill the chunks: all of them, or a single chunk in part."""
+    return entries == chunks * stride * slots or (chunks == 1 and stride == (entries + slots - 1) // slots)
 
 
 @kernel(
-    f"void(uint32[:, ::1], {_ERRORS}, {_ROW}, {_ROW}, {_SCALES})",
-    f"void(uint32[:, ::1], {_ERRORS}, {_LONG_ROW}, {_ROW}, {_SCALES})",
+    f"void(uint32[:, :, ::1], {_ERRORS}, {_ROW}, {_ROW}, {_CHUNKS})",
+    f"void(uint32[:, :, ::1], {_ERRORS}, {_LONG_ROW}, {_ROW}, {_CHUNKS})",
 )
 def _add_message(
     residues: Residues, errors: NDArray[np.int32], words: Words, moduli: Residues, scales: Residues
 ) -> None:
     """One pass over a row per limb; the row stays in the first-level cache and in [0, 2q) until its last pass."""
-    stride, entries = residues.shape[1], words.shape[0]
-    halves = words.itemsize // 4
+    chunks, primes, stride = residues.shape
+    entries, halves = words.shape[0], words.itemsize // 4
     slots = (scales.shape[1] - 1) // halves
-    if residues.shape[0] != moduli.shape[0] or errors.shape[0] < stride or stride != (entries + slots - 1) // slots:
+    if primes != moduli.shape[0] or errors.shape[0] != chunks or errors.shape[1] < stride:
         raise ValueError("limbs.add_message: shapes do not fit")
-    for j in range(moduli.shape[0]):
-        row, prime = residues[j], moduli[j]
+    if not _fits(chunks, stride, slots, entries):
+        raise ValueError("limbs.add_message: shapes do not fit")
+    for place in range(chunks * primes):
+        chunk, j = place // primes, place % primes
+        row, prime, first = residues[chunk, j], moduli[j], chunk * stride * slots
         twice = np.uint32(prime + prime)
         for k in range(slots):
-            part = words[min(entries, k * stride) : min(entries, (k + 1) * stride)]
+            part = words[min(entries, first + k * stride) : min(entries, first + (k + 1) * stride)]
             for half in range(halves):
                 limb_scale = scales[j, 1 + k * halves + half]
                 constant, quotient = limb_scale[0], limb_scale[1]
@@ -225,7 +237,7 @@ def _add_message(
                     row[i] = _once(np.uint32(row[i] + _product(limb, constant, quotient, prime)), twice)
         constant, quotient = scales[j, 0, 0], scales[j, 0, 1]
         for i in range(stride):
-            lifted = np.uint32(np.uint32(errors[i]) + prime)  # in (0, 2q), whatever the sign
+            lifted = np.uint32(np.uint32(errors[chunk, i]) + prime)  # in (0, 2q), whatever the sign
             row[i] = _once(np.uint32(row[i] + _product(lifted, constant, quotient, prime)), twice)
             row[i] = _once(row[i], prime)
 
@@ -260,8 +272,8 @@ _GARNER = f"Tuple(({_READ_ONLY}, {_LONG_ROW}))"
 
 
 @kernel(
-    f"void({_READ_ONLY}, uint32[::1], UniTuple(int64, 2), {_ROW}, {_GARNER})",
-    f"void({_READ_ONLY}, uint64[::1], UniTuple(int64, 2), {_ROW}, {_GARNER})",
+    f"void({_CHUNKS}, uint32[::1], UniTuple(int64, 2), {_ROW}, {_GARNER})",
+    f"void({_CHUNKS}, uint64[::1], UniTuple(int64, 2), {_ROW}, {_GARNER})",
 )
 def _recover(
     residues: Residues,
@@ -275,21 +287,23 @@ def _recover(
     T is a power of two and divides 2^128, so the low bits of the centred value are the message: no reduction, no mask.
     """
     slot_bits, slots = shape
-    stride, entries = residues.shape[1], out.shape[0]
-    if residues.shape[0] != 3 or stride != (entries + slots - 1) // slots:
+    chunks, primes, stride = residues.shape
+    entries, blocks = out.shape[0], (stride + _BLOCK - 1) // _BLOCK
+    if primes != 3 or not _fits(chunks, stride, slots, entries):
         raise ValueError("limbs.recover: shapes do not fit")
     low, high = np.empty(_BLOCK, np.uint64), np.empty(_BLOCK, np.uint64)
     mask = ~np.uint64(0) >> np.uint64(64 - slot_bits)
-    for start in range(0, stride, _BLOCK):
+    for block in range(chunks * blocks):
+        chunk, start = block // blocks, block % blocks * _BLOCK
         stop = min(stride, start + _BLOCK)
-        rows = residues[0, start:stop], residues[1, start:stop], residues[2, start:stop]
+        rows = residues[chunk, 0, start:stop], residues[chunk, 1, start:stop], residues[chunk, 2, start:stop]
         _centred(rows, moduli, garner, low, high)
         for k in range(slots):
             position = k * slot_bits
             # Bits beyond the 128th would be needed for no slot, so `high` may stand in for them: the mask drops it.
             source = low if position < 64 else high
             shift = np.uint64(position % 64)
-            first = k * stride + start
+            first = (chunk * slots + k) * stride + start
             part = out[min(entries, first) : min(entries, first + stop - start)]
             for i in range(part.shape[0]):
                 carried = (high[i] << np.uint64(1)) << (np.uint64(63) - shift)

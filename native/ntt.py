@@ -116,11 +116,11 @@ def quotients(values: Residues, basis: Basis) -> Residues:
 
 
 def multiply_inverse(values: Residues, factor: Residues, factor_quotients: Residues, basis: Basis) -> None:
-    """From two transforms to the product of their polynomials: values = inverse(values · factor), in place.
+    """From transforms to the products of their polynomials with another: values = inverse(values · factor), in place.
 
     Args:
-        values: a transform, uint32[primes, n] in [0, q); then coefficients, in [0, q).
-        factor: the other transform, likewise.
+        values: transforms, uint32[polynomials, primes, n] in [0, q); then coefficients, in [0, q).
+        factor: the other transform, uint32[primes, n].
         factor_quotients: `quotients(factor, basis)`.
         basis: of these primes and n.
 
@@ -249,19 +249,20 @@ def _forward(values: Residues, primes: Residues, tables: Residues) -> None:
             a[i] = _below(_below(turned[i], np.uint32(q + q)), q)
 
 
-@kernel(f"void(uint32[:, ::1], {_RESIDUES}, {_RESIDUES}, {_PRIMES}, {_TABLES})")
+@kernel(f"void(uint32[:, :, ::1], {_RESIDUES}, {_RESIDUES}, {_PRIMES}, {_TABLES})")
 def _multiply_inverse(
     values: Residues, factor: Residues, factor_quotients: Residues, primes: Residues, tables: Residues
 ) -> None:
-    if tables.shape != (2, primes.shape[0], values.shape[1]) or values.shape[0] != primes.shape[0]:
+    count, size = primes.shape[0], values.shape[2]
+    if tables.shape != (2, count, size) or values.shape[1] != count:
         raise ValueError("ntt.multiply_inverse: values do not fit the basis")
-    if factor.shape != values.shape or factor_quotients.shape != values.shape:
+    if factor.shape != (count, size) or factor_quotients.shape != (count, size):
         raise ValueError("ntt.multiply_inverse: the factor does not fit")
-    size = values.shape[1]
     rows = _rows_of(size)
     turned = np.empty(size, np.uint32)
-    for k in range(primes.shape[0]):
-        a, w, wq, q = values[k], tables[0, k], tables[1, k], primes[k]
+    for row in range(values.shape[0] * count):
+        k = row % count
+        a, w, wq, q = values[row // count, k], tables[0, k], tables[1, k], primes[k]
         for i in range(size):
             turned[i] = _product(a[i], factor[k, i], factor_quotients[k, i], q)
         m = size // 2

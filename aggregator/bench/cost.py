@@ -1,12 +1,12 @@
 """What one client's own work takes, apart from any round: quantise and blind, on all cores, key agreement excluded."""
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import perf_counter
 
 from aggregator.bench.settings import TENSOR, Settings
 from aggregator.bench.updates import Update
+from aggregator.cores import Cores
 from aggregator.protocol import modes, pairwise
 from aggregator.protocol.encoding import encode
 from aggregator.protocol.spread import Each
@@ -18,10 +18,13 @@ ENOUGH_S = 3.0
 
 def client_seconds(settings: Settings, update: Update) -> float:
     """Wall seconds, the best of up to five times; run it on an idle machine."""
-    with ThreadPoolExecutor(os.cpu_count()) as cores:
-        taken = [_once(settings, update, cores.map)]
+    cores = Cores()
+    try:
+        taken = [_once(settings, update, cores.each)]
         while len(taken) < TIMES_MAX and sum(taken) < ENOUGH_S:
-            taken.append(_once(settings, update, cores.map))
+            taken.append(_once(settings, update, cores.each))
+    finally:
+        cores.close()
     return min(taken)
 
 

@@ -44,10 +44,11 @@ class Processes:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """A round's end as the starter saw it."""
+    """A round's end as the starter saw it; `sent_bytes` is the most that a survivor sent."""
 
     stream_s: float
     events: Sequence[RoundEvent]
+    sent_bytes: int
 
 
 class Job:
@@ -101,8 +102,7 @@ class Job:
         cost = await self._end(index)
         bar.say("plain: checking")
         parts = self._channel.downward(plain.FETCH, ResultRequest(TASK, number), ResultMessage)
-        exact = await self._is_plain_sum(parts) and finish.events[-1].clients == len(self._survivors)
-        await self._done(index)
+        exact = await self._is_plain_sum(parts)
         self.plain.append(PlainRound(finish.stream_s, exact, int(cost.pop(server.PEAK)), cost))
 
     async def _secure(self, index: int, bar: Bar) -> None:
@@ -113,7 +113,6 @@ class Job:
         cost = await self._end(index)
         bar.say("secure: checking")
         result = await self._operator.fetch_result(TASK, number)
-        sent_bytes = await self._done(index)
         files = [worker.words_file(directory, index) for directory in self._all.directories]
         exact = words.is_exact(result.words, result.participants, self._survivors, files)
         for file in files:
@@ -128,7 +127,7 @@ class Job:
                 setup_seconds(finish.events),
                 end_seconds(finish.events),
                 {step: steps[step] for step in (Step.CONSISTENCY_CHECK, Step.UNMASKING)},
-                sent_bytes,
+                finish.sent_bytes,
             )
         )
 
@@ -142,12 +141,12 @@ class Job:
             start = perf_counter()
             for one in self._all.workers:
                 one.tell(2 * index + 2)
-            seen, end = await watching
+            (seen, end), sent_bytes = await asyncio.gather(watching, self._done())
         finally:
             watching.cancel()
         if seen[-1].kind != EventKind.CLOSED:
             raise RoundAborted(seen[-1].detail)
-        return Finish(end - start, seen)
+        return Finish(end - start, seen, sent_bytes)
 
     async def _begin(self, index: int) -> None:
         self._all.server.tell(2 * index + 1)
@@ -167,14 +166,14 @@ class Job:
         self._all.server.tell(2 * index + 2)
         return await _heard(self._all.server, server.PEAK)
 
-    async def _done(self, index: int) -> int:
+    async def _done(self) -> int:
         """The workers' last word on a round: the most bytes that a survivor sent."""
         return max([int((await _heard(one, "done"))["sent_bytes"]) for one in self._all.workers])
 
     async def _is_plain_sum(self, parts: AsyncIterator[ResultMessage]) -> bool:
         """Values are multiples of 2^-15 whose sums float32 holds exactly: so it is compared exactly."""
         expected: Update = np.zeros(self._settings.entries, np.float32)
-        for client in range(len(self._survivors)):
+        for client in range(self._settings.survivors):
             expected += self._updates.of(client)
         plan, index = self._settings.plain_plan, 0
         async for part in parts:
@@ -189,9 +188,7 @@ class Job:
         return index == plan.chunks
 
 
-async def _follow(
-    events: AsyncIterator[RoundEvent], opened: asyncio.Event, bar: Bar
-) -> tuple[list[RoundEvent], float]:
+async def _follow(events: AsyncIterator[RoundEvent], opened: asyncio.Event, bar: Bar) -> tuple[list[RoundEvent], float]:
     """All events of a round, and when the last one came; `opened` is set when uploads are taken."""
     seen = []
     async for event in events:

@@ -39,11 +39,14 @@ UPLOAD, WATCH, FETCH = (f"/{SERVICE}/{method}" for method in ("Upload", "Watch",
 
 @dataclass(eq=False)
 class PlainSum:
-    """One plain round: open until as many streams as there are clients have ended, whole or not."""
+    """One plain round: open until as many whole uploads as there are survivors were added.
+
+    Streams that break are not waited for: one that breaks early enough never reaches a method of the service.
+    """
 
     number: int
     plan: ChunkPlan
-    clients: int
+    survivors: int
     total: Update = field(init=False)
     events: EventLog = field(init=False)
     meter: Meter = field(init=False)
@@ -54,8 +57,8 @@ class PlainSum:
         self.events = EventLog(monotonic)
         self.meter = Meter(thread_time)
         self.turn = asyncio.Lock()
-        self._added = self._ended = 0
-        self.events.add(EventKind.STEP, Step.MASKED_INPUT, clients=self.clients)
+        self._added = 0
+        self.events.add(EventKind.STEP, Step.MASKED_INPUT, clients=self.survivors)
 
     def receive(self, staged: Staged, arrived: int, message: UploadMessage) -> None:
         """Stage one chunk."""
@@ -72,12 +75,11 @@ class PlainSum:
                 start, size = self.plan.start(index), self.plan.size(index)
                 target = self.total[start // 4 : (start + size) // 4]
                 np.add(target, np.frombuffer(staged.read(start, size), "<f4"), out=target)
-        self._added += 1
 
-    def end_one(self) -> None:
-        """One stream has ended; the last one closes the round."""
-        self._ended += 1
-        if self._ended == self.clients:
+    def count_one(self) -> None:
+        """One more upload is in the sum; the last one closes the round."""
+        self._added += 1
+        if self._added == self.survivors:
             self.events.add(EventKind.CLOSED, Step.MASKED_INPUT, clients=self._added)
 
 
@@ -87,12 +89,12 @@ class PlainService:
     Args:
         spool: room for uploads that are half arrived.
         plan: how every update is cut.
-        clients: how many uploads a round waits for.
+        survivors: how many uploads a round waits for.
     """
 
-    def __init__(self, spool: Spool, plan: ChunkPlan, clients: int) -> None:
+    def __init__(self, spool: Spool, plan: ChunkPlan, survivors: int) -> None:
         self._spool = spool
-        self._new_sum = partial(PlainSum, plan=plan, clients=clients)
+        self._new_sum = partial(PlainSum, plan=plan, survivors=survivors)
         self.round: PlainSum | None = None
 
     def handlers(self, gate: Gate) -> grpc.GenericRpcHandler:
@@ -124,7 +126,7 @@ class PlainService:
             if arrived != summed.plan.chunks:
                 raise MessageError(f"{caller.name} sent {arrived} of {summed.plan.chunks} chunks")
         except BaseException:
-            _end(summed, staged)
+            staged.close()
             raise
         await asyncio.shield(asyncio.create_task(_commit(summed, staged)))
         return UploadReceipt(already_accepted=False)
@@ -143,12 +145,12 @@ class PlainService:
 
 
 def mounted(
-    plan: ChunkPlan, clients: int, found: list[PlainService]
+    plan: ChunkPlan, survivors: int, found: list[PlainService]
 ) -> Callable[[Gate, Spool], grpc.GenericRpcHandler]:
     """What `service.app.serve` takes; the service itself is put into `found`."""
 
     def mount(gate: Gate, spool: Spool) -> grpc.GenericRpcHandler:
-        found.append(PlainService(spool, plan, clients))
+        found.append(PlainService(spool, plan, survivors))
         return found[-1].handlers(gate)
 
     return mount
@@ -159,9 +161,5 @@ async def _commit(summed: PlainSum, staged: Staged) -> None:
         async with summed.turn:
             await asyncio.to_thread(summed.add, staged)
     finally:
-        _end(summed, staged)
-
-
-def _end(summed: PlainSum, staged: Staged) -> None:
-    staged.close()
-    summed.end_one()
+        staged.close()
+    summed.count_one()

@@ -8,14 +8,18 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from aggregator.bench.outcome import Outcome
+from aggregator.bench.outcome import SETUP, Outcome
 from aggregator.bench.settings import FLOAT32_BYTES
 
 Row: TypeAlias = tuple[str, str, str, str]
 
-COMPARED = """Both sides run in one server process over the same mutual TLS connections, with the same chunks,
-staging and clients, in turn; payloads were made before the start signal. Medians; a
-client that vanishes has sent half of its chunks. `sangam bench --help` explains each row."""
+COMPARED = (
+    "Both sides ran in turn in one server process, over the same mutual TLS connections, with the same staging and "
+    "clients; payloads were made before the start signal, and who vanishes has sent half of its chunks. "
+    "sangam bench --help explains every row."
+)
+SHOWN_FROM = 0.02
+"""Parts of the server's CPU seconds below this fraction are in the JSON only."""
 
 
 def show(console: Console, outcome: Outcome) -> None:
@@ -52,15 +56,17 @@ def _rows(figures: dict[str, Any], *, secure: bool) -> Iterator[Row]:
     plain, masked = figures["plain_stream_s"], figures["secure_stream_s"]
     yield "first byte to sum", _seconds(plain), _seconds(masked), ratio
     if secure:
-        steps = ", ".join(f"{step.replace('_', ' ')} {_seconds(s)}" for step, s in figures["step_s"].items())
-        yield "  of it, behind the last upload", "", _seconds(figures["end_of_round_s"]), steps
+        yield "  behind the last upload", "", _seconds(figures["end_of_round_s"]), ""
+        for step, seconds in figures["step_s"].items():
+            yield f"    {step.replace('_', ' ')}", "", _seconds(seconds), ""
         yield "key phases before", "", _seconds(figures["setup_s"]), "with the clients' quantisation"
     plain, masked = figures["plain_compute_s"], figures["server_compute_s"]
     yield "server's own CPU", _seconds(plain), _seconds(masked), "without gRPC"
     for part, spent in figures["server_compute_parts_s"].items():
-        yield f"  {part.replace('_', ' ')}", "", _seconds(spent), ""
+        if part.split(" ")[0] not in SETUP and spent >= SHOWN_FROM * masked:
+            yield f"  {part.replace('_', ' ')}", "", _seconds(spent), ""
     if secure:
-        yield "one client's quantise and blind", "", _seconds(figures["client_compute_s"]), "alone, on all cores"
+        yield "one client's work", "", _seconds(figures["client_compute_s"]), "quantise and blind, alone, on all cores"
     sent = figures["bytes_per_value"]
     yield "bytes per value", f"{FLOAT32_BYTES:.2f}", f"{sent:.2f}" if secure else "", "all that one client sends"
     plain, masked = figures["plain_peak_rss_bytes"], figures["server_peak_rss_bytes"]

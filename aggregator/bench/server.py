@@ -34,7 +34,7 @@ def main(serving: Serving, pipe: Connection) -> None:
 
 async def _serve(serving: Serving, pipe: Connection) -> None:
     starter, plain, settings = child.Starter(pipe), list[PlainService](), serving.settings
-    async with serve(serving.config, [mounted(settings.plain_plan, settings.clients, plain)]) as running:
+    async with serve(serving.config, [mounted(settings.plain_plan, settings.survivors, plain)]) as running:
         starter.tell(port=running.port, idle=memory.resident_bytes())
         for index, kind in enumerate(settings.rounds):
             await starter.reaches(2 * index + 1)

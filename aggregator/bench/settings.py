@@ -90,9 +90,14 @@ class Settings:
         pair = (Kind.PLAIN, Kind.SECURE)
         return tuple(kind for repeat in range(self.repeats) for kind in (pair if repeat % 2 == 0 else pair[::-1]))
 
+    @property
+    def survivors(self) -> int:
+        """Clients in every sum."""
+        return self.clients - self.dropouts
+
     def vanishes(self, client: int) -> bool:
         """Whether a client, counted from 0, leaves in the middle of every upload: the last ones do."""
-        return client >= self.clients - self.dropouts
+        return client >= self.survivors
 
     def weight(self, client: int) -> int:
         """A client's number of samples."""

@@ -33,7 +33,7 @@ PIECE_BYTES = 1 << 17
 """Made and added at once: it stays in the second-level cache."""
 
 _BLOCK_BYTES = 16
-_ZEROS = bytes(PIECE_BYTES)
+_ZEROS = memoryview(bytes(CHUNK_BYTES))
 _FROM_ZERO = modes.CTR(bytes(_BLOCK_BYTES))
 _SHA256 = SHA256()
 
@@ -110,8 +110,9 @@ def pieces(
     """The words that `words` gives, `piece_entries` at a time (the last piece may be shorter), for one pass over them.
 
     Each piece is a view of one buffer, which the next one overwrites: a vector of any length costs one piece of memory,
-    and a piece is still in cache when its reader comes. `piece_entries` words are PIECE_BYTES at most and divide a PRG
-    chunk, as every power of two does; the other arguments are those of `words`.
+    and a piece is still in cache when its reader comes. `piece_entries` words divide a PRG chunk, as powers of two do,
+    or all words lie in one; the other arguments are those of `words`. Each piece is one call without the GIL: where threads share the work,
+    small pieces are dear, since a thread that must wait for the GIL sleeps for longer than a piece takes.
 
     Raises:
         ParameterError: at the first piece: as `words`, or pieces of that length do not fit.
@@ -121,7 +122,7 @@ def pieces(
     _check_seed(seed)
     size = _size(entries, dtype)
     at_once = piece_entries * dtype.itemsize
-    if not 0 < at_once <= PIECE_BYTES or CHUNK_BYTES % at_once:
+    if not 0 < at_once <= CHUNK_BYTES or (size > CHUNK_BYTES and CHUNK_BYTES % at_once):
         raise ParameterError(f"keystream: pieces of {piece_entries} words do not divide PRG chunks")
     room = np.empty(at_once + _BLOCK_BYTES, dtype=np.uint8)
     out = room.data
@@ -215,8 +216,8 @@ def _chunks(size: int, first_chunk: int) -> Iterator[tuple[int, int, int]]:
         yield first_chunk + start // CHUNK_BYTES, start, min(start + CHUNK_BYTES, size)
 
 
-def _zeros(size: int) -> bytes | memoryview:
-    return _ZEROS if size == PIECE_BYTES else memoryview(_ZEROS)[:size]
+def _zeros(size: int) -> memoryview:
+    return _ZEROS[:size]
 
 
 def _dtype(ring_bits: int) -> np.dtype[np.unsignedinteger[Any]]:

@@ -57,7 +57,6 @@ class Bar:
 
     def say(self, text: str) -> None:
         """What is going on now."""
-        import sys; sys.stderr.write(text + "\n")
         self._progress.update(self._task, description=text)
 
     def advance(self) -> None:

@@ -14,10 +14,10 @@ Source: Bell et al. 2023 (ACORN, eprint 2022/1461) for the idea; Willow (eprint 
 published: a factor of √2 of the width (Hint-LWE), which SECURITY.md's estimate counts in.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import isqrt, prod
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -32,12 +32,12 @@ from aggregator.wire.messages import CHUNK_BYTES_MAX
 from native import gaussian, limbs, ntt
 from native.gaussian import ERROR_VARIANCE, KEY_VARIANCE
 from native.ring import Words, word_dtype
-from native.uniform import keep_below
+from native.uniform import fill_below
 
 DEGREE: Final = 4096
 PRIMES: Final = (1_073_692_673, 1_073_668_097, 1_073_651_713)
 GENERATORS: Final = (3, 3, 10)
-MODULUS: Final = prod(PRIMES)
+MODULUS: Final[int] = prod(PRIMES)
 ERROR_TAIL: Final = 9  # std; of a sum, per coefficient, exceeded with at most 2·exp(-81/2) = 2^-57
 KEY_TAIL: Final = 10  # std, of one client's key: more can't be drawn, see native.gaussian
 KEY_RING_BITS: Final = 32
@@ -51,11 +51,13 @@ _BASIS: Final = ntt.Basis.of(PRIMES, GENERATORS, DEGREE)
 _KEY_TABLE: Final = gaussian.cumulative_table(KEY_VARIANCE)
 _ERROR_TABLE: Final = gaussian.cumulative_table(ERROR_VARIANCE)
 _CHUNK_BYTES: Final = DEGREE * len(PRIMES) * RESIDUE_BYTES
-_CHUNKS_SENT_TOGETHER: Final = CHUNK_BYTES_MAX // _CHUNK_BYTES
-_CHUNKS_PER_CALL: Final = 8  # of one thread's work: long beside a call's cost, short beside the whole
-_PRIMES_TOGETHER: Final = np.tile(np.array(PRIMES, np.uint32), _CHUNKS_SENT_TOGETHER)
+CHUNKS_TOGETHER: Final = CHUNK_BYTES_MAX // _CHUNK_BYTES
+CHUNKS_AT_ONCE: Final = 7  # by one thread: each call without the GIL takes 30 µs or more, as long as waking a thread
+_PRIMES: Final = np.array(PRIMES, np.uint32)
+_PRIMES_TOGETHER: Final = np.tile(_PRIMES, CHUNKS_TOGETHER)
 UNIFORM_MASK: Final = 2**30 - 1
-_UNIFORM_MARGIN: Final = 64  # draws beyond 4,096: at most 8.5e-5 of them are rejected, so 64 rarely don't do
+ROW_WORDS: Final = DEGREE + 64
+WORD_BITS: Final = {"A": 32, "key": 64, "error": 64}  # of each purpose's stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,25 +102,37 @@ class Layout:
         """Coefficients of one ciphertext that travel."""
         return min(DEGREE, -(-(self.entries - chunk * self.chunk_entries) // self.slots))
 
-    def words(self, chunk: int) -> slice:
-        """Which entries of the vector a chunk holds."""
-        return slice(chunk * self.chunk_entries, min(self.entries, (chunk + 1) * self.chunk_entries))
+    @property
+    def groups(self) -> list[range]:
+        """The chunks, by what travels together."""
+        starts = range(0, self.chunks, CHUNKS_TOGETHER)
+        return [range(start, min(start + CHUNKS_TOGETHER, self.chunks)) for start in starts]
 
-    def residues(self, chunk: int) -> slice:
-        """Where a chunk's residues lie among those of the whole vector."""
-        start = chunk * DEGREE * len(PRIMES)
-        return slice(start, start + self.stride(chunk) * len(PRIMES))
+    def runs(self, chunks: range) -> list[range]:
+        """These chunks, the last one of the vector apart, since its stride may be shorter."""
+        last = self.chunks - 1
+        runs = [range(chunks.start, min(chunks.stop, last)), range(max(chunks.start, last), chunks.stop)]
+        return [run for run in runs if run]
+
+    def words(self, chunks: range) -> slice:
+        """Which entries of the vector a run of chunks holds."""
+        return slice(chunks.start * self.chunk_entries, min(self.entries, chunks.stop * self.chunk_entries))
+
+    def residues(self, chunks: range) -> slice:
+        """Where the residues of a run of chunks lie among those of the whole vector."""
+        start = chunks.start * DEGREE * len(PRIMES)
+        return slice(start, start + len(chunks) * self.stride(chunks.start) * len(PRIMES))
 
     @property
     def ciphertext_residues(self) -> int:
         """Residues of the whole vector."""
-        return (self.chunks - 1) * DEGREE * len(PRIMES) + self.stride(self.chunks - 1) * len(PRIMES)
+        return self.residues(range(self.chunks - 1, self.chunks)).stop
 
     @property
     def plan(self) -> ChunkPlan:
         """How a contribution travels: the blinded key, then ciphertexts, as many together as fit a mebibyte."""
         payload_bytes = KEY_BYTES + self.ciphertext_residues * RESIDUE_BYTES
-        return ChunkPlan(payload_bytes, _CHUNKS_SENT_TOGETHER * _CHUNK_BYTES, head_bytes=KEY_BYTES)
+        return ChunkPlan(payload_bytes, CHUNKS_TOGETHER * _CHUNK_BYTES, head_bytes=KEY_BYTES)
 
     def fields(self) -> tuple[Field, ...]:
         """The parameter set, for ctx0."""
@@ -149,22 +163,37 @@ def contribute(x: Words, blind: Blinding, layout: Layout, *, seed: bytes, ctx1: 
     Returns:
         The bytes to send, as `layout.plan` cuts them.
     """
-    key = _gaussians(seed, ctx1, "key", 0, _KEY_TABLE)
+    key = np.empty(DEGREE, np.int32)
+    gaussian.sample(keystream.words(seed, ctx1, "key", DEGREE, WORD_BITS["key"]), _KEY_TABLE, key)
     payload = np.empty(layout.plan.payload_bytes, np.uint8)
     payload[:KEY_BYTES] = blind(key.view(np.uint32), ring_bits=KEY_RING_BITS).view(np.uint8)
     ciphertext = payload[KEY_BYTES:].view(np.uint32)
     factor = _Factor(key)
     slots = _slots(layout)
 
-    def encrypt(chunk: int) -> None:
-        residues = factor.times_public(ctx1, chunk)[:, : layout.stride(chunk)]
-        errors = _gaussians(seed, ctx1, "error", chunk, _ERROR_TABLE)
-        out = ciphertext[layout.residues(chunk)].reshape(residues.shape)
-        out[:] = residues
-        limbs.add_message(out, errors, x[layout.words(chunk)], slots)
+    def encrypt(group: range) -> None:
+        for chunks, products, errors in zip(
+            batches(group), factor.times_public(ctx1, group), _errors(seed, ctx1, group), strict=True
+        ):
+            for run in layout.runs(chunks):
+                own = slice(run.start - chunks.start, run.stop - chunks.start)
+                out = ciphertext[layout.residues(run)].reshape(len(run), len(PRIMES), -1)
+                out[:] = products[own, :, : out.shape[2]]
+                limbs.add_message(out, errors[own], x[layout.words(run)], slots)
 
-    _run(encrypt, layout, each)
+    for _ in each(encrypt, layout.groups):
+        pass
     return payload.data
+
+
+def _errors(seed: bytes, ctx1: bytes, group: range) -> Iterator[Integers]:
+    """e_j of each chunk j of a group, a batch at a time, int32[chunks, 4096]; overwritten by the next batch."""
+    words = _stream(seed, ctx1, "error", group, DEGREE)
+    errors = np.empty((CHUNKS_AT_ONCE, DEGREE), np.int32)
+    for chunks, drawn in zip(batches(group), words, strict=True):
+        out = errors[: len(chunks)]
+        gaussian.sample(drawn, _ERROR_TABLE, out.reshape(-1))
+        yield out
 
 
 class Total:
@@ -210,13 +239,16 @@ class Total:
         layout, factor, slots = self._layout, _Factor(key), _slots(self._layout)
         out: Words = np.empty(layout.entries, word_dtype(layout.slot_bits))
 
-        def decrypt(chunk: int) -> None:
-            mask = np.ascontiguousarray(factor.times_public(ctx1, chunk)[:, : layout.stride(chunk)])
-            residues = self._ciphertext[layout.residues(chunk)].reshape(mask.shape).copy()
-            limbs.subtract(residues, mask, _BASIS.primes)
-            limbs.recover(residues, out[layout.words(chunk)], slots)
+        def decrypt(group: range) -> None:
+            for chunks, products in zip(batches(group), factor.times_public(ctx1, group), strict=True):
+                for run in layout.runs(chunks):
+                    own = slice(run.start - chunks.start, run.stop - chunks.start)
+                    residues = self._ciphertext[layout.residues(run)].reshape(len(run), len(PRIMES), -1).copy()
+                    limbs.subtract(residues, np.ascontiguousarray(products[own, :, : residues.shape[2]]), _PRIMES)
+                    limbs.recover(residues, out[layout.words(run)], slots)
 
-        _run(decrypt, layout, each)
+        for _ in each(decrypt, layout.groups):
+            pass
         return out
 
 
@@ -229,38 +261,49 @@ class _Factor:
         ntt.forward(self._values, _BASIS)
         self._quotients = ntt.quotients(self._values, _BASIS)
 
-    def times_public(self, ctx1: bytes, chunk: int) -> Residues:
-        """A_j · key, as coefficients, uint32[primes, 4096]; a new array."""
-        product = public_polynomial(ctx1, chunk)
-        ntt.multiply_inverse(product, self._values, self._quotients, _BASIS)
-        return product
+    def times_public(self, ctx1: bytes, group: range) -> Iterator[Residues]:
+        """A_j · key of each chunk j of a group, a batch at a time, as coefficients; overwritten by the next batch."""
+        for polynomials in public_polynomials(ctx1, group):
+            ntt.multiply_inverse(polynomials, self._values, self._quotients, _BASIS)
+            yield polynomials
 
 
-def public_polynomial(ctx1: bytes, chunk: int) -> Residues:
-    """A_j in the transform's domain, uint32[primes, 4096], uniform: each side makes it from ctx1 alone.
+def batches(group: range) -> Iterator[range]:
+    """The chunks of a group, as many at a time as stay in cache."""
+    for start in range(group.start, group.stop, CHUNKS_AT_ONCE):
+        yield range(start, min(start + CHUNKS_AT_ONCE, group.stop))
 
-    Words of 30 bits in stream order, those that are not below the prime left out. What is sampled is public.
+
+def public_polynomials(ctx1: bytes, group: range) -> Iterator[Residues]:
+    """A_j of each chunk j of a group in the transform's domain, uint32[chunks, primes, 4096], a batch at a time.
+
+    Each side makes it from ctx1 alone. A group's stream has a row of 4,160 words for each chunk and prime; of these,
+    cut to 30 bits, the first 4,096 that are below the prime are A_j's. At most 8.5e-5 are not below it, so that the 64
+    spare words fail to do with probability below 2^-390. What is yielded is overwritten by the next batch.
+
+    Raises:
+        RoundAborted: they did not do.
     """
-    residues = np.empty((len(PRIMES), DEGREE), np.uint32)
-    for index, prime in enumerate(PRIMES):
-        _fill_uniform(residues[index], ctx1, chunk, index, prime)
-    return residues
+    words = _stream(ctx1, ctx1, "A", group, len(PRIMES) * ROW_WORDS)
+    residues = np.empty((CHUNKS_AT_ONCE, len(PRIMES), DEGREE), np.uint32)
+    for chunks, drawn in zip(batches(group), words, strict=True):
+        out = residues[: len(chunks)]
+        if not fill_below(drawn.reshape(len(chunks), len(PRIMES), ROW_WORDS), UNIFORM_MASK, _PRIMES, out):
+            raise RoundAborted(f"lattice mode: chunks {chunks.start} to {chunks.stop - 1} have no A under this context")
+        yield out
 
 
-def _fill_uniform(out: Residues, ctx1: bytes, chunk: int, index: int, prime: int) -> None:
-    draws = DEGREE + _UNIFORM_MARGIN
-    while True:
-        words = keystream.words(ctx1, ctx1, "A", draws, 32, vector_chunk=chunk, prime=index)
-        if keep_below(words, UNIFORM_MASK, prime, out) == DEGREE:
-            return
-        draws *= 2
-
-
-def _gaussians(seed: bytes, ctx1: bytes, purpose: str, chunk: int, table: npt.NDArray[Any]) -> Integers:
-    draws = keystream.words(seed, ctx1, purpose, DEGREE, 64, vector_chunk=chunk)
-    values = np.empty(DEGREE, np.int32)
-    gaussian.sample(draws, table, values)
-    return values
+def _stream(seed: bytes, ctx1: bytes, purpose: str, group: range, words: int) -> Iterator[Words]:
+    """The words of a group, `words` for each chunk, a batch at a time; all of a group's lie in one PRG chunk."""
+    return keystream.pieces(
+        seed,
+        ctx1,
+        purpose,
+        len(group) * words,
+        WORD_BITS[purpose],
+        piece_entries=CHUNKS_AT_ONCE * words,
+        vector_chunk=group.start // CHUNKS_TOGETHER,
+    )
 
 
 def _slots(layout: Layout) -> limbs.Slots:
@@ -275,12 +318,3 @@ def _rows(words: Residues) -> Iterator[tuple[Residues, npt.NDArray[np.uint32]]]:
         yield words[:split].reshape(-1, DEGREE), _PRIMES_TOGETHER[: whole * len(PRIMES)]
     if split < words.size:
         yield words[split:].reshape(len(PRIMES), -1), _PRIMES_TOGETHER[: len(PRIMES)]
-
-
-def _run(work: Callable[[int], None], layout: Layout, each: Each) -> None:
-    def some(first: int) -> None:
-        for chunk in range(first, min(first + _CHUNKS_PER_CALL, layout.chunks)):
-            work(chunk)
-
-    for _ in each(some, range(0, layout.chunks, _CHUNKS_PER_CALL)):
-        pass

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from aggregator.config import ServerConfig
+from aggregator.cores import Cores
 from aggregator.crypto import roster as rosters
 from aggregator.crypto.certificates import Role
 from aggregator.crypto.identity import Identity
@@ -80,9 +80,9 @@ async def serve(config: ServerConfig, further: Iterable[Service] = ()) -> AsyncI
     roster = rosters.from_bytes(read_file(config.roster))
     roster.verify(identity.authority, _now())
     spool = MemorySpool(config.staging_bytes, config.staging_directory)
-    cores = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="sangam")
+    cores = Cores()
     deployment = identity.certificate.deployment
-    authority, each = identity.authority, cores.map
+    authority, each = identity.authority, cores.each
     host = Host(deployment, authority, roster, spool, os.urandom, monotonic, _milliseconds, each, thread_time)
     tasks = Tasks(host)
     gate = Gate(identity.authority, _read_revoked(config.revoked), _now)
@@ -97,7 +97,7 @@ async def serve(config: ServerConfig, further: Iterable[Service] = ()) -> AsyncI
     finally:
         await tasks.close()
         await server.stop(STOP_GRACE_S)
-        cores.shutdown()
+        cores.close()
 
 
 def _milliseconds() -> int:

@@ -29,7 +29,7 @@ def test_server_supplied_a_has_no_field_to_travel_in():
     outcome = lattice_round(3)
     ctx1 = outcome.players[0].states[Step.SHARE_KEYS].cohort.ctx1
     assert {p.states[Step.SHARE_KEYS].cohort.ctx1 for p in outcome.players.values()} == {ctx1}
-    one, other = lattice.public_polynomial(ctx1, 0), lattice.public_polynomial(bytes(32), 0)
+    one, other = (next(lattice.public_polynomials(context, range(1))) for context in (ctx1, bytes(32)))
     assert np.mean(one == other) < 0.01
 
 
@@ -57,7 +57,7 @@ def test_key_reused_across_chunks_meets_another_a_and_other_errors():
     payload = lattice.contribute(x, lambda words, ring_bits: words, layout, seed=bytes(32), ctx1=bytes(32), each=map)
     first, second = np.frombuffer(payload[KEY_BYTES:], np.uint32).reshape(2, 3, DEGREE)
     assert np.mean(first == second) < 0.001
-    errors = [lattice._gaussians(bytes(32), bytes(32), "error", j, lattice._ERROR_TABLE) for j in range(2)]
+    errors = next(lattice._errors(bytes(32), bytes(32), range(2)))
     assert np.mean(errors[0] == errors[1]) < 0.1
 
 

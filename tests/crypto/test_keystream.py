@@ -63,7 +63,7 @@ def test_any_chunk_can_be_made_alone() -> None:
 
 
 @pytest.mark.parametrize("entries", [0, 1, PIECE - 1, PIECE, PIECE + 1, MEBI + 5])
-@pytest.mark.parametrize(("ring_bits", "piece_entries"), [(32, PIECE), (26, PIECE // 4), (64, PIECE // 2), (1, 4096)])
+@pytest.mark.parametrize(("ring_bits", "piece_entries"), [(32, PIECE), (26, PIECE // 4), (64, MEBI // 2), (1, 4096)])
 def test_pieces_are_the_words_one_after_the_other(entries: int, ring_bits: int, piece_entries: int) -> None:
     named = {"vector_chunk": 3, "prime": 1, "first_chunk": 2}
     whole = words(SEED, CONTEXT, "rounding", entries, ring_bits, **named)
@@ -78,7 +78,7 @@ def test_pieces_take_the_memory_of_one() -> None:
     assert all(np.shares_memory(made[0], piece) for piece in made)
 
 
-@pytest.mark.parametrize("piece_entries", [0, -1, 3, 1000, 2 * PIECE])
+@pytest.mark.parametrize("piece_entries", [0, -1, 3, 1000, 2 * MEBI])
 def test_pieces_that_do_not_divide_chunks_are_refused(piece_entries: int) -> None:
     with pytest.raises(ParameterError, match="pieces of"):
         next(pieces(SEED, CONTEXT, "self", 5, 32, piece_entries=piece_entries))

@@ -29,9 +29,17 @@ def rows_of(values: list[int]) -> np.ndarray:
     return np.array(twin.residues(values, PRIMES), np.uint32).reshape(3, len(values))
 
 
+def add_message(rows: np.ndarray, errors: np.ndarray, words: np.ndarray, layout: limbs.Slots) -> None:
+    limbs.add_message(rows[None], errors[None], words, layout)
+
+
+def recover(rows: np.ndarray, out: np.ndarray, layout: limbs.Slots) -> None:
+    limbs.recover(rows[None], out, layout)
+
+
 def recovered(rows: np.ndarray, layout: limbs.Slots, entries: int) -> list[int]:
     out = np.full(entries, 7, word_dtype(layout.slot_bits))
-    limbs.recover(rows, out, layout)
+    recover(rows, out, layout)
     return out.tolist()
 
 
@@ -58,9 +66,9 @@ def test_add_and_subtract_agree_with_plain_integers(primes: list[int], columns: 
     total = left.copy()
     limbs.add(total, right, bounds)
     assert np.array_equal(total, (left.astype(np.int64) + right) % moduli)
-    limbs.subtract(total, right, bounds)
+    limbs.subtract(total[None], right[None], bounds)
     assert np.array_equal(total, left)
-    limbs.subtract(total, right, bounds)
+    limbs.subtract(total[None], right[None], bounds)
     assert np.array_equal(total, (left.astype(np.int64) - right) % moduli)
 
 
@@ -114,7 +122,7 @@ def test_add_message_agrees_with_plain_integers(case: tuple[limbs.Slots, list[in
     values = np.array(words, word_dtype(layout.slot_bits))
     values.flags.writeable = False
     surplus = np.array([*errors, 5, -5], np.int32)  # errors may be longer than the stride
-    limbs.add_message(rows, surplus, values, layout)
+    add_message(rows, surplus, values, layout)
     parts = zip(before, errors, twin.messages(words, layout.slot_bits, layout.slots), strict=True)
     expected = [b + 2**layout.message_bits * e + m for b, e, m in parts]
     assert rows.tolist() == twin.residues(expected, PRIMES)
@@ -157,7 +165,7 @@ def test_a_full_chunk_of_anything_agrees_with_plain_integers(slot_bits: int, slo
     words = numbers.integers(0, 2**slot_bits - 1, slots * 4096, np.uint64, endpoint=True).astype(word_dtype(slot_bits))
     errors = (numbers.integers(PRIMES[2] // 2, PRIMES[2], 4096) * numbers.choice([-1, 1], 4096)).astype(np.int32)
     rows = rows_of([-1] * 4096)
-    limbs.add_message(rows, errors, words, layout)
+    add_message(rows, errors, words, layout)
     parts = zip(errors.tolist(), twin.messages(words.tolist(), slot_bits, slots), strict=True)
     assert rows.tolist() == twin.residues([2**79 * e + m - 1 for e, m in parts], PRIMES)
 
@@ -169,7 +177,7 @@ def test_every_length_of_a_last_chunk_comes_back(slot_bits: int, slots: int) -> 
         words = numbers.integers(0, 2**slot_bits - 1, count, np.uint64, endpoint=True).astype(word_dtype(slot_bits))
         stride = -(-count // slots)
         rows = np.zeros((3, stride), np.uint32)
-        limbs.add_message(rows, numbers.integers(-58, 59, stride, dtype=np.int32), words, layout)
+        add_message(rows, numbers.integers(-58, 59, stride, dtype=np.int32), words, layout)
         assert recovered(rows, layout, count) == words.tolist()
 
 
@@ -195,7 +203,7 @@ def test_a_full_chunk_at_the_bound_comes_back(sign: int) -> None:
     layout, bound = layout_of(26, 3, 78), widest(78)
     words = np.full(3 * 4096, 2**26 - 1, np.uint32)
     rows = np.zeros((3, 4096), np.uint32)
-    limbs.add_message(rows, np.full(4096, sign * bound, np.int32), words, layout)
+    add_message(rows, np.full(4096, sign * bound, np.int32), words, layout)
     assert twin.centred(rows.tolist(), PRIMES) == [sign * bound * 2**78 + 2**78 - 1] * 4096
     assert recovered(rows, layout, len(words)) == words.tolist()
 
@@ -210,7 +218,7 @@ def test_slots_of_a_sum_never_borrow_or_carry(slot_bits: int, slots: int) -> Non
     total = np.zeros((3, stride), np.uint32)
     for client in range(clients):
         rows = np.zeros((3, stride), np.uint32)
-        limbs.add_message(rows, np.full(stride, (client % 3) - 3, np.int32), entries.reshape(-1), layout)
+        add_message(rows, np.full(stride, (client % 3) - 3, np.int32), entries.reshape(-1), layout)
         limbs.add(total, rows, MODULI)
     assert recovered(total, layout, entries.size) == (entries * clients).reshape(-1).tolist()
 
@@ -246,25 +254,48 @@ def test_other_shapes_are_refused_not_read_beyond() -> None:
     def zeros(*shape: int, dtype: type = np.uint32) -> np.ndarray:
         return np.zeros(shape, dtype)
 
-    for operation in (limbs.add, limbs.subtract):
-        for total, values, primes in (((3, 4), (3, 5), 3), ((3, 4), (2, 4), 3), ((3, 4), (3, 4), 2)):
-            with pytest.raises(ValueError, match="shapes"):
-                operation(zeros(*total), zeros(*values), zeros(primes))
+    for total, values, primes in (((3, 4), (3, 5), 3), ((3, 4), (2, 4), 3), ((3, 4), (3, 4), 2)):
+        with pytest.raises(ValueError, match="shapes"):
+            limbs.add(zeros(*total), zeros(*values), zeros(primes))
+        with pytest.raises(ValueError, match="shapes"):
+            limbs.subtract(zeros(1, *total), zeros(1, *values), zeros(primes))
     with pytest.raises(ValueError, match="shapes"):
         limbs.all_below(zeros(3, 4), zeros(2))
     layout = layout_of(26, 3)
     for rows, errors, entries in (((3, 4), 4, 13), ((3, 4), 4, 9), ((3, 4), 3, 12), ((2, 4), 4, 12)):
         with pytest.raises(ValueError, match="shapes"):
-            limbs.add_message(zeros(*rows), zeros(errors, dtype=np.int32), zeros(entries), layout)
+            add_message(zeros(*rows), zeros(errors, dtype=np.int32), zeros(entries), layout)
     for rows, entries in (((3, 4), 13), ((3, 4), 9), ((2, 4), 12)):
         with pytest.raises(ValueError, match="shapes"):
-            limbs.recover(zeros(*rows), zeros(entries), layout)
+            recover(zeros(*rows), zeros(entries), layout)
 
 
 @pytest.mark.parametrize(("slot_bits", "dtype"), [(32, np.uint64), (33, np.uint32)])
 def test_words_of_the_other_dtype_are_refused(slot_bits: int, dtype: type) -> None:
     layout, rows = layout_of(slot_bits, 2), np.zeros((3, 2), np.uint32)
     with pytest.raises(ValueError, match=f"slots of {slot_bits} bits"):
-        limbs.add_message(rows, np.zeros(2, np.int32), np.zeros(4, dtype), layout)
+        add_message(rows, np.zeros(2, np.int32), np.zeros(4, dtype), layout)
     with pytest.raises(ValueError, match=f"slots of {slot_bits} bits"):
-        limbs.recover(rows, np.zeros(4, dtype), layout)
+        recover(rows, np.zeros(4, dtype), layout)
+
+
+@pytest.mark.parametrize(("slot_bits", "slots"), [(26, 3), (39, 2), (64, 1)])
+def test_several_chunks_at_once_are_the_chunks_one_by_one(slot_bits: int, slots: int) -> None:
+    layout, numbers, stride = layout_of(slot_bits, slots), np.random.default_rng(slot_bits), 700
+    words = numbers.integers(0, 2**slot_bits - 1, (3, slots * stride), np.uint64, endpoint=True)
+    words = words.astype(word_dtype(slot_bits))
+    errors = numbers.integers(-58, 59, (3, stride + 2), dtype=np.int32)
+    rows = np.stack([numbers.integers(0, prime, (3, stride), np.uint32) for prime in PRIMES], axis=1)
+    together, one_by_one = rows.copy(), rows.copy()
+    limbs.add_message(together, errors, words.reshape(-1), layout)
+    for chunk in range(3):
+        add_message(one_by_one[chunk], errors[chunk], words[chunk], layout)
+    np.testing.assert_array_equal(together, one_by_one)
+    out = np.zeros_like(words)
+    limbs.recover(together, out.reshape(-1), layout)
+    assert out.tolist() == [recovered(chunk, layout, slots * stride) for chunk in together]
+    for surplus in (-1, 1):
+        with pytest.raises(ValueError, match="shapes"):
+            limbs.recover(together, np.zeros(words.size + surplus, words.dtype), layout)
+        with pytest.raises(ValueError, match="shapes"):
+            limbs.add_message(together, errors, np.zeros(words.size + surplus, words.dtype), layout)

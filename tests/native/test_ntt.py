@@ -23,7 +23,7 @@ def product(a: Residues, b: Residues, basis: Basis) -> Residues:
     values, factor = a.copy(), b.copy()
     ntt.forward(values, basis)
     ntt.forward(factor, basis)
-    ntt.multiply_inverse(values, factor, ntt.quotients(factor, basis), basis)
+    ntt.multiply_inverse(values[None], factor, ntt.quotients(factor, basis), basis)
     return values
 
 
@@ -126,7 +126,7 @@ def test_inverse_of_the_transform_is_the_polynomial(size: int) -> None:
     before, ones = values.copy(), np.ones_like(values)
     ntt.forward(values, basis)
     assert not np.array_equal(values, before)
-    ntt.multiply_inverse(values, ones, ntt.quotients(ones, basis), basis)
+    ntt.multiply_inverse(values[None], ones, ntt.quotients(ones, basis), basis)
     assert np.array_equal(values, before)
 
 
@@ -149,7 +149,7 @@ def test_constant_transforms_at_the_ends_of_the_range(size: int, left: int, righ
     basis = LATTICE[size]
     primes = basis.primes.astype(np.int64)[:, None]
     values, factor = (np.broadcast_to(x % primes, (3, size)).astype(np.uint32) for x in (left, right))
-    ntt.multiply_inverse(values, factor, ntt.quotients(factor, basis), basis)
+    ntt.multiply_inverse(values[None], factor, ntt.quotients(factor, basis), basis)
     expected = np.zeros((3, size), np.int64)
     expected[:, :1] = left * right % primes
     assert np.array_equal(values, expected)
@@ -165,7 +165,7 @@ def test_results_are_reduced_and_right_for_extreme_values(size: int, seed: int, 
     rng = np.random.default_rng(seed)
     a, b = ((rng.choice(kinds, (3, size)) % primes.astype(np.int64)).astype(np.uint32) for _ in range(2))
     values = a.copy()
-    ntt.multiply_inverse(values, b, ntt.quotients(b, basis), basis)
+    ntt.multiply_inverse(values[None], b, ntt.quotients(b, basis), basis)
     assert (values < primes).all()
     ntt.forward(values, basis)
     assert np.array_equal(values, a.astype(np.uint64) * b % primes)
@@ -173,7 +173,7 @@ def test_results_are_reduced_and_right_for_extreme_values(size: int, seed: int, 
     ntt.forward(values, basis)
     assert (values < primes).all()
     ones = np.ones_like(a)
-    ntt.multiply_inverse(values, ones, ntt.quotients(ones, basis), basis)
+    ntt.multiply_inverse(values[None], ones, ntt.quotients(ones, basis), basis)
     assert np.array_equal(values, a)
 
 
@@ -224,7 +224,7 @@ def test_other_shapes_are_refused_not_read_beyond(shape: tuple[int, int]) -> Non
         ntt.forward(wrong, basis)
     for arguments in [(wrong, right, right), (right, wrong, right), (right, right, wrong), (wrong, wrong, wrong)]:
         with pytest.raises(ValueError, match="multiply_inverse"):
-            ntt.multiply_inverse(*arguments, basis)
+            ntt.multiply_inverse(arguments[0][None], *arguments[1:], basis)
 
 
 @pytest.mark.parametrize("rows", [0, 2, 4])
@@ -244,5 +244,17 @@ def test_the_factor_is_only_read() -> None:
     values, factor = random_residues(basis, 18), random_residues(basis, 19)
     quotients = ntt.quotients(factor, basis)
     factor.flags.writeable = quotients.flags.writeable = False
-    ntt.multiply_inverse(values, factor, quotients, basis)
+    ntt.multiply_inverse(values[None], factor, quotients, basis)
     assert np.array_equal(factor, random_residues(basis, 19))
+
+
+def test_several_polynomials_at_once_are_the_polynomials_one_by_one() -> None:
+    basis = LATTICE[16]
+    values = np.stack([random_residues(basis, seed) for seed in range(3)])
+    factor = random_residues(basis, 9)
+    quotients = ntt.quotients(factor, basis)
+    together = values.copy()
+    ntt.multiply_inverse(together, factor, quotients, basis)
+    for polynomial, product in zip(values, together, strict=True):
+        ntt.multiply_inverse(polynomial[None], factor, quotients, basis)
+        assert np.array_equal(polynomial, product)

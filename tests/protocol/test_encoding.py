@@ -165,13 +165,13 @@ def test_long_sums_are_decoded_as_short_ones(entries, rotate):
 
 @pytest.mark.parametrize("rotate", [False, True])
 def test_memory_beside_the_words_does_not_grow_with_them(rotate):
-    """At two million entries one vector of float64 would be 16 MB; there are at most a few pieces of 128 KiB."""
+    """At two million entries one vector of float64 would be 16 MB; there are at most a few pieces of 512 KiB."""
     made = parameters(4, 2_000_000, rotate=rotate)
     update = {"x": np.full(2_000_000, 0.1, np.float32)}
     encoded, encode_bytes = peak_bytes(lambda: encode(update, 7, made))
-    assert encode_bytes - encoded.words.nbytes < 1 << 20
+    assert encode_bytes - encoded.words.nbytes < 2 << 20
     decoded, decode_bytes = peak_bytes(lambda: encoding.decode(encoded.words, 1, made, CTX0))
-    assert decode_bytes - decoded.mean["x"].base.nbytes < 1 << 20
+    assert decode_bytes - decoded.mean["x"].base.nbytes < 2 << 20
 
 
 def peak_bytes(action):

@@ -43,6 +43,11 @@ def add(total, payload):
         total.add(chunk.index, chunk.data)
 
 
+def public(ctx1, group):
+    """A_j of a whole group; each batch overwrites the one before."""
+    return np.concatenate([batch.copy() for batch in lattice.public_polynomials(ctx1, group)])
+
+
 def summed(layout, payloads):
     total = Total(layout)
     for payload in payloads:
@@ -162,15 +167,21 @@ def test_parameters_that_leave_no_slot_are_refused():
 
 
 @settings(deadline=None)
-@given(entries=st.integers(1, 10**9), slot_bits=st.integers(2, 64))
+@given(entries=st.one_of(st.integers(1, 10**5), st.integers(1, 10**8)), slot_bits=st.integers(20, 64))
 def test_chunks_cover_the_vector_and_the_wire_plan_covers_the_chunks(entries, slot_bits):
     layout = Layout(entries, slot_bits, 1_000)
-    last = layout.chunks - 1
-    assert layout.words(0).start == 0
+    last = range(layout.chunks - 1, layout.chunks)
+    batches = [batch for group in layout.groups for batch in lattice.batches(group)]
+    runs = [run for batch in batches for run in layout.runs(batch)]
+    for parts in (layout.groups, batches, runs):
+        assert [part.start for part in parts] == [0, *(part.stop for part in parts[:-1])]
+        assert parts[-1].stop == layout.chunks
     assert layout.words(last).stop == entries
     assert layout.words(last).start < entries
-    assert 1 <= layout.stride(last) <= DEGREE
-    assert (layout.stride(last) - 1) * layout.slots < entries - layout.words(last).start
+    assert 1 <= layout.stride(last.start) <= DEGREE
+    assert (layout.stride(last.start) - 1) * layout.slots < entries - layout.words(last).start
+    for run in (*runs[:2], *runs[-2:]):
+        assert {layout.stride(chunk) for chunk in run} == {layout.stride(run.start)}
     assert layout.residues(last).stop == layout.ciphertext_residues
     plan = layout.plan
     assert plan.payload_bytes == KEY_BYTES + 4 * layout.ciphertext_residues
@@ -191,13 +202,14 @@ def test_threads_change_nothing():
 
 
 def test_the_public_polynomial_is_the_same_in_any_order_and_never_the_same_twice():
-    forwards = [lattice.public_polynomial(CTX1, chunk) for chunk in range(4)]
-    for chunk in (2, 0, 3, 1):
-        np.testing.assert_array_equal(lattice.public_polynomial(CTX1, chunk), forwards[chunk])
-        for index in range(3):
-            assert forwards[chunk][index].tolist() == twin.uniform(CTX1, chunk, index)
-    rows = [row.tobytes() for polynomial in forwards for row in polynomial]
-    rows += [row.tobytes() for row in lattice.public_polynomial(CTX1[::-1], 0)]
+    groups = [range(21), range(21, 42), range(42, 45)]
+    polynomials = {group: public(CTX1, group) for group in reversed(groups)}
+    for group in groups:
+        np.testing.assert_array_equal(public(CTX1, group), polynomials[group])
+        for chunk, index in itertools.product((group.start, group.start + 1, group.stop - 1), range(3)):
+            assert polynomials[group][chunk - group.start, index].tolist() == twin.uniform(CTX1, chunk, index)
+    rows = [row.tobytes() for group in groups for row in polynomials[group].reshape(-1, DEGREE)]
+    rows += [row.tobytes() for row in public(CTX1[::-1], range(1))[0]]
     assert len(set(rows)) == len(rows)
 
 

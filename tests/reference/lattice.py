@@ -14,6 +14,7 @@ from tests.reference import gaussian, keystream, limbs, ntt
 DEGREE = 4096
 PRIMES = (1_073_692_673, 1_073_668_097, 1_073_651_713)
 GENERATORS = (3, 3, 10)
+GROUP, ROW_WORDS = 21, 4160
 MODULUS = math.prod(PRIMES)
 REVERSED = [int(f"{i:06b}"[::-1], 2) for i in range(64)]
 KEY_VARIANCE, ERROR_VARIANCE = Fraction(81, 4), Fraction(81, 2)
@@ -38,8 +39,17 @@ def message_bits(clients_max: int) -> int:
 
 def uniform(ctx1: bytes, chunk: int, index: int) -> list[int]:
     """A_j modulo one prime, in the transform's domain."""
-    words = keystream.words(ctx1, ctx1, "A", DEGREE + 300, 30, chunk, index)
-    return [word for word in words if word < PRIMES[index]][:DEGREE]
+    row = chunk % GROUP * len(PRIMES) + index
+    words = part(ctx1, ctx1, "A", chunk // GROUP, slice(row * ROW_WORDS, (row + 1) * ROW_WORDS), 4)
+    kept = [word % 2**30 for word in words if word % 2**30 < PRIMES[index]][:DEGREE]
+    assert len(kept) == DEGREE
+    return kept
+
+
+def part(seed: bytes, ctx1: bytes, purpose: str, group: int, places: slice, size: int) -> list[int]:
+    """Some words of a group's stream, `size` bytes each."""
+    raw = keystream.stream(seed, ctx1, purpose, places.stop * size, group)[places.start * size :]
+    return [int.from_bytes(raw[i : i + size], "little") for i in range(0, len(raw), size)]
 
 
 def coefficients(values: Sequence[int], index: int) -> list[int]:
@@ -66,13 +76,15 @@ def _sums(values: list[int], root: int, prime: int) -> list[int]:
     return out
 
 
-def samples(seed: bytes, ctx1: bytes, purpose: str, chunk: int, variance: Fraction) -> list[int]:
-    entries = table(variance)
-    return [gaussian.draw(word, entries) for word in keystream.words(seed, ctx1, purpose, DEGREE, 64, chunk)]
-
-
 def key(seed: bytes, ctx1: bytes) -> list[int]:
-    return samples(seed, ctx1, "key", 0, KEY_VARIANCE)
+    entries = table(KEY_VARIANCE)
+    return [gaussian.draw(word, entries) for word in part(seed, ctx1, "key", 0, slice(0, DEGREE), 8)]
+
+
+def errors(seed: bytes, ctx1: bytes, chunk: int) -> list[int]:
+    entries, first = table(ERROR_VARIANCE), chunk % GROUP * DEGREE
+    words = part(seed, ctx1, "error", chunk // GROUP, slice(first, first + DEGREE), 8)
+    return [gaussian.draw(word, entries) for word in words]
 
 
 def times_public(secret: Sequence[int], ctx1: bytes, chunk: int) -> list[list[int]]:
@@ -94,9 +106,10 @@ def ciphertexts(x: Sequence[int], seed: bytes, ctx1: bytes, slot_bits: int, clie
     bits, secret, out = message_bits(clients_max), key(seed, ctx1), b""
     for chunk, words in enumerate(pieces(x, bits // slot_bits)):
         message = limbs.messages(words, slot_bits, bits // slot_bits)
-        errors = samples(seed, ctx1, "error", chunk, ERROR_VARIANCE)
         for prime, row in zip(PRIMES, times_public(secret, ctx1, chunk), strict=True):
-            terms = zip(row, errors, message, strict=False)  # the message is the shortest in the last chunk
+            terms = zip(
+                row, errors(seed, ctx1, chunk), message, strict=False
+            )  # the message is the shortest in the last chunk
             out += b"".join(struct.pack("<I", (a + (e << bits) + m) % prime) for a, e, m in terms)
     return out
 

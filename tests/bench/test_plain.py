@@ -1,0 +1,78 @@
+"""The plain sum that secure rounds are measured against: the same road, and as little of a half upload in it."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from aggregator.bench import plain
+from aggregator.bench.plain import mounted
+from aggregator.errors import MessageError, NotAdmitted, OutOfTurn
+from aggregator.service.app import serve
+from aggregator.wire.chunks import ChunkPlan
+from aggregator.wire.messages import (
+    ResultMessage,
+    ResultRequest,
+    RoundEvent,
+    RoundReference,
+    UploadHeader,
+    UploadMessage,
+    UploadReceipt,
+)
+from aggregator.wire.vocabulary import EventKind
+from tests.consortium import Consortium
+from tests.loopback import TOO_LONG_S, configured, operator, raw
+
+ENTRIES = 40
+PLAN = ChunkPlan(4 * ENTRIES, 64)
+UPDATES = [np.arange(ENTRIES, dtype=np.float32) * i for i in range(1, 5)]
+
+
+def parts(update, number=1, chunks=PLAN.chunks):
+    cut = [UploadMessage(chunk) for chunk in PLAN.cut(update.data)]
+    return [UploadMessage(UploadHeader("bench", number, PLAN.payload_bytes, ())), *cut[:chunks]]
+
+
+class Leaves(Exception):
+    """In the middle of an upload."""
+
+
+def then_leaves(messages):
+    yield from messages
+    raise Leaves
+
+
+async def upload(channel, messages):
+    return await channel.upward(plain.UPLOAD, messages, UploadReceipt)
+
+
+async def test_only_whole_uploads_are_summed(tmp_path):
+    consortium, found = Consortium.of(4), []
+    async with (
+        asyncio.timeout(TOO_LONG_S),
+        serve(configured(tmp_path, consortium), [mounted(PLAN, 2, found)]) as running,
+        raw(address := f"localhost:{running.port}", operator()) as leader,
+        raw(address, consortium.identities[0]) as first,
+        raw(address, consortium.identities[1]) as second,
+    ):
+        with pytest.raises(OutOfTurn, match="round 1 is not open"):
+            await upload(first, parts(UPDATES[0]))
+        events = leader.downward(plain.WATCH, RoundReference("bench", 1), RoundEvent)
+        assert (await anext(events)).kind == EventKind.STEP
+        with pytest.raises(MessageError, match="sent 2 of 3 chunks"):
+            await upload(first, parts(UPDATES[0], chunks=2))
+        with pytest.raises(asyncio.CancelledError):
+            await upload(first, then_leaves(parts(UPDATES[0], chunks=2)))
+        with pytest.raises(MessageError, match="chunk 2 arrived, expected chunk 1"):
+            await upload(first, [parts(UPDATES[0])[i] for i in (0, 1, 3, 2)])
+        with pytest.raises(NotAdmitted):
+            await anext(first.downward(plain.WATCH, RoundReference("bench", 2), RoundEvent))
+        await upload(first, parts(UPDATES[2]))
+        await upload(second, parts(UPDATES[3]))
+        last = await anext(events)
+        assert (last.kind, last.clients) == (EventKind.CLOSED, 2)
+        assert set(found[0].round.meter.seconds) == {"plain receive", "plain add"}
+        result = leader.downward(plain.FETCH, ResultRequest("bench", 1), ResultMessage)
+        total = b"".join([bytes(part.body.data) async for part in result])
+        assert np.array_equal(np.frombuffer(total, "<f4"), UPDATES[2] + UPDATES[3])
+        assert found[0].round is None

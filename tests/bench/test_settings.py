@@ -1,0 +1,46 @@
+from dataclasses import replace
+
+import pytest
+
+from aggregator.bench.settings import MODES, Kind, Settings
+from aggregator.errors import ParameterError
+from aggregator.protocol.parameters import Mode
+
+GOOD = Settings("pairwise", clients=8, entries=1000, bits=16, dropouts=2, repeats=3, client_processes=2)
+
+
+def test_every_mode_of_the_protocol_can_be_asked_for_and_plain() -> None:
+    assert set(MODES) == {*Mode, "plain"} - {"auto"}
+    for mode in set(MODES) - {"plain"}:
+        assert replace(GOOD, mode=mode).parameters().mode == mode
+
+
+REFUSED = [
+    ({"mode": "homomorphic"}, "mode 'homomorphic' is not in this version, which has lattice, pairwise, plain"),
+    ({"mode": "auto"}, "mode 'auto' is not in this version"),
+    ({"dropouts": 3}, "8 clients tolerate at most 2 dropouts in a round, 3 were asked for"),
+    ({"dropouts": -1}, "at least 0"),
+    ({"clients": 101}, "2 to 100 clients"),
+    ({"clients": 1}, "2 to 100 clients"),
+    ({"entries": 0}, "at least 1"),
+    ({"repeats": 0}, "at least 1"),
+    ({"client_processes": 0}, "at least 1"),
+    ({"bits": 60}, "value_bits is 60, allowed are 2 to 54"),
+]
+
+
+@pytest.mark.parametrize(("change", "sentence"), REFUSED, ids=str)
+def test_what_no_round_could_do_is_refused(change: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ParameterError, match=sentence):
+        replace(GOOD, **change)
+
+
+def test_both_kinds_take_turns_in_being_first() -> None:
+    plain, secure = Kind.PLAIN, Kind.SECURE
+    assert GOOD.rounds == (plain, secure, secure, plain, plain, secure)
+    assert replace(GOOD, mode="plain", repeats=2).rounds == (plain, plain)
+
+
+def test_the_last_clients_vanish() -> None:
+    assert [GOOD.vanishes(client) for client in range(8)] == [False] * 6 + [True] * 2
+    assert GOOD.survivors == 6

@@ -1,0 +1,80 @@
+"""`sangam bench` as engineers and scripts meet it: a tiny run of each mode, and its refusals."""
+
+import asyncio
+import json
+import os
+import sys
+from asyncio.subprocess import PIPE
+
+import pytest
+
+from aggregator import __main__ as command
+from aggregator.bench.settings import MODES
+
+WANTED = {
+    *("mode", "clients", "entries", "bits", "dropouts", "exact", "setup_s", "plain_stream_s", "secure_stream_s"),
+    *("stream_ratio", "server_compute_s", "client_compute_s", "end_of_round_s", "bytes_per_value"),
+    *("server_idle_rss_bytes", "server_peak_rss_bytes", "machine"),
+}
+STEPS = "masked_input receive", "masked_input add", "consistency_check accept", "unmasking accept", "unmasking finish"
+TINY = ("--clients", "4", "--entries", "2000", "--dropouts", "1", "--repeats", "1", "--json")
+
+
+async def bench(mode, directory):
+    words = ("-W", "error", "-m", "aggregator", "bench", "--mode", mode, *TINY)
+    directory.mkdir()
+    environment = {**os.environ, "TMPDIR": str(directory)}
+    process = await asyncio.create_subprocess_exec(sys.executable, *words, stdout=PIPE, stderr=PIPE, env=environment)
+    out, err = (data.decode() for data in await process.communicate())
+    assert process.returncode == 0, err
+    assert os.listdir(directory) == [], "something is left behind"
+    return json.loads(out.splitlines()[-1]), err
+
+
+async def test_a_tiny_run_of_every_mode(tmp_path):
+    runs = await asyncio.gather(*(bench(mode, tmp_path / mode) for mode in MODES))
+    for mode, (figures, said) in zip(MODES, runs, strict=True):
+        assert figures.keys() >= WANTED
+        asked = {name: figures[name] for name in ("mode", "clients", "entries", "bits", "dropouts")}
+        assert asked == {"mode": mode, "clients": 4, "entries": 2000, "bits": 16, "dropouts": 1}
+        assert figures["exact"] is True
+        assert figures["plain_stream_s"] > 0
+        assert figures["plain_compute_s"] > 0
+        assert figures["machine"]["cores"] == os.cpu_count()
+        assert "sums exact" in said
+        if mode != "plain":
+            check_secure(figures)
+        else:
+            assert figures["stream_ratio"] is figures["secure_stream_s"] is None
+
+
+def check_secure(figures):
+    assert figures["stream_ratio"] == pytest.approx(figures["secure_stream_s"] / figures["plain_stream_s"])
+    for name in ("setup_s", "client_compute_s", "end_of_round_s", "server_compute_s"):
+        assert figures[name] > 0, name
+    assert figures["end_of_round_s"] < figures["secure_stream_s"] + 0.01
+    assert set(STEPS) <= figures["server_compute_parts_s"].keys()
+    counted = sum(figures["server_compute_parts_s"][part] for part in STEPS)
+    assert 0 < counted <= figures["server_compute_s"]
+    assert 2 < figures["bytes_per_value"] < 20
+
+
+REFUSALS = [
+    (["--mode", "homomorphic"], "mode 'homomorphic' is not in this version"),
+    (["--clients", "8", "--dropouts", "3"], "8 clients tolerate at most 2 dropouts"),
+    (["--clients", "101"], "2 to 100 clients"),
+    (["--repeats", "0"], "must be at least 1 each"),
+    (["--bits", "99"], "value_bits is 99"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), REFUSALS, ids=[sentence for _, sentence in REFUSALS])
+def test_a_refusal_is_one_sentence(monkeypatch, capsys, arguments, sentence):
+    monkeypatch.setattr(sys, "argv", ["sangam", "bench", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    said = capsys.readouterr()
+    assert (ended.value.code, said.out) == (1, "")
+    assert said.err.startswith("sangam: ")
+    assert sentence in said.err
+    assert said.err.count("\n") == 1
