@@ -168,7 +168,8 @@ class Racer:
         plan = self._settings.plain_plan
         self.contender.gone = False
         header = UploadMessage(UploadHeader(TASK, number, plan.payload_bytes, ()))
-        chunks = (UploadMessage(chunk) for chunk in plan.cut(self._update.data))
+        payload = self._update.copy()  # each client its own, as in a secure round: one that all share stays in cache
+        chunks = (UploadMessage(chunk) for chunk in plan.cut(payload.data))
         try:
             await race(self.contender, (header, *chunks), self._upload_plain)
         except Vanished:

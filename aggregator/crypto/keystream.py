@@ -111,8 +111,8 @@ def pieces(
 
     Each piece is a view of one buffer, which the next one overwrites: a vector of any length costs one piece of memory,
     and a piece is still in cache when its reader comes. `piece_entries` words divide a PRG chunk, as powers of two do,
-    or all words lie in one; the other arguments are those of `words`. Each piece is one call without the GIL: where threads share the work,
-    small pieces are dear, since a thread that must wait for the GIL sleeps for longer than a piece takes.
+    or all words lie in one; the other arguments are those of `words`. Each piece is one call without the GIL: where
+    threads share the work, small pieces are dear, since one that waits for the GIL sleeps longer than a piece takes.
 
     Raises:
         ParameterError: at the first piece: as `words`, or pieces of that length do not fit.

@@ -38,7 +38,7 @@ SIGN_BYTES = 4  # of the stream "rotation", per entry; one bit counts
 
 PIECE_ENTRIES = 1 << 16
 """Worked on at once, whole rotation blocks. The draws are 512 KiB, which a second-level cache of 1 MiB holds. For 10^6
-entries two threads take 0.53 of one thread's time; with 1 << 14 they take 0.75, for waking each other."""
+entries two threads take 0.55 of one thread's time; with 1 << 14 they take 0.75, for waking each other."""
 
 FLOAT_SLACK = 2.0**-50  # relative error of the few float64 operations on the way, generously
 

@@ -126,7 +126,8 @@ class Layout:
     @property
     def ciphertext_residues(self) -> int:
         """Residues of the whole vector."""
-        return self.residues(range(self.chunks - 1, self.chunks)).stop
+        last = self.chunks - 1
+        return (last * DEGREE + self.stride(last)) * len(PRIMES)
 
     @property
     def plan(self) -> ChunkPlan:

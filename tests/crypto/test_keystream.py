@@ -73,6 +73,12 @@ def test_pieces_are_the_words_one_after_the_other(entries: int, ring_bits: int, 
     assert b"".join(copy.tobytes() for copy in copies) == whole.tobytes()
 
 
+def test_pieces_of_any_length_cut_one_chunk() -> None:
+    made = [piece.copy() for piece in pieces(SEED, CONTEXT, "A", MEBI, 30, piece_entries=1000, first_chunk=1)]
+    assert (np.concatenate(made) == words(SEED, CONTEXT, "A", MEBI, 30, first_chunk=1)).all()
+    assert len(made[-1]) == MEBI % 1000
+
+
 def test_pieces_take_the_memory_of_one() -> None:
     made = list(pieces(SEED, CONTEXT, "A", 3 * PIECE, 32, piece_entries=PIECE))
     assert all(np.shares_memory(made[0], piece) for piece in made)
@@ -81,7 +87,7 @@ def test_pieces_take_the_memory_of_one() -> None:
 @pytest.mark.parametrize("piece_entries", [0, -1, 3, 1000, 2 * MEBI])
 def test_pieces_that_do_not_divide_chunks_are_refused(piece_entries: int) -> None:
     with pytest.raises(ParameterError, match="pieces of"):
-        next(pieces(SEED, CONTEXT, "self", 5, 32, piece_entries=piece_entries))
+        next(pieces(SEED, CONTEXT, "self", MEBI + 1, 32, piece_entries=piece_entries))
 
 
 def test_every_label_gives_another_stream() -> None:
