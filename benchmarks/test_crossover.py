@@ -1,7 +1,7 @@
 """From which length on is lattice mode the cheaper one? It decides the default, `LATTICE_ENTRIES_LEAST`.
 
-32 clients, 3 of which drop out after they shared their keys; both modes on the same vectors, in one thread. The server
-checks, adds and opens; a client blinds, encrypts or packs. Key agreement and Shamir cost both the same and are left out.
+32 clients, 3 of whom drop out after they shared their keys; both modes on the same vectors, in one thread. The server
+checks, adds and opens; a client blinds, encrypts or packs. Key agreement and Shamir, alike in both, are left out.
 """
 
 import os

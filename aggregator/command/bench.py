@@ -27,6 +27,7 @@ def bench(
 
     One server process (that of [bold]sangam serve[/bold]), processes that hold the clients, mutual TLS between them.
     Payloads are made beforehand; all clients start at one signal. Ends with 0 only if every sum was exact.
+    The clients share this machine's cores with the server, and one disk (TMPDIR) for all their journals.
 
     Example: [bold]sangam bench --mode lattice --clients 8 --entries 100000 --dropouts 1[/bold]
 
