@@ -18,6 +18,7 @@ from aggregator.crypto.certificates import Certificate, Role
 from aggregator.errors import MessageError, OutOfTurn
 from aggregator.rounds.events import EventLog
 from aggregator.rounds.meter import Meter
+from aggregator.service.admission import Admission
 from aggregator.service.rpc import Gate, downward, upward
 from aggregator.storage.base import Spool, Staged
 from aggregator.wire.chunks import ChunkPlan
@@ -88,12 +89,14 @@ class PlainService:
 
     Args:
         spool: room for uploads that are half arrived.
+        admission: whose turn it is.
         plan: how every update is cut.
         survivors: how many uploads a round waits for.
     """
 
-    def __init__(self, spool: Spool, plan: ChunkPlan, survivors: int) -> None:
+    def __init__(self, spool: Spool, admission: Admission, plan: ChunkPlan, survivors: int) -> None:
         self._spool = spool
+        self._admission = admission
         self._new_sum = partial(PlainSum, plan=plan, survivors=survivors)
         self.round: PlainSum | None = None
 
@@ -118,6 +121,12 @@ class PlainService:
         if first is None or not isinstance(first.body, UploadHeader):
             raise MessageError("an upload starts with its header")
         summed = self._current(first.body.round)
+        async with self._admission.turn(summed.plan.payload_bytes):
+            staged = await self._whole(caller, summed, messages)
+            await asyncio.shield(asyncio.create_task(_commit(summed, staged)))
+        return UploadReceipt(already_accepted=False)
+
+    async def _whole(self, caller: Certificate, summed: PlainSum, messages: AsyncIterator[UploadMessage]) -> Staged:
         staged, arrived = self._spool.stage(), 0
         try:
             async for message in messages:
@@ -128,8 +137,7 @@ class PlainService:
         except BaseException:
             staged.close()
             raise
-        await asyncio.shield(asyncio.create_task(_commit(summed, staged)))
-        return UploadReceipt(already_accepted=False)
+        return staged
 
     async def fetch_result(self, caller: Certificate, request: ResultRequest) -> AsyncIterator[ResultMessage]:
         """The sum, as float32 chunks without a header; it is then given up."""
@@ -146,11 +154,11 @@ class PlainService:
 
 def mounted(
     plan: ChunkPlan, survivors: int, found: list[PlainService]
-) -> Callable[[Gate, Spool], grpc.GenericRpcHandler]:
+) -> Callable[[Gate, Spool, Admission], grpc.GenericRpcHandler]:
     """What `service.app.serve` takes; the service itself is put into `found`."""
 
-    def mount(gate: Gate, spool: Spool) -> grpc.GenericRpcHandler:
-        found.append(PlainService(spool, plan, survivors))
+    def mount(gate: Gate, spool: Spool, admission: Admission) -> grpc.GenericRpcHandler:
+        found.append(PlainService(spool, admission, plan, survivors))
         return found[-1].handlers(gate)
 
     return mount

@@ -5,6 +5,7 @@ Source: RFC 7748 (X25519), RFC 5869 (HKDF); labels from Bonawitz et al. 2017, Fi
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -64,7 +65,19 @@ def agree(private: bytes, peer_public: bytes, info: bytes) -> bytes:
         MessageError: a key is not 32 bytes, or the peer's is a low-order point, which would make the
             "secret" the same for everybody (RFC 7748, section 6.1).
     """
-    own = _load_private(private)
+    return agreeing(private)(peer_public, info)
+
+
+def agreeing(private: bytes) -> Callable[[bytes, bytes], bytes]:
+    """`agree` for one private key and many peers: loading it takes as long as an agreement, so it is loaded once.
+
+    Raises:
+        MessageError: `private` is not 32 bytes; in each call, as `agree`.
+    """
+    return partial(_agree, _load_private(private))
+
+
+def _agree(own: X25519PrivateKey, peer_public: bytes, info: bytes) -> bytes:
     if len(peer_public) != KEY_BYTES:
         raise MessageError(f"X25519: a public key of {len(peer_public)} bytes, needs {KEY_BYTES}")
     try:

@@ -203,10 +203,10 @@ def reconstruct(view: View, answers: Mapping[ClientId, Unmasking]) -> Recovered:
     self_seeds = {u: _self_seed(view, u, seed_shares[u]) for u in view.survivors}
     dangling = {}
     for dropped in view.dropped:
-        private = _mask_key(view, dropped, key_shares[dropped])
+        agree = agreement.agreeing(_mask_key(view, dropped, key_shares[dropped]))
         for u in set(view.cohort.neighbours(dropped)) & set(view.survivors):
             info = agreement.pair_info(view.cohort.ctx1, u, dropped)
-            dangling[u, dropped] = agreement.agree(private, view.adverts[u].mask_key, info)
+            dangling[u, dropped] = agree(view.adverts[u].mask_key, info)
     return Recovered(self_seeds, dangling)
 
 

@@ -365,10 +365,8 @@ def _open(state: Shared, dealer: ClientId, envelope: Envelope) -> Shares | None:
 
 def _blinding(state: Shared, partners: tuple[ClientId, ...]) -> Blinding:
     advertised, ctx1, me = state.advertised, state.cohort.ctx1, state.advertised.invited.me
-    seeds = {
-        h: agreement.agree(advertised.mask_pair.private, state.adverts[h].mask_key, agreement.pair_info(ctx1, me, h))
-        for h in partners
-    }
+    agree = agreement.agreeing(advertised.mask_pair.private)
+    seeds = {h: agree(state.adverts[h].mask_key, agreement.pair_info(ctx1, me, h)) for h in partners}
     return partial(pairwise.mask_input, self_seed=advertised.self_seed, pairwise=seeds, me=me, ctx1=ctx1)
 
 
@@ -386,9 +384,10 @@ def _check_signatures(state: Signed, signatures: SignatureList) -> None:
     invited, cohort = masked.shared.advertised.invited, masked.shared.cohort
     allowed = set(cohort.neighbours(invited.me)) & set(state.survivors)
     seen = _view(cohort, Survivors(masked.dealers, state.survivors))
-    for item in signatures.signatures[: cohort.threshold - cohort.graph.complete]:
+    for item in signatures.signatures:
         if item.client not in allowed:
             raise Equivocation(f"client {item.client} cannot have signed for client {invited.me}")
+    for item in signatures.signatures[: cohort.threshold - cohort.graph.complete]:
         key = invited.roster.verifying_key(item.client)
         if not signing.verify(key, item.signature, commitments.SURVIVORS, *seen):
             raise Equivocation(f"client {item.client} did not sign the survivors that client {invited.me} saw")

@@ -20,6 +20,7 @@ from aggregator.crypto.identity import Identity
 from aggregator.errors import ParameterError, StorageError
 from aggregator.files import read_file
 from aggregator.rounds.task import Host
+from aggregator.service.admission import Admission
 from aggregator.service.grpc_server import AggregationService, OperatorService
 from aggregator.service.rpc import Gate
 from aggregator.service.tasks import Tasks
@@ -43,10 +44,14 @@ OPTIONS: Final = (
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.max_concurrent_streams", STREAMS_MAX),
+    # What one stream may have in this server's memory unread. 512 KiB carry 40 Mbit/s over a line of 100 ms; with the
+    # probe, gRPC lets it grow, and 64 uploads that wait for their turn held hundreds of MiB.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 512 << 10),
 )
 
 
-Service: TypeAlias = Callable[[Gate, Spool], grpc.GenericRpcHandler]
+Service: TypeAlias = Callable[[Gate, Spool, Admission], grpc.GenericRpcHandler]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +93,9 @@ async def serve(config: ServerConfig, further: Iterable[Service] = ()) -> AsyncI
     gate = Gate(identity.authority, _read_revoked(config.revoked), _now)
     server = grpc.aio.server(options=OPTIONS)
     port = _listen(server, config.address, identity)
-    server.add_generic_rpc_handlers((AggregationService(tasks).handlers(gate), OperatorService(tasks).handlers(gate)))
-    server.add_generic_rpc_handlers(tuple(service(gate, spool) for service in further))
+    admission = Admission()
+    ours = AggregationService(tasks, admission).handlers(gate), OperatorService(tasks).handlers(gate)
+    server.add_generic_rpc_handlers((*ours, *(service(gate, spool, admission) for service in further)))
     await _add_health(server)
     await server.start()
     try:

@@ -12,6 +12,7 @@ from aggregator.errors import MessageError, NotAdmitted
 from aggregator.protocol.cohort import ClientId
 from aggregator.rounds.phase import Completed
 from aggregator.rounds.task import Task
+from aggregator.service.admission import Admission
 from aggregator.service.rpc import Gate, both_ways, downward, unary, upward
 from aggregator.service.tasks import Tasks
 from aggregator.wire.messages import (
@@ -41,8 +42,9 @@ Message = TypeVar("Message")
 class AggregationService:
     """What participants call."""
 
-    def __init__(self, tasks: Tasks) -> None:
+    def __init__(self, tasks: Tasks, admission: Admission) -> None:
         self._tasks = tasks
+        self._admission = admission
 
     def handlers(self, gate: Gate) -> grpc.GenericRpcHandler:
         """The gRPC handlers, each behind the participant's role."""
@@ -86,12 +88,13 @@ class AggregationService:
         phase, upload = opened
         with ExitStack() as half_arrived:
             half_arrived.callback(phase.abandon, upload)
-            async for message in messages:
-                if not isinstance(message.body, Chunk):
-                    raise MessageError("an upload has one header, then chunks")
-                driver.receive(phase, upload, message.body)
-            half_arrived.pop_all()  # whole: from here on the driver has it, even if the caller leaves
-        await driver.close_upload(phase, upload)
+            async with self._admission.turn(header.payload_bytes):
+                async for message in messages:
+                    if not isinstance(message.body, Chunk):
+                        raise MessageError("an upload has one header, then chunks")
+                    driver.receive(phase, upload, message.body)
+                half_arrived.pop_all()  # whole: from here on the driver has it, even if the caller leaves
+                await driver.close_upload(phase, upload)
         return UploadReceipt(already_accepted=False)
 
     async def fetch_result(self, caller: Certificate, request: ResultRequest) -> AsyncIterator[ResultMessage]:

@@ -234,7 +234,7 @@ def test_lowered_threshold_by_fewer_signatures_on_the_k_regular_graph(sparse):
     assert sparse.players[0].react(SignatureList(signatures[:9]))
     stranger = next(c for c in everybody[1:] if c not in near)
     with pytest.raises(Equivocation, match=f"client {stranger} cannot have signed for client 0"):
-        sparse.players[0].react(SignatureList((signed(sparse, stranger, everybody),)))
+        sparse.players[0].react(SignatureList((signed(sparse, stranger, everybody), *signatures[:8])))
 
 
 def test_lowered_threshold_by_the_terms():
