@@ -9,6 +9,7 @@ Source: Shamir 1979; the field as in aggregator's protocol, x^16 + x^12 + x^3 + 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -63,7 +64,7 @@ def combine(shares: Mapping[int, bytes], threshold: int) -> bytes:
         raise ParameterError(f"shamir: threshold {threshold} is not in 1..{HOLDERS_MAX}")
     if len(shares) < threshold:
         raise ParameterError(f"shamir: {len(shares)} shares, need {threshold}")
-    return recover(shares, weights(sorted(shares)[:threshold]))
+    return recover(shares, _kept_weights(tuple(sorted(shares)[:threshold])))
 
 
 def weights(holders: Sequence[int]) -> Weights:
@@ -80,6 +81,9 @@ def weights(holders: Sequence[int]) -> Weights:
     at_zero = np.empty_like(points)
     field.lagrange_at_zero(points, at_zero)
     return Weights(tuple(holders), at_zero)
+
+
+_kept_weights = lru_cache(256)(weights)  # public; the holders of most dealers are the same
 
 
 def recover(shares: Mapping[int, bytes], weights: Weights) -> bytes:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-AT_ONCE_BYTES = 64 << 20
+AT_ONCE_BYTES = 32 << 20
 PATIENCE_S = 2.0
 
 
