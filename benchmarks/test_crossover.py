@@ -13,7 +13,6 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from aggregator.protocol import modes, pairwise
-from aggregator.protocol.contribution import Blinding
 from aggregator.protocol.parameters import LATTICE_ENTRIES_LEAST, Mode, Parameters
 from aggregator.wire.messages import Chunk, Tensor
 from benchmarks.alternate import alternate
@@ -39,7 +38,7 @@ class Work:
 
     def contribute(self, u: int) -> memoryview:
         pairs = {v: self.seed(u, v) for v in range(CLIENTS) if v != u}
-        blind: Blinding = partial(pairwise.mask_input, self_seed=self.own[u], pairwise=pairs, me=u, ctx1=CTX1)
+        blind = pairwise.Masking(self.own[u], pairs, u, CTX1)
         return modes.contribute(self.x, blind, self.parameters, ctx1=CTX1, entropy=os.urandom, each=map)
 
     def cut(self, payload: memoryview) -> list[Chunk]:
@@ -55,8 +54,7 @@ class Work:
         dropped = range(CLIENTS - DROPPED, CLIENTS)
         dangling = {(u, h): self.seed(u, h) for u in self.survivors for h in dropped}
         own = {u: self.own[u] for u in self.survivors}
-        unblind: Blinding = partial(pairwise.unmask, self_seeds=own, dangling=dangling, ctx1=CTX1)
-        words = total.open(unblind, CTX1, map)
+        words = total.open(pairwise.Unmasking(own, dangling, CTX1), CTX1, map)
         assert words[0] == words[-1] == len(self.survivors) * 40_000
 
 

@@ -94,9 +94,22 @@ class GrpcChannel:
                 yield decode(response, data)
 
     async def upward(self, method: str, requests: Iterable[object], response: type[T]) -> T:
-        """A stream of requests, one response."""
+        """A stream of requests, one response. After the first request, the others wait until the server asks for them.
+
+        It does so by its initial metadata. A server that has refused the first one gets no more.
+        """
+
+        async def encoded() -> AsyncIterator[bytes]:
+            for index, request in enumerate(requests):
+                if index == 1:
+                    await call.initial_metadata()
+                    if call.done():
+                        return
+                yield encode(request)
+
+        call = self._channel.stream_unary(method)(encoded())
         with self.errors():
-            return decode(response, await self._channel.stream_unary(method)(encode(part) for part in requests))
+            return decode(response, await call)
 
     def both_ways(self, method: str) -> Any:
         """A stream each way."""

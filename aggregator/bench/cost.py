@@ -1,7 +1,6 @@
 """What one client's own work takes, apart from any round: quantise and blind, on all cores, key agreement excluded."""
 
 import os
-from functools import partial
 from time import perf_counter
 
 from aggregator.bench.settings import TENSOR, Settings
@@ -32,7 +31,7 @@ def _once(settings: Settings, update: Update, each: Each) -> float:
     """With keys that no round knows, as many as a client has neighbours."""
     seeds = {client: os.urandom(SEED_BYTES) for client in range(1, settings.clients)}
     own, ctx = os.urandom(SEED_BYTES), os.urandom(SEED_BYTES)
-    blind = partial(pairwise.mask_input, self_seed=own, pairwise=seeds, me=0, ctx1=ctx)
+    blind = pairwise.Masking(own, seeds, 0, ctx)
     parameters = settings.parameters()
     start = perf_counter()
     encoded = encode({TENSOR: update}, settings.weight(0), parameters, ctx, os.urandom(SEED_BYTES), each=each)

@@ -18,8 +18,8 @@ from aggregator.crypto.certificates import Certificate, Role
 from aggregator.errors import MessageError, OutOfTurn
 from aggregator.rounds.events import EventLog
 from aggregator.rounds.meter import Meter
-from aggregator.service.admission import Admission
-from aggregator.service.rpc import Gate, downward, upward
+from aggregator.service.admission import Admission, Turn
+from aggregator.service.rpc import Gate, GoOn, downward, upward
 from aggregator.storage.base import Spool, Staged
 from aggregator.wire.chunks import ChunkPlan
 from aggregator.wire.messages import (
@@ -115,22 +115,26 @@ class PlainService:
         async for event in self.round.events.follow():
             yield event
 
-    async def upload(self, caller: Certificate, messages: AsyncIterator[UploadMessage]) -> UploadReceipt:
+    async def upload(self, caller: Certificate, messages: AsyncIterator[UploadMessage], go_on: GoOn) -> UploadReceipt:
         """One update."""
         first = await anext(messages, None)
         if first is None or not isinstance(first.body, UploadHeader):
             raise MessageError("an upload starts with its header")
         summed = self._current(first.body.round)
-        async with self._admission.turn(summed.plan.payload_bytes):
-            staged = await self._whole(caller, summed, messages)
+        async with self._admission.turn(summed.plan.payload_bytes) as turn:
+            await go_on()
+            staged = await self._whole(caller, summed, messages, turn)
             await asyncio.shield(asyncio.create_task(_commit(summed, staged)))
         return UploadReceipt(already_accepted=False)
 
-    async def _whole(self, caller: Certificate, summed: PlainSum, messages: AsyncIterator[UploadMessage]) -> Staged:
+    async def _whole(
+        self, caller: Certificate, summed: PlainSum, messages: AsyncIterator[UploadMessage], turn: Turn
+    ) -> Staged:
         staged, arrived = self._spool.stage(), 0
         try:
             async for message in messages:
                 summed.receive(staged, arrived, message)
+                turn.progress()
                 arrived += 1
             if arrived != summed.plan.chunks:
                 raise MessageError(f"{caller.name} sent {arrived} of {summed.plan.chunks} chunks")

@@ -16,7 +16,7 @@ import hmac
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 
 from aggregator.crypto import agreement, merkle, shamir, signing
 from aggregator.crypto.roster import Roster
@@ -216,9 +216,8 @@ def remove_masks(view: View, recovered: Recovered, total: Total, each: Each = ma
     Raises:
         RoundAborted: the seeds don't fit what was added.
     """
-    ctx1, seeds = view.cohort.ctx1, recovered.self_seeds
-    unblind = partial(pairwise.unmask, self_seeds=seeds, dangling=recovered.dangling, ctx1=ctx1)
-    return total.open(unblind, ctx1, each)
+    ctx1 = view.cohort.ctx1
+    return total.open(pairwise.Unmasking(recovered.self_seeds, recovered.dangling, ctx1), ctx1, each)
 
 
 def _check_shares(

@@ -4,6 +4,7 @@ Source: Bonawitz et al. 2017 (eprint 2017/281), Fig. 4; Bell et al. 2020 (eprint
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -83,6 +84,33 @@ def unmask(
 def _sign(u: ClientId, h: ClientId) -> int:
     """The sign with which u's input holds the mask that it shares with h."""
     return 1 if h < u else -1
+
+
+@dataclass(frozen=True, slots=True)
+class Masking:
+    """One client's `mask_input`, its seeds at hand."""
+
+    self_seed: bytes = field(repr=False)
+    pairwise: Mapping[ClientId, bytes] = field(repr=False)
+    me: ClientId
+    ctx1: bytes
+
+    def __call__(self, words: Words, *, ring_bits: int) -> Words:
+        """The words under this client's masks."""
+        return mask_input(words, self.self_seed, self.pairwise, self.me, ctx1=self.ctx1, ring_bits=ring_bits)
+
+
+@dataclass(frozen=True, slots=True)
+class Unmasking:
+    """The server's `unmask`, its seeds at hand."""
+
+    self_seeds: Mapping[ClientId, bytes] = field(repr=False)
+    dangling: Mapping[tuple[ClientId, ClientId], bytes] = field(repr=False)
+    ctx1: bytes
+
+    def __call__(self, words: Words, *, ring_bits: int) -> Words:
+        """The sum without its masks."""
+        return unmask(words, self.self_seeds, self.dangling, ctx1=self.ctx1, ring_bits=ring_bits)
 
 
 def contribute(x: RingVector, blind: Blinding, ring_bits: int) -> memoryview:

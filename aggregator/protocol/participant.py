@@ -11,7 +11,7 @@ Source: Bonawitz et al. 2017, Fig. 4; Bell et al. 2020, Algorithm 3 (malicious).
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from itertools import islice
 
 from aggregator.crypto import aead, agreement, merkle, shamir, signing
 from aggregator.crypto.agreement import Entropy, KeyPair
@@ -26,6 +26,7 @@ from aggregator.protocol.context import RoundTerms
 from aggregator.protocol.contribution import Blinding
 from aggregator.protocol.encoding import RingVector
 from aggregator.protocol.graph import ThreatModel
+from aggregator.protocol.parameters import Mode
 from aggregator.protocol.spread import Each
 from aggregator.wire.messages import (
     Advert,
@@ -53,10 +54,12 @@ class Safeguards:
     minimum_cohort: clients in a sum; None means max(3, more than half the roster), so that no two disjoint cohorts
         exist. Two is only ever an explicit choice.
     threat: the weakest threat model accepted.
+    modes: the modes in which this site takes part; `lattice` rests on ring-LWE besides.
     """
 
     minimum_cohort: int | None = None
     threat: ThreatModel = field(default_factory=ThreatModel)
+    modes: frozenset[Mode] = frozenset({Mode.PAIRWISE, Mode.LATTICE})
 
     def __post_init__(self) -> None:
         if self.minimum_cohort is not None and self.minimum_cohort < 2:
@@ -195,7 +198,8 @@ def mask_input(
     """Open the shares received and blind the input over N(u) ∩ U2. Run by the client, once per round.
 
     A share that does not decrypt becomes a complaint; its pair mask still applies. The bytes returned are the whole
-    contribution: a resend sends these, since a second call would draw another lattice key.
+    contribution: a resend sends these. A second call would put another lattice key under the same masks, and if both
+    left, the keys' difference would be known.
 
     Raises:
         Equivocation: U2 and the envelopes don't fit together, or a dealer did not sign its envelope.
@@ -249,8 +253,7 @@ def unmask(state: Signed, signatures: SignatureList) -> Unmasking:
         RoundAborted: too few signatures.
     """
     shared = state.masked.shared
-    cohort, me = shared.cohort, shared.advertised.invited.me
-    _check_enough("consistency check", len(signatures.signatures) + cohort.graph.complete, cohort.threshold)
+    me = shared.advertised.invited.me
     _check_signatures(state, signatures)
     alive, held = set(state.survivors), state.masked.held
     revealed = {dealer: held[dealer] for dealer in sorted(held)}
@@ -264,6 +267,8 @@ def unmask(state: Signed, signatures: SignatureList) -> Unmasking:
 
 def _check_safeguards(terms: RoundTerms, minimum: int, safeguards: Safeguards) -> None:
     parameters, wanted = terms.parameters, safeguards.threat
+    if parameters.mode not in safeguards.modes:
+        raise ParameterError(f"the round is in {parameters.mode} mode: this site takes no part in that")
     if minimum > min(terms.roster_size, parameters.clients_max):
         raise ParameterError(
             f"this site sums over at least {minimum} clients, the roster has {terms.roster_size} and the round holds "
@@ -367,7 +372,7 @@ def _blinding(state: Shared, partners: tuple[ClientId, ...]) -> Blinding:
     advertised, ctx1, me = state.advertised, state.cohort.ctx1, state.advertised.invited.me
     agree = agreement.agreeing(advertised.mask_pair.private)
     seeds = {h: agree(state.adverts[h].mask_key, agreement.pair_info(ctx1, me, h)) for h in partners}
-    return partial(pairwise.mask_input, self_seed=advertised.self_seed, pairwise=seeds, me=me, ctx1=ctx1)
+    return pairwise.Masking(advertised.self_seed, seeds, me, ctx1)
 
 
 def _view(cohort: Cohort, survivors: Survivors) -> tuple[bytes, bytes, bytes]:
@@ -376,18 +381,19 @@ def _view(cohort: Cohort, survivors: Survivors) -> tuple[bytes, bytes, bytes]:
 
 
 def _check_signatures(state: Signed, signatures: SignatureList) -> None:
-    """See that neighbours in U signed the very same view, as many as the threshold asks for beside this client.
+    """See that as many neighbours in U signed the very same view as the threshold asks for beside this client.
 
-    More would tell nothing more, and cost 60 µs each: as many as t agree on one view, and no other finds t.
+    More would tell nothing more, and cost 60 µs each: where t agree on one view, no other view finds t.
     """
     masked = state.masked
     invited, cohort = masked.shared.advertised.invited, masked.shared.cohort
     allowed = set(cohort.neighbours(invited.me)) & set(state.survivors)
     seen = _view(cohort, Survivors(masked.dealers, state.survivors))
-    for item in signatures.signatures:
-        if item.client not in allowed:
-            raise Equivocation(f"client {item.client} cannot have signed for client {invited.me}")
-    for item in signatures.signatures[: cohort.threshold - cohort.graph.complete]:
-        key = invited.roster.verifying_key(item.client)
-        if not signing.verify(key, item.signature, commitments.SURVIVORS, *seen):
-            raise Equivocation(f"client {item.client} did not sign the survivors that client {invited.me} saw")
+    by_author = {item.client: item.signature for item in signatures.signatures}
+    if strangers := by_author.keys() - allowed:
+        raise Equivocation(f"client {min(strangers)} cannot have signed for client {invited.me}")
+    needed = cohort.threshold - cohort.graph.complete
+    _check_enough("consistency check", len(by_author) + cohort.graph.complete, cohort.threshold)
+    for author, signature in islice(by_author.items(), needed):
+        if not signing.verify(invited.roster.verifying_key(author), signature, commitments.SURVIVORS, *seen):
+            raise Equivocation(f"client {author} did not sign the survivors that client {invited.me} saw")

@@ -44,10 +44,6 @@ OPTIONS: Final = (
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.max_concurrent_streams", STREAMS_MAX),
-    # What one stream may have in this server's memory unread. 512 KiB carry 40 Mbit/s over a line of 100 ms; with the
-    # probe, gRPC lets it grow, and 64 uploads that wait for their turn held hundreds of MiB.
-    ("grpc.http2.bdp_probe", 0),
-    ("grpc.http2.lookahead_bytes", 512 << 10),
 )
 
 

@@ -13,7 +13,7 @@ from aggregator.protocol.cohort import ClientId
 from aggregator.rounds.phase import Completed
 from aggregator.rounds.task import Task
 from aggregator.service.admission import Admission
-from aggregator.service.rpc import Gate, both_ways, downward, unary, upward
+from aggregator.service.rpc import Gate, GoOn, both_ways, downward, unary, upward
 from aggregator.service.tasks import Tasks
 from aggregator.wire.messages import (
     PROTOCOL_VERSION,
@@ -76,8 +76,8 @@ class AggregationService:
             task.lines.disconnect(line)
             reader.cancel()
 
-    async def upload(self, caller: Certificate, messages: AsyncIterator[UploadMessage]) -> UploadReceipt:
-        """One masked input."""
+    async def upload(self, caller: Certificate, messages: AsyncIterator[UploadMessage], go_on: GoOn) -> UploadReceipt:
+        """One masked input: its header is looked at at once, its chunks come when it is this upload's turn."""
         header = (await _first(messages)).body
         if not isinstance(header, UploadHeader):
             raise MessageError("an upload starts with its header")
@@ -88,11 +88,13 @@ class AggregationService:
         phase, upload = opened
         with ExitStack() as half_arrived:
             half_arrived.callback(phase.abandon, upload)
-            async with self._admission.turn(header.payload_bytes):
+            async with self._admission.turn(header.payload_bytes) as turn:
+                await go_on()
                 async for message in messages:
                     if not isinstance(message.body, Chunk):
                         raise MessageError("an upload has one header, then chunks")
                     driver.receive(phase, upload, message.body)
+                    turn.progress()
                 half_arrived.pop_all()  # whole: from here on the driver has it, even if the caller leaves
                 await driver.close_upload(phase, upload)
         return UploadReceipt(already_accepted=False)

@@ -21,6 +21,7 @@ Request = TypeVar("Request")
 Response = TypeVar("Response")
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
+GoOn: TypeAlias = Callable[[], Awaitable[None]]
 
 CERTIFICATES_REMEMBERED = 20_000
 CALLS_PER_CERTIFICATE_MAX = 32  # over all its connections; a participant needs two
@@ -119,14 +120,17 @@ def upward(
     gate: Gate,
     role: Role,
     kind: type[Request],
-    method: Callable[[Certificate, AsyncIterator[Request]], Awaitable[object]],
+    method: Callable[[Certificate, AsyncIterator[Request], GoOn], Awaitable[object]],
 ) -> Handler:
-    """A stream of requests, one response."""
+    """A stream of requests, one response. The method says when the rest of the stream may come."""
 
     async def call(stream: AsyncIterator[bytes], context: Context) -> bytes:
+        async def go_on() -> None:
+            await context.send_initial_metadata(())
+
         async with reporting(context):
             with gate.admitted(context, role) as caller:
-                response = await method(caller, _decoded(gate, context, role, kind, stream))
+                response = await method(caller, _decoded(gate, context, role, kind, stream), go_on)
         return encode(response)
 
     return grpc.stream_unary_rpc_method_handler(call)

@@ -1,5 +1,7 @@
 """Attacks on the lattice mode: each test is named after what a liar, or a careless client, would do."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from aggregator.rounds.phase import Completed, Failed
 from aggregator.wire._pb import aggregation_pb2
 from aggregator.wire.messages import Chunk
 from aggregator.wire.vocabulary import Step
-from tests.consortium import Consortium, drbg
+from tests.consortium import ANY_COHORT, Consortium, drbg
 from tests.harness import deliver, parameters, plain_sum, play, quantised_words, upload
 
 
@@ -149,6 +151,14 @@ def test_negated_key_of_a_colluder_only_spoils_the_sum_it_is_in():
 
     outcome = lattice_round(4, cheat=cheat)
     assert outcome.end == Failed(Step.UNMASKING, "unmasking: what 4 clients blinded is no sum of their lattice keys")
+
+
+def test_a_site_that_takes_no_part_in_lattice_mode_is_not_talked_into_it():
+    site = replace(ANY_COHORT, modes=frozenset({Mode.PAIRWISE}))
+    outcome = lattice_round(3, safeguards=site)
+    assert {str(error) for error in outcome.errors.values()} == {
+        "the round is in lattice mode: this site takes no part in that"
+    }
 
 
 def test_same_round_in_two_modes_has_two_contexts():

@@ -224,6 +224,14 @@ def test_lowered_threshold_by_fewer_signatures(masked):
         masked.players[0].react(SignatureList(tuple(signatures[:THRESHOLD])))
 
 
+def test_lowered_threshold_by_one_signature_many_times(masked):
+    """The step itself counts authors, whatever carried the list to it."""
+    signed(masked, 0, EVERYBODY)
+    one = signed(masked, 1, EVERYBODY)
+    with pytest.raises(RoundAborted, match="consistency check: 2 clients, this client needs 7"):
+        masked.players[0].react(SignatureList((one,) * THRESHOLD))
+
+
 def test_lowered_threshold_by_fewer_signatures_on_the_k_regular_graph(sparse):
     """There nobody holds its own share: t signatures of neighbours, none of one's own."""
     everybody = tuple(range(104))

@@ -219,6 +219,7 @@ def test_certificates_outside_the_profile_are_refused(role, authority, purposes)
         authorities._sign(builder, subject, key)
 
 
+@pytest.mark.filterwarnings("ignore:Attribute's length")  # of an attribute that our profile refuses in the next line
 @settings(deadline=None, max_examples=300)
 @given(st.data())
 def test_damaged_certificates_change_no_fact_and_raise_only_our_error(data):

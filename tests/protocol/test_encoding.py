@@ -375,3 +375,11 @@ def test_what_is_no_array_is_named():
     ):
         with pytest.raises(ParameterError, match=match):
             encode(update, 1, spec)
+
+
+@pytest.mark.parametrize("value_bits", [16, 30])
+def test_what_overflows_in_the_rotation_is_refused_not_summed(value_bits):
+    """Finite, but infinity minus infinity inside the transform: NaN would become a word beyond its slot."""
+    made = parameters(4, 8, value_bits=value_bits, rotate=True, clip=1e300)
+    with pytest.raises(ParameterError, match="tensor 'x' is not finite"):
+        encode({"x": np.full(8, 1.7e308) * [1, -1, 1, 1, -1, 1, -1, -1]}, 1_000_000, made)

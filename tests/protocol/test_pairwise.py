@@ -103,3 +103,15 @@ def test_the_uniformity_test_sees_a_plain_vector_and_a_float_mask():
     floats = (rng.random(1 << 15) * 2**64 * 0.9).astype(np.uint64)
     assert chi_square((floats >> np.uint64(56)).astype(np.uint8)) > CHI_255_HIGH
     assert chi_square(floats.astype(np.uint8)) > CHI_255_HIGH
+
+
+def test_maskings_keep_their_seeds_to_themselves():
+    secret = drbg("secret")(32)
+    masking, unmasking = pairwise.Masking(secret, {1: secret}, 0, CTX1), pairwise.Unmasking({0: secret}, {}, CTX1)
+    for said in (repr(masking), repr(unmasking)):
+        assert repr(secret)[2:-1] not in said
+    x = vector([1, 2, 3], 20)
+    y = pairwise.mask_input(x, secret, {1: secret}, 0, ctx1=CTX1, ring_bits=20)
+    np.testing.assert_array_equal(masking(x, ring_bits=20), y)
+    z = pairwise.unmask(y, {0: secret}, {}, ctx1=CTX1, ring_bits=20)
+    np.testing.assert_array_equal(unmasking(y, ring_bits=20), z)

@@ -13,7 +13,7 @@ class Upload:
         self.task = asyncio.create_task(self._run(admission, size))
 
     async def _run(self, admission, size):
-        async with admission.turn(size):
+        async with admission.turn(size) as self.turn:
             self.reads.set()
             await self._done.wait()
 
@@ -85,3 +85,27 @@ async def test_who_leaves_the_queue_blocks_nobody(leaves):
     rest = uploads[3 - leaves]
     assert rest.reads.is_set()
     await rest.end()
+
+
+async def test_a_turn_ends_when_its_upload_falls_silent_and_not_before():
+    admission = Admission(at_once_bytes=10, idle_s=0.05, patience_s=60)
+    silent, waits = Upload(admission, 10), Upload(admission, 10)
+    loop = asyncio.get_running_loop()
+    await silent.reads.wait()
+    spoke = loop.time()
+    while loop.time() < spoke + 0.2:
+        silent.turn.progress()
+        await asyncio.sleep(0.005)
+        assert not waits.reads.is_set()
+    last = loop.time()
+    async with asyncio.timeout(20):
+        await waits.reads.wait()
+    assert loop.time() - last > 0.03
+    await silent.end()
+    await settle()
+    third = Upload(admission, 10)
+    await settle()
+    assert not third.reads.is_set(), "a turn that ended twice would have given its room back twice"
+    await waits.end()
+    await third.reads.wait()
+    await third.end()
