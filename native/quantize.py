@@ -62,8 +62,9 @@ def _quantize(
         below = np.floor(y)
         uniform = np.float64(np.int64(draws[i] >> np.uint64(11))) * 2.0**-53
         rounded = below + (1.0 if uniform < y - below else 0.0)
-        # Clamped while still a float: 1e300 has no int64.
-        kept = min(max(rounded, -top), top)
+        # Clamped while still a float: 1e300 has no int64. NaN, which is above nothing, becomes the least word.
+        kept = rounded if rounded > -top else -top
+        kept = kept if kept < top else top
         clipped += kept != rounded
         out[i] = np.int64(kept) + limit
     return clipped, first_bad if first_bad < entries else -1

@@ -177,10 +177,8 @@ class _Encoding:
         rotated = np.multiply(values, self.factor, out=room[: draws.size], dtype=np.float64)
         flip(rotated, signs)
         walsh_hadamard(rotated, spec.rotation_block)
-        clipped, overflowed = quantize(rotated, (1.0, spec.scale), spec.zero_point, draws, words)
-        if bad < 0 <= overflowed and np.isnan(rotated).any():  # an infinity is clipped; two of them made this
-            bad = int(np.isnan(rotated).argmax())
-        return clipped, bad
+        # Finite entries may overflow in the rotation: that is clipped, like all that is too large.
+        return quantize(rotated, (1.0, spec.scale), spec.zero_point, draws, words)[0], bad
 
 
 def _signs(ctx0: bytes, start: int, entries: int) -> Iterator[Signs]:
