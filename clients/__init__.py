@@ -14,7 +14,7 @@ from aggregator.errors import (
     StaleModel,
     StorageError,
 )
-from aggregator.protocol.parameters import Parameters
+from aggregator.protocol.parameters import Mode, Parameters
 from aggregator.protocol.participant import Safeguards
 from aggregator.wire.messages import Deadlines, Tensor
 from clients.blocking import BlockingOperator, BlockingSession, connect_blocking, operate_blocking
@@ -31,6 +31,7 @@ __all__ = [
     "Disconnected",
     "Equivocation",
     "MessageError",
+    "Mode",
     "NotAdmitted",
     "NotFound",
     "Observer",

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from native._jit import inlined, kernel
 from native.ring import Words, word_dtype
+from native.shoup import below, product
 
 Residues = NDArray[np.uint32]
 
@@ -33,19 +34,6 @@ _BLOCK = 512
 """Coefficients decoded at once: their 128-bit values stay in the first-level cache."""
 
 
-@inlined
-def _product(x: Any, constant: Any, quotient: Any, prime: Any) -> Any:
-    """x·constant modulo prime, in [0, 2·prime), for any x below 2^32 and quotient = floor(constant·2^32 / prime)."""
-    whole = np.uint32((np.uint64(x) * np.uint64(quotient)) >> np.uint64(32))
-    return np.uint32(np.uint32(x * constant) - np.uint32(whole * prime))
-
-
-@inlined
-def _once(x: Any, prime: Any) -> Any:
-    """x modulo prime for x below 2·prime: below prime, the difference wraps and is the larger one."""
-    return min(np.uint32(x), np.uint32(x - prime))
-
-
 @kernel(f"boolean({_RECEIVED}, {_ROW})")
 def all_below(values: Residues, primes: Residues) -> bool:
     """Whether every value of row j is below primes[j]; run on whatever arrives.
@@ -55,13 +43,13 @@ def all_below(values: Residues, primes: Residues) -> bool:
     """
     if values.shape[0] != primes.shape[0]:
         raise ValueError("limbs.all_below: shapes do not fit")
-    below = True
+    within = True
     for j in range(values.shape[0]):
         row, largest = values[j], np.uint32(0)
         for i in range(row.shape[0]):
             largest = max(largest, row[i])
-        below &= largest < primes[j]
-    return below
+        within &= largest < primes[j]
+    return within
 
 
 @kernel(f"void(uint32[:, ::1], {_RECEIVED}, {_ROW})")
@@ -76,7 +64,7 @@ def add(total: Residues, values: Residues, primes: Residues) -> None:
     for j in range(total.shape[0]):
         sums, row, prime = total[j], values[j], primes[j]
         for i in range(sums.shape[0]):
-            sums[i] = _once(np.uint32(sums[i] + row[i]), prime)
+            sums[i] = below(np.uint32(sums[i] + row[i]), prime)
 
 
 @kernel(f"void(uint32[:, :, ::1], {_CHUNKS}, {_ROW})")
@@ -234,12 +222,12 @@ def _add_message(
                 shift = np.uint64(32 * half)
                 for i in range(part.shape[0]):
                     limb = np.uint32(np.uint64(part[i]) >> shift)
-                    row[i] = _once(np.uint32(row[i] + _product(limb, constant, quotient, prime)), twice)
+                    row[i] = below(np.uint32(row[i] + product(limb, constant, quotient, prime)), twice)
         constant, quotient = scales[j, 0, 0], scales[j, 0, 1]
         for i in range(stride):
             lifted = np.uint32(np.uint32(errors[chunk, i]) + prime)  # in (0, 2q), whatever the sign
-            row[i] = _once(np.uint32(row[i] + _product(lifted, constant, quotient, prime)), twice)
-            row[i] = _once(row[i], prime)
+            row[i] = below(np.uint32(row[i] + product(lifted, constant, quotient, prime)), twice)
+            row[i] = below(row[i], prime)
 
 
 @inlined
@@ -254,12 +242,12 @@ def _centred(rows: Any, moduli: Any, garner: Any, low: Any, high: Any) -> None:
     inverses, half = garner
     q0, q1, q2 = moduli[0], moduli[1], moduli[2]
     for i in range(row0.shape[0]):
-        a = _once(np.uint32(row0[i] + (q0 >> np.uint32(1))), q0)
-        x = _once(np.uint32(row1[i] + (q1 >> np.uint32(1))), q1)
-        y = _once(np.uint32(row2[i] + (q2 >> np.uint32(1))), q2)
-        b = _once(_product(np.uint32(x - a + q1 + q1), inverses[0, 0], inverses[0, 1], q1), q1)
-        y = _product(np.uint32(y - a + q2 + q2), inverses[1, 0], inverses[1, 1], q2)
-        c = _once(_product(np.uint32(y - b + q2 + q2), inverses[2, 0], inverses[2, 1], q2), q2)
+        a = below(np.uint32(row0[i] + (q0 >> np.uint32(1))), q0)
+        x = below(np.uint32(row1[i] + (q1 >> np.uint32(1))), q1)
+        y = below(np.uint32(row2[i] + (q2 >> np.uint32(1))), q2)
+        b = below(product(np.uint32(x - a + q1 + q1), inverses[0, 0], inverses[0, 1], q1), q1)
+        y = product(np.uint32(y - a + q2 + q2), inverses[1, 0], inverses[1, 1], q2)
+        c = below(product(np.uint32(y - b + q2 + q2), inverses[2, 0], inverses[2, 1], q2), q2)
         upper = np.uint64(b) + np.uint64(q1) * np.uint64(c)
         bottom = np.uint64(a) + np.uint64(q0) * (upper & np.uint64(0xFFFFFFFF))
         middle = (bottom >> np.uint64(32)) + np.uint64(q0) * (upper >> np.uint64(32))

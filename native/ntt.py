@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from native._jit import inlined, kernel
+from native.shoup import below, product
 
 Residues = NDArray[np.uint32]
 
@@ -130,19 +131,6 @@ def multiply_inverse(values: Residues, factor: Residues, factor_quotients: Resid
     _multiply_inverse(values, factor, factor_quotients, basis.primes, basis.inverse)
 
 
-@inlined
-def _product(value: Any, factor: Any, quotient: Any, prime: Any) -> Any:
-    """value · factor mod prime, or that plus prime: for any 32-bit value and a factor below prime < 2^30."""
-    estimate = np.uint32((np.uint64(value) * np.uint64(quotient)) >> np.uint64(32))
-    return np.uint32(np.uint32(value * factor) - np.uint32(estimate * prime))
-
-
-@inlined
-def _below(value: Any, bound: Any) -> Any:
-    """From [0, 2·bound) to [0, bound) without a branch: the difference wraps where value < bound."""
-    return min(np.uint32(value), np.uint32(value - bound))
-
-
 # The stages below take whole views and make their own rows: a helper that LLVM doesn't inline counts references of the
 # arrays it is handed, atomically, and with a call per row that tripled the time.
 
@@ -154,7 +142,7 @@ def _split(pairs: Any, roots: Any, quotients: Any, q: Any) -> None:
     for block in range(pairs.shape[0]):
         x, y, root, quotient = pairs[block, 0], pairs[block, 1], roots[block], quotients[block]
         for i in range(x.shape[0]):
-            kept, turned = _below(x[i], twice), _product(y[i], root, quotient, q)
+            kept, turned = below(x[i], twice), product(y[i], root, quotient, q)
             x[i] = np.uint32(kept + turned)
             y[i] = np.uint32(kept - turned + twice)
 
@@ -167,7 +155,7 @@ def _split_rows(pairs: Any, roots: Any, quotients: Any, q: Any) -> None:
         for j in range(pairs.shape[2]):
             x, y, root, quotient = pairs[block, 0, j], pairs[block, 1, j], roots[block], quotients[block]
             for i in range(x.shape[0]):
-                kept, turned = _below(x[i], twice), _product(y[i], root[i], quotient[i], q)
+                kept, turned = below(x[i], twice), product(y[i], root[i], quotient[i], q)
                 x[i] = np.uint32(kept + turned)
                 y[i] = np.uint32(kept - turned + twice)
 
@@ -180,8 +168,8 @@ def _merge(pairs: Any, roots: Any, quotients: Any, q: Any) -> None:
         x, y, root, quotient = pairs[block, 0], pairs[block, 1], roots[block], quotients[block]
         for i in range(x.shape[0]):
             total, difference = np.uint32(x[i] + y[i]), np.uint32(x[i] - y[i] + twice)
-            x[i] = _below(total, twice)
-            y[i] = _product(difference, root, quotient, q)
+            x[i] = below(total, twice)
+            y[i] = product(difference, root, quotient, q)
 
 
 @inlined
@@ -193,8 +181,8 @@ def _merge_rows(pairs: Any, roots: Any, quotients: Any, q: Any) -> None:
             x, y, root, quotient = pairs[block, 0, j], pairs[block, 1, j], roots[block], quotients[block]
             for i in range(x.shape[0]):
                 total, difference = np.uint32(x[i] + y[i]), np.uint32(x[i] - y[i] + twice)
-                x[i] = _below(total, twice)
-                y[i] = _product(difference, root[i], quotient[i], q)
+                x[i] = below(total, twice)
+                y[i] = product(difference, root[i], quotient[i], q)
 
 
 @inlined
@@ -203,8 +191,8 @@ def _merge_last(halves: Any, roots: Any, quotients: Any, q: Any) -> None:
     x, y, twice = halves[0], halves[1], np.uint32(q + q)
     for i in range(x.shape[0]):
         total, difference = np.uint32(x[i] + y[i]), np.uint32(x[i] - y[i] + twice)
-        x[i] = _below(_product(total, roots[0], quotients[0], q), q)
-        y[i] = _below(_product(difference, roots[1], quotients[1], q), q)
+        x[i] = below(product(total, roots[0], quotients[0], q), q)
+        y[i] = below(product(difference, roots[1], quotients[1], q), q)
 
 
 @inlined
@@ -246,7 +234,7 @@ def _forward(values: Residues, primes: Residues, tables: Residues) -> None:
             _split_rows(pairs, w[m : 2 * m].reshape(by_row), wq[m : 2 * m].reshape(by_row), q)
             m *= 2
         for i in range(size):
-            a[i] = _below(_below(turned[i], np.uint32(q + q)), q)
+            a[i] = below(below(turned[i], np.uint32(q + q)), q)
 
 
 @kernel(f"void(uint32[:, :, ::1], {_RESIDUES}, {_RESIDUES}, {_PRIMES}, {_TABLES})")
@@ -264,7 +252,7 @@ def _multiply_inverse(
         k = row % count
         a, w, wq, q = values[row // count, k], tables[0, k], tables[1, k], primes[k]
         for i in range(size):
-            turned[i] = _product(a[i], factor[k, i], factor_quotients[k, i], q)
+            turned[i] = product(a[i], factor[k, i], factor_quotients[k, i], q)
         m = size // 2
         while m >= rows:
             by_row = (m // rows, rows)

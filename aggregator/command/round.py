@@ -32,6 +32,9 @@ def run_round(
     minimum_cohort: Annotated[int, typer.Option(help="Fewest clients in one sum.")] = 3,
     value_bits: Annotated[int, typer.Option(help="Bits of one quantised entry.")] = 16,
     rotate: Annotated[bool, typer.Option(help="Apply the random rotation before clipping.")] = False,
+    mode: Annotated[
+        str, typer.Option(help="How updates travel: pairwise, lattice, or auto, by their length.")
+    ] = "auto",
     base: Annotated[Path | None, typer.Option(help="The model that updates start from, .npz.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where to write the round's mean, .npz.")] = None,
     operator_only: Annotated[bool, typer.Option(help="Participants may not fetch the result.")] = False,
@@ -41,10 +44,12 @@ def run_round(
     Example: [bold]sangam round --address hub:7443 --identity operator --task lungs --like model.npz
     --weight-max 500 --base model.npz --out next.npz[/bold]
     """
-    from aggregator.protocol.parameters import Parameters
+    from aggregator.protocol.parameters import Mode, Parameters
     from clients.operator import operate
 
     check_target(out)
+    if mode not in set(Mode):
+        raise ParameterError(f"--mode {mode}: there are {', '.join(Mode)}")
     parameters = Parameters(
         tensors=_tensors(like, tensor or []),
         clip=clip,
@@ -53,6 +58,7 @@ def run_round(
         weight_max=weight_max,
         value_bits=value_bits,
         rotate=rotate,
+        mode=Mode(mode),
     )
     start = read_arrays(base) if base is not None else None
 

@@ -67,6 +67,7 @@ ERRORS = [
     ([*JOIN, "--identity", "nowhere", "--update", "update.npz"], "cannot read nowhere/key.pem: No such file"),
     ([*JOIN, "--identity", "nowhere", "--update", "update.npz", "--out", "no/m.npz"], "cannot write no/m.npz"),
     (ROUND, "say what the update looks like: either --like FILE.npz or --tensor name=shape"),
+    ([*ROUND, "--tensor", "w=3", "--mode", "quick"], "--mode quick: there are auto, pairwise, lattice"),
     ([*ROUND, "--tensor", "w=3xx"], "--tensor w=3xx: expected name=30x2, or name= for a scalar"),
     ([*ROUND, "--tensor", "w"], "cannot read nowhere/key.pem"),
     ([*ROUND, "--tensor", "w=3", "--clients-max", "10000", "--value-bits", "54"], "the ring has at most 64"),
