@@ -16,6 +16,7 @@ from aggregator.wire import messages
 from aggregator.wire.codec import MESSAGE_BYTES_MAX, decode, encode
 from aggregator.wire.messages import (
     ERROR_NAME_KEY,
+    GO_ON_KEY,
     ClientMessage,
     ResultMessage,
     ResultRequest,
@@ -96,15 +97,14 @@ class GrpcChannel:
     async def upward(self, method: str, requests: Iterable[object], response: type[T]) -> T:
         """A stream of requests, one response. After the first request, the others wait until the server asks for them.
 
-        It does so by its initial metadata. A server that has refused the first one gets no more.
+        It does so by its initial metadata. A server that has its answer after the first one gets no more: a write to a
+        call that has ended may hide how it ended.
         """
 
         async def encoded() -> AsyncIterator[bytes]:
             for index, request in enumerate(requests):
-                if index == 1:
-                    await call.initial_metadata()
-                    if call.done():
-                        return
+                if index == 1 and GO_ON_KEY not in (await call.initial_metadata() or ()):
+                    return
                 yield encode(request)
 
         call = self._channel.stream_unary(method)(encoded())

@@ -16,6 +16,7 @@ from aggregator.crypto.certificates import Certificate, Role
 from aggregator.errors import NotAdmitted, Overloaded
 from aggregator.service.status import reporting
 from aggregator.wire.codec import decode, encode
+from aggregator.wire.messages import GO_ON_KEY
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -126,7 +127,7 @@ def upward(
 
     async def call(stream: AsyncIterator[bytes], context: Context) -> bytes:
         async def go_on() -> None:
-            await context.send_initial_metadata(())
+            await context.send_initial_metadata(((GO_ON_KEY, "1"),))
 
         async with reporting(context):
             with gate.admitted(context, role) as caller:

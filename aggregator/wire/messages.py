@@ -17,6 +17,7 @@ CHUNK_BYTES_MAX = 1 << 20
 ROSTER_BYTES_MAX = 16 << 20
 ENVELOPE_BYTES = 80
 WEEK_S = 604_800.0
+GO_ON_KEY = "sangam-go-on"  # initial metadata: it is this upload's turn, its chunks may come
 ERROR_NAME_KEY = "sangam-error"  # trailing metadata: the error's class, so that the client can raise the same
 
 Bytes32: TypeAlias = Annotated[bytes, Length(32, 32)]
