@@ -14,7 +14,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from aggregator.crypto import keystream
-from aggregator.protocol.lattice import DEGREE, GENERATORS, PRIMES
+from aggregator.protocol.layout import DEGREE, GENERATORS, PRIMES
 from benchmarks.alternate import alternate
 from native import gaussian, limbs, ntt
 

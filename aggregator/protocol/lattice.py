@@ -7,42 +7,39 @@ Ring Z_Q[X] / (X^4096 + 1), Q the product of three 30-bit primes. Of chunk j, 40
 
 centred and taken mod T, this is Σ m_j exactly, as long as |Σ e_j| <= ERROR_TAIL · std · √n_max.
 
-m_j holds p entries per coefficient in slots of w bits, slot-major: slot k of coefficient i is entry k·stride + i of the
-chunk, with a stride of 4,096, in the last chunk of what p slots need. Only that many coefficients of it travel.
+`layout` says how entries lie in m_j, and how large sums may grow.
 
 Source: Bell et al. 2023 (ACORN, eprint 2022/1461) for the idea; Willow (eprint 2024/936) for Gaussian keys whose sum is
 published: a factor of √2 of the width (Hint-LWE), which SECURITY.md's estimate counts in.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from math import isqrt, prod
+from math import isqrt
 from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from aggregator.crypto import keystream
-from aggregator.crypto.canonical import Field
-from aggregator.errors import MessageError, ParameterError, RoundAborted
+from aggregator.errors import MessageError, RoundAborted
 from aggregator.protocol.contribution import Blinding, Octets
+from aggregator.protocol.layout import (
+    CHUNKS_TOGETHER,
+    DEGREE,
+    GENERATORS,
+    KEY_BYTES,
+    KEY_RING_BITS,
+    PRIMES,
+    RESIDUE_BYTES,
+    Layout,
+)
 from aggregator.protocol.spread import Each
-from aggregator.wire.chunks import ChunkPlan
-from aggregator.wire.messages import CHUNK_BYTES_MAX
 from native import gaussian, limbs, ntt
 from native.gaussian import ERROR_VARIANCE, KEY_VARIANCE
 from native.ring import Words, word_dtype
 from native.uniform import fill_below
 
-DEGREE: Final = 4096
-PRIMES: Final = (1_073_692_673, 1_073_668_097, 1_073_651_713)
-GENERATORS: Final = (3, 3, 10)
-MODULUS: Final[int] = prod(PRIMES)
-ERROR_TAIL: Final = 9  # std; of a sum, per coefficient, exceeded with at most 2·exp(-81/2) = 2^-57
 KEY_TAIL: Final = 10  # std, of one client's key: more can't be drawn, see native.gaussian
-KEY_RING_BITS: Final = 32
-KEY_BYTES: Final = DEGREE * KEY_RING_BITS // 8
-RESIDUE_BYTES: Final = 4
 
 Residues: TypeAlias = npt.NDArray[np.uint32]
 Integers: TypeAlias = npt.NDArray[np.int32]
@@ -50,104 +47,12 @@ Integers: TypeAlias = npt.NDArray[np.int32]
 _BASIS: Final = ntt.Basis.of(PRIMES, GENERATORS, DEGREE)
 _KEY_TABLE: Final = gaussian.cumulative_table(KEY_VARIANCE)
 _ERROR_TABLE: Final = gaussian.cumulative_table(ERROR_VARIANCE)
-_CHUNK_BYTES: Final = DEGREE * len(PRIMES) * RESIDUE_BYTES
-CHUNKS_TOGETHER: Final = CHUNK_BYTES_MAX // _CHUNK_BYTES
 CHUNKS_AT_ONCE: Final = 7  # by one thread: each call without the GIL takes 30 µs or more, as long as waking a thread
 _PRIMES: Final = np.array(PRIMES, np.uint32)
 _PRIMES_TOGETHER: Final = np.tile(_PRIMES, CHUNKS_TOGETHER)
 UNIFORM_MASK: Final = 2**30 - 1
 ROW_WORDS: Final = DEGREE + 64
 WORD_BITS: Final = {"A": 32, "key": 64, "error": 64}  # of each purpose's stream
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """How a vector lies in ciphertexts, and how large its sums may grow.
-
-    Args:
-        entries: L.
-        slot_bits: w, bits that the sum of one entry needs.
-        clients_max: n_max.
-
-    Raises:
-        ParameterError: not one entry fits a coefficient beside the errors of that many clients.
-    """
-
-    entries: int
-    slot_bits: int
-    clients_max: int
-    message_bits: int = field(init=False)
-    slots: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "message_bits", _message_bits(self.clients_max))
-        object.__setattr__(self, "slots", self.message_bits // self.slot_bits)
-        if self.slots < 1:
-            raise ParameterError(
-                f"lattice mode: the errors of {self.clients_max} clients leave {self.message_bits} bits for a sum, "
-                f"one entry needs {self.slot_bits}: lower value_bits or clients_max"
-            )
-
-    @property
-    def chunk_entries(self) -> int:
-        """Entries of every chunk but the last."""
-        return DEGREE * self.slots
-
-    @property
-    def chunks(self) -> int:
-        """Ciphertexts of one vector."""
-        return -(-self.entries // self.chunk_entries)
-
-    def stride(self, chunk: int) -> int:
-        """Coefficients of one ciphertext that travel."""
-        return min(DEGREE, -(-(self.entries - chunk * self.chunk_entries) // self.slots))
-
-    @property
-    def groups(self) -> list[range]:
-        """The chunks, by what travels together."""
-        starts = range(0, self.chunks, CHUNKS_TOGETHER)
-        return [range(start, min(start + CHUNKS_TOGETHER, self.chunks)) for start in starts]
-
-    def runs(self, chunks: range) -> list[range]:
-        """These chunks, the last one of the vector apart, since its stride may be shorter."""
-        last = self.chunks - 1
-        runs = [range(chunks.start, min(chunks.stop, last)), range(max(chunks.start, last), chunks.stop)]
-        return [run for run in runs if run]
-
-    def words(self, chunks: range) -> slice:
-        """Which entries of the vector a run of chunks holds."""
-        return slice(chunks.start * self.chunk_entries, min(self.entries, chunks.stop * self.chunk_entries))
-
-    def residues(self, chunks: range) -> slice:
-        """Where the residues of a run of chunks lie among those of the whole vector."""
-        start = chunks.start * DEGREE * len(PRIMES)
-        return slice(start, start + len(chunks) * self.stride(chunks.start) * len(PRIMES))
-
-    @property
-    def ciphertext_residues(self) -> int:
-        """Residues of the whole vector."""
-        last = self.chunks - 1
-        return (last * DEGREE + self.stride(last)) * len(PRIMES)
-
-    @property
-    def plan(self) -> ChunkPlan:
-        """How a contribution travels: the blinded key, then ciphertexts, as many together as fit a mebibyte."""
-        payload_bytes = KEY_BYTES + self.ciphertext_residues * RESIDUE_BYTES
-        return ChunkPlan(payload_bytes, CHUNKS_TOGETHER * _CHUNK_BYTES, head_bytes=KEY_BYTES)
-
-    def fields(self) -> tuple[Field, ...]:
-        """The parameter set, for ctx0."""
-        return (
-            (DEGREE, PRIMES, self.message_bits, self.slots),
-            (KEY_VARIANCE.numerator, KEY_VARIANCE.denominator),
-            (ERROR_VARIANCE.numerator, ERROR_VARIANCE.denominator),
-        )
-
-
-def _message_bits(clients_max: int) -> int:
-    """LT: T·(B + 1) <= Q/2, where B bounds the sum of that many errors; in integers."""
-    error_max = 1 + isqrt(int(ERROR_TAIL**2 * ERROR_VARIANCE * clients_max))
-    return (MODULUS // (2 * error_max + 2)).bit_length() - 1
 
 
 def contribute(x: Words, blind: Blinding, layout: Layout, *, seed: bytes, ctx1: bytes, each: Each) -> memoryview:

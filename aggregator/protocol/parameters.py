@@ -12,7 +12,7 @@ from enum import StrEnum
 from aggregator.crypto.canonical import Field, digest
 from aggregator.errors import ParameterError
 from aggregator.protocol.graph import ThreatModel
-from aggregator.protocol.lattice import Layout
+from aggregator.protocol.layout import Layout
 from aggregator.wire import messages
 from aggregator.wire.chunks import ChunkPlan, WordPlan
 from aggregator.wire.messages import CLIENTS_MAX, ENTRIES_MAX, Tensor

@@ -7,7 +7,7 @@ import pytest
 
 from aggregator.errors import MessageError
 from aggregator.protocol import lattice, participant
-from aggregator.protocol.lattice import DEGREE, KEY_BYTES, PRIMES, Layout
+from aggregator.protocol.layout import DEGREE, KEY_BYTES, PRIMES, Layout
 from aggregator.protocol.parameters import Mode
 from aggregator.rounds.phase import Completed, Failed
 from aggregator.wire._pb import aggregation_pb2

@@ -64,8 +64,8 @@ async def test_only_whole_uploads_are_summed(tmp_path):
             await upload(first, parts(UPDATES[0], chunks=2))
         with pytest.raises(asyncio.CancelledError):
             await upload(first, then_leaves(parts(UPDATES[0], chunks=2)))
+        swapped = [parts(UPDATES[0])[i] for i in (0, 1, 3, 2)]
         with pytest.raises(MessageError, match="chunk 2 arrived, expected chunk 1"):
-            swapped = [parts(UPDATES[0])[i] for i in (0, 1, 3, 2)]
             await patiently(TOO_LONG_S)(upload, first, swapped)  # a write to a call that ends may hide how it ended
         with pytest.raises(NotAdmitted):
             await anext(first.downward(plain.WATCH, RoundReference("bench", 2), RoundEvent))

@@ -10,7 +10,7 @@ from tempfile import TemporaryFile
 import pytest
 
 from aggregator.errors import MessageError, NotFound, OutOfTurn, StorageError
-from aggregator.protocol.lattice import PRIMES
+from aggregator.protocol.layout import PRIMES
 from aggregator.protocol.parameters import Mode
 from aggregator.service import app
 from aggregator.storage.spool import MemorySpool
