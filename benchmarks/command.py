@@ -12,16 +12,17 @@ ATTEMPT_S = 900
 
 def sangam_bench(benchmark: BenchmarkFixture, **options: object) -> dict[str, Any]:
     """Its figures; also kept in the benchmark's own record. Options are the command's, without their dashes."""
+    figures: dict[str, Any] = benchmark.pedantic(figures_of, kwargs=options, rounds=1)
+    benchmark.extra_info |= figures
+    return figures
+
+
+def figures_of(**options: object) -> dict[str, Any]:
+    """The figures alone, for a benchmark that is more than one run."""
     words = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     command = [sys.executable, "-m", "aggregator", "bench", *words, "--json"]
-
-    def run() -> dict[str, Any]:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=ATTEMPT_S, check=False)
-        assert done.returncode == 0, done.stderr[-2_000:]
-        figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        return figures
-
-    figures: dict[str, Any] = benchmark.pedantic(run, rounds=1)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=ATTEMPT_S, check=False)
+    assert done.returncode == 0, done.stderr[-2_000:]
+    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     assert figures["exact"]
-    benchmark.extra_info |= figures
     return figures

@@ -21,7 +21,7 @@ def draw(run: Mapping[str, Any], source: str, target: Path) -> None:
     found = run["benchmarks"]
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
     crossover(left, [one for one in found if one["name"].startswith("test_lattice_over_pairwise")])
-    growth(right, [one for one in found if one["name"].startswith("test_growth_in_length")])
+    growth(right, next(one["extra_info"]["by_length"] for one in found if one["name"] == "test_growth_in_length"))
     figure.supxlabel(source, fontsize=6, color="#7a7a7a")
     figure.savefig(target, dpi=110)
     pyplot.close(figure)
@@ -39,16 +39,15 @@ def crossover(axes: Axes, found: Runs) -> None:
 
 
 def growth(axes: Axes, found: Runs) -> None:
-    """Seconds from the first byte to the sum, by length."""
-    runs = sorted((one["extra_info"] for one in found), key=lambda one: int(one["entries"]))
-    lengths = [one["entries"] for one in runs]
+    """Seconds from the first byte to the sum, by length; `found` are `sangam bench`'s figures, shortest first."""
+    lengths = [one["entries"] for one in found]
     for key, name, mode in (
         ("secure_stream_s", "lattice, first byte to sum", "lattice"),
         ("plain_stream_s", "plain float32 sum, the same", "plain"),
         ("end_of_round_s", "lattice, behind the last upload", "pairwise"),
     ):
-        axes.plot(lengths, [one[key] for one in runs], marker="o", markersize=3, color=COLOURS[mode], label=name)
-    label(axes, f"loopback gRPC, {runs[0]['clients']} clients, {runs[0]['dropouts']} vanish", "seconds")
+        axes.plot(lengths, [one[key] for one in found], marker="o", markersize=3, color=COLOURS[mode], label=name)
+    label(axes, f"loopback gRPC, {found[0]['clients']} clients, {found[0]['dropouts']} vanish", "seconds")
 
 
 def label(axes: Axes, title: str, unit: str) -> None:

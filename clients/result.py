@@ -8,6 +8,7 @@ import numpy as np
 from aggregator.errors import Equivocation, MessageError
 from aggregator.protocol.context import RoundTerms
 from aggregator.protocol.encoding import Floats, RingVector, decode
+from aggregator.protocol.spread import Each
 from aggregator.wire.messages import Chunk, ResultHeader, ResultMessage
 from native.pack import padding_is_zero, unpack
 from native.ring import word_dtype
@@ -39,12 +40,15 @@ class RoundResult:
     clipped_entries: int | None = None
 
 
-async def collect(parts: AsyncIterator[ResultMessage], expected_ctx0: bytes | None = None) -> RoundResult:
+async def collect(
+    parts: AsyncIterator[ResultMessage], expected_ctx0: bytes | None = None, each: Each = map
+) -> RoundResult:
     """Assemble and decode a result as it streams in.
 
     Args:
         parts: header, then chunks in order.
         expected_ctx0: the context of the round that this client took part in; None for who took none.
+        each: decodes independent parts, perhaps in several threads.
 
     Raises:
         Equivocation: the result is of another round than the one this client took part in.
@@ -58,7 +62,7 @@ async def collect(parts: AsyncIterator[ResultMessage], expected_ctx0: bytes | No
     if expected_ctx0 is not None and terms.ctx0 != expected_ctx0:
         raise Equivocation(f"the result of round {terms.round} is not of the round that this client took part in")
     words = await _words(parts, header, terms)
-    decoded = decode(words, len(header.participants), terms.parameters, terms.ctx0)
+    decoded = decode(words, len(header.participants), terms.parameters, terms.ctx0, each=each)
     return RoundResult(
         task=terms.task,
         round=terms.round,

@@ -16,6 +16,7 @@ from typing import TypeVar
 from aggregator.crypto import roster as rosters
 from aggregator.crypto.agreement import Entropy
 from aggregator.crypto.certificates import CLOCK_SKEW
+from aggregator.crypto.keystream import SEED_BYTES
 from aggregator.crypto.roster import Roster
 from aggregator.errors import (
     Equivocation,
@@ -55,7 +56,6 @@ from clients.result import RoundResult, collect
 from clients.retry import DEFAULT_PATIENCE_S, patiently
 from clients.transport import Transport
 
-SEED_BYTES = 32
 T = TypeVar("T")
 
 STEPS = (AdvertList, ShareList, Survivors, SignatureList)
@@ -274,7 +274,8 @@ class Session:
 
     def _encode(self, invited: Invited, offer: _Offer) -> Encoded:
         parameters = invited.terms.parameters
-        return encode(offer.update, offer.weight, parameters, invited.ctx0, self._entropy(SEED_BYTES))
+        seed = self._entropy(SEED_BYTES)
+        return encode(offer.update, offer.weight, parameters, invited.ctx0, seed, each=self._each)
 
     async def _answer(self, part: Contribution, message: ServerMessage) -> None:
         if isinstance(message.body, ShareList):  # the masking; it touches no journal
@@ -312,7 +313,8 @@ class Session:
 
     async def _fetch(self, round_number: int, ctx0: bytes | None) -> RoundResult:
         async def receive() -> RoundResult:
-            return await collect(self._transport.fetch_result(ResultRequest(self.task, round_number)), ctx0)
+            parts = self._transport.fetch_result(ResultRequest(self.task, round_number))
+            return await collect(parts, ctx0, self._each)
 
         result: RoundResult = await patiently(self._patience_s)(receive)
         if result.task != self.task or round_number not in (0, result.round):

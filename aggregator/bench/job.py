@@ -7,17 +7,15 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
 
-import numpy as np
-
-from aggregator.bench import plain, server, words, worker
-from aggregator.bench.outcome import PlainRound, SecureRound, end_seconds, setup_seconds
+from aggregator.bench import plain, server, signals, words, worker
+from aggregator.bench.outcome import PlainRound, SecureRound, end_seconds
 from aggregator.bench.settings import TASK, Kind, Settings
-from aggregator.bench.updates import Update, Updates
-from aggregator.errors import MessageError, RoundAborted
+from aggregator.bench.updates import Updates
+from aggregator.errors import RoundAborted
 from aggregator.local.processes import Child
 from aggregator.local.screen import Bar
 from aggregator.local.steps import step_seconds
-from aggregator.wire.messages import Chunk, ResultMessage, ResultRequest, RoundEvent, RoundReference
+from aggregator.wire.messages import ResultMessage, ResultRequest, RoundEvent, RoundReference
 from aggregator.wire.vocabulary import EventKind, Step
 from clients.operator import Operator
 from clients.transport import GrpcChannel
@@ -102,7 +100,8 @@ class Job:
         cost = await self._end(index)
         bar.say("plain: checking")
         parts = self._channel.downward(plain.FETCH, ResultRequest(TASK, number), ResultMessage)
-        exact = await self._is_plain_sum(parts)
+        expected = self._updates.total(self._settings.survivors)
+        exact = await plain.is_sum(parts, expected, self._settings.plain_plan)
         self.plain.append(PlainRound(finish.stream_s, exact, int(cost.pop(server.PEAK)), cost))
 
     async def _secure(self, index: int, bar: Bar) -> None:
@@ -117,16 +116,14 @@ class Job:
         exact = words.is_exact(result.words, result.participants, self._survivors, files)
         for file in files:
             file.unlink()
-        steps = step_seconds(finish.events)
         self.secure.append(
             SecureRound(
                 finish.stream_s,
                 exact,
                 int(cost.pop(server.PEAK)),
                 cost,
-                setup_seconds(finish.events),
                 end_seconds(finish.events),
-                {step: steps[step] for step in (Step.CONSISTENCY_CHECK, Step.UNMASKING)},
+                step_seconds(finish.events),
                 finish.sent_bytes,
             )
         )
@@ -140,7 +137,7 @@ class Job:
             bar.say(text)
             start = perf_counter()
             for one in self._all.workers:
-                one.tell(2 * index + 2)
+                one.tell(signals.proceed(index))
             (seen, end), sent_bytes = await asyncio.gather(watching, self._done())
         finally:
             watching.cancel()
@@ -149,43 +146,26 @@ class Job:
         return Finish(end - start, seen, sent_bytes)
 
     async def _begin(self, index: int) -> None:
-        self._all.server.tell(2 * index + 1)
-        await _heard(self._all.server, "begun")
+        self._all.server.tell(signals.begin(index))
+        await self._all.server.expect("begun", LONGEST_S)
         for one in self._all.workers:
-            one.tell(2 * index + 1)
+            one.tell(signals.begin(index))
         for one in self._all.workers:
-            await _heard(one, "entered")
+            await one.expect("entered", LONGEST_S)
 
     async def _lined_up(self, opened: asyncio.Event) -> None:
         await opened.wait()
         for one, clients in zip(self._all.workers, self._all.clients, strict=True):
             for _ in range(clients):
-                await _heard(one, "ready")
+                await one.expect("ready", LONGEST_S)
 
     async def _end(self, index: int) -> dict[str, float]:
-        self._all.server.tell(2 * index + 2)
-        return await _heard(self._all.server, server.PEAK)
+        self._all.server.tell(signals.proceed(index))
+        return await self._all.server.expect(server.PEAK, LONGEST_S)
 
     async def _done(self) -> int:
         """The workers' last word on a round: the most bytes that a survivor sent."""
-        return max([int((await _heard(one, "done"))["sent_bytes"]) for one in self._all.workers])
-
-    async def _is_plain_sum(self, parts: AsyncIterator[ResultMessage]) -> bool:
-        """Values are multiples of 2^-15 whose sums float32 holds exactly: so it is compared exactly."""
-        expected: Update = np.zeros(self._settings.entries, np.float32)
-        for client in range(self._settings.survivors):
-            expected += self._updates.of(client)
-        plan, index = self._settings.plain_plan, 0
-        async for part in parts:
-            if not isinstance(part.body, Chunk):
-                raise MessageError("a plain sum has chunks only")
-            plan.check(index, part.body)
-            start = plan.start(index) // 4
-            values = np.frombuffer(part.body.data, "<f4")
-            if not np.array_equal(values, expected[start : start + values.size]):
-                return False
-            index += 1
-        return index == plan.chunks
+        return max([int((await one.expect("done", LONGEST_S))["sent_bytes"]) for one in self._all.workers])
 
 
 async def _follow(events: AsyncIterator[RoundEvent], opened: asyncio.Event, bar: Bar) -> tuple[list[RoundEvent], float]:
@@ -211,14 +191,3 @@ async def _unless(watching: "asyncio.Task[Any]", work: Coroutine[Any, Any, None]
         raise RoundAborted(seen[-1].detail)
     finally:
         doing.cancel()
-
-
-async def _heard(child: Child, name: str) -> dict[str, Any]:
-    """A child's next message, which must have a number of that name."""
-    try:
-        message = await child.hear(LONGEST_S)
-    except EOFError:
-        raise child.ended() from None
-    if name not in message:
-        raise MessageError(f"{child.name} said {sorted(message)}, expected {name}")
-    return message

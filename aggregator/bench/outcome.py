@@ -11,6 +11,7 @@ from aggregator.wire.messages import RoundEvent
 from aggregator.wire.vocabulary import EventKind, Step
 
 SETUP = (Step.ADVERTISE_KEYS, Step.SHARE_KEYS)
+ENDING = (Step.CONSISTENCY_CHECK, Step.UNMASKING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,8 @@ class SecureRound:
         exact: whether every word of it is the sum of the survivors' words.
         peak_bytes: the server's, resident; -1 where it is not known.
         cpu_seconds: what our code cost the server, by part; see `rounds.meter`.
-        setup_s: from the round's opening until uploads were taken.
         end_s: from the last whole upload until the round had closed.
-        step_s: of the two steps behind the uploads.
+        step_s: of every step.
         sent_bytes: the most that a survivor sent, in all messages.
     """
 
@@ -49,10 +49,19 @@ class SecureRound:
     exact: bool
     peak_bytes: int
     cpu_seconds: Mapping[str, float]
-    setup_s: float
     end_s: float
     step_s: Mapping[str, float]
     sent_bytes: int
+
+    @property
+    def setup_s(self) -> float:
+        """From the round's opening until uploads were taken."""
+        return sum(self.step_s[step] for step in SETUP)
+
+    @property
+    def ending_s(self) -> Mapping[str, float]:
+        """Of the two steps behind the uploads."""
+        return {step: self.step_s[step] for step in ENDING}
 
     @property
     def compute_s(self) -> float:
@@ -77,7 +86,7 @@ class Outcome:
         return all(one.exact for one in self.plain) and all(one.exact for one in self.secure)
 
     def figures(self) -> dict[str, Any]:
-        """By name, medians over the repeats; None for what a plain run does not have."""
+        """By name, medians over the repeats; None for what a plain run does not have. In docs/bench.md."""
         asked, secure = self.settings, self.secure
         ratios = [masked.stream_s / plain.stream_s for masked, plain in zip(secure, self.plain, strict=False)]
         return {
@@ -88,7 +97,7 @@ class Outcome:
             "secure_stream_s": _median(one.stream_s for one in secure),
             "stream_ratio": _median(ratios),
             "end_of_round_s": _median(one.end_s for one in secure),
-            "step_s": _medians([one.step_s for one in secure]),
+            "step_s": _medians([one.ending_s for one in secure]),
             "server_compute_s": _median(one.compute_s for one in secure),
             "server_compute_parts_s": _medians([one.cpu_seconds for one in secure]),
             "plain_compute_s": _median(sum(one.cpu_seconds.values()) for one in self.plain),
@@ -102,11 +111,6 @@ class Outcome:
 
     def _peak(self, rounds: Iterable[PlainRound | SecureRound]) -> float | None:
         return _median(one.peak_bytes - self.idle_bytes for one in rounds if min(one.peak_bytes, self.idle_bytes) > 0)
-
-
-def setup_seconds(events: Sequence[RoundEvent]) -> float:
-    """When uploads were taken, since the round's opening."""
-    return next(event.seconds for event in events if event.kind == EventKind.STEP and event.step == Step.MASKED_INPUT)
 
 
 def end_seconds(events: Sequence[RoundEvent]) -> float:

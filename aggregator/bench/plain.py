@@ -5,14 +5,14 @@ thread once whole; a half-arrived upload never touches the sum. No keys, no chec
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from functools import partial
 from time import monotonic, thread_time
 
 import grpc
 import numpy as np
 
+from aggregator.bench.settings import FLOAT32_BYTES
 from aggregator.bench.updates import Update
 from aggregator.crypto.certificates import Certificate, Role
 from aggregator.errors import MessageError, OutOfTurn
@@ -38,28 +38,22 @@ SERVICE = "sangam.bench.Plain"
 UPLOAD, WATCH, FETCH = (f"/{SERVICE}/{method}" for method in ("Upload", "Watch", "FetchResult"))
 
 
-@dataclass(eq=False)
 class PlainSum:
     """One plain round: open until as many whole uploads as there are survivors were added.
 
     Streams that break are not waited for: one that breaks early enough never reaches a method of the service.
     """
 
-    number: int
-    plan: ChunkPlan
-    survivors: int
-    total: Update = field(init=False)
-    events: EventLog = field(init=False)
-    meter: Meter = field(init=False)
-    turn: asyncio.Lock = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.total = np.zeros(self.plan.payload_bytes // 4, np.float32)
+    def __init__(self, number: int, plan: ChunkPlan, survivors: int) -> None:
+        self.number = number
+        self.plan = plan
+        self.survivors = survivors
+        self.total: Update = np.zeros(plan.payload_bytes // FLOAT32_BYTES, np.float32)
         self.events = EventLog(monotonic)
         self.meter = Meter(thread_time)
         self.turn = asyncio.Lock()
         self._added = 0
-        self.events.add(EventKind.STEP, Step.MASKED_INPUT, clients=self.survivors)
+        self.events.add(EventKind.STEP, Step.MASKED_INPUT, clients=survivors)
 
     def receive(self, staged: Staged, arrived: int, message: UploadMessage) -> None:
         """Stage one chunk."""
@@ -74,7 +68,7 @@ class PlainSum:
         with self.meter.part("plain add"):
             for index in range(self.plan.chunks):
                 start, size = self.plan.start(index), self.plan.size(index)
-                target = self.total[start // 4 : (start + size) // 4]
+                target = self.total[start // FLOAT32_BYTES : (start + size) // FLOAT32_BYTES]
                 np.add(target, np.frombuffer(staged.read(start, size), "<f4"), out=target)
 
     def count_one(self) -> None:
@@ -88,20 +82,25 @@ class PlainService:
     """The plain rounds of a server, one after the other.
 
     Args:
-        spool: room for uploads that are half arrived.
-        admission: whose turn it is.
         plan: how every update is cut.
         survivors: how many uploads a round waits for.
     """
 
-    def __init__(self, spool: Spool, admission: Admission, plan: ChunkPlan, survivors: int) -> None:
-        self._spool = spool
-        self._admission = admission
+    def __init__(self, plan: ChunkPlan, survivors: int) -> None:
         self._new_sum = partial(PlainSum, plan=plan, survivors=survivors)
+        self._spool: Spool
+        self._admission: Admission
         self.round: PlainSum | None = None
 
-    def handlers(self, gate: Gate) -> grpc.GenericRpcHandler:
-        """The gRPC handlers."""
+    def mount(self, gate: Gate, spool: Spool, admission: Admission) -> grpc.GenericRpcHandler:
+        """What `service.app.serve` takes, and calls before it listens: the gRPC handlers.
+
+        Args:
+            gate: who may call.
+            spool: room for uploads that are half arrived.
+            admission: whose turn it is.
+        """
+        self._spool, self._admission = spool, admission
         methods = {
             "Upload": upward(gate, Role.PARTICIPANT, UploadMessage, self.upload),
             "Watch": downward(gate, Role.OPERATOR, RoundReference, self.watch),
@@ -156,16 +155,23 @@ class PlainService:
         return self.round
 
 
-def mounted(
-    plan: ChunkPlan, survivors: int, found: list[PlainService]
-) -> Callable[[Gate, Spool, Admission], grpc.GenericRpcHandler]:
-    """What `service.app.serve` takes; the service itself is put into `found`."""
+async def is_sum(parts: AsyncIterator[ResultMessage], expected: Update, plan: ChunkPlan) -> bool:
+    """Whether a fetched sum is the expected one, value by value: whatever its order, a sum of such updates is exact.
 
-    def mount(gate: Gate, spool: Spool, admission: Admission) -> grpc.GenericRpcHandler:
-        found.append(PlainService(spool, admission, plan, survivors))
-        return found[-1].handlers(gate)
-
-    return mount
+    Raises:
+        MessageError: something else than the plan's next chunk arrived.
+    """
+    index = 0
+    async for part in parts:
+        if not isinstance(part.body, Chunk):
+            raise MessageError("a plain sum has chunks only")
+        plan.check(index, part.body)
+        start = plan.start(index) // FLOAT32_BYTES
+        values = np.frombuffer(part.body.data, "<f4")
+        if not np.array_equal(values, expected[start : start + values.size]):
+            return False
+        index += 1
+    return index == plan.chunks
 
 
 async def _commit(summed: PlainSum, staged: Staged) -> None:

@@ -16,7 +16,7 @@ Row: TypeAlias = tuple[str, str, str, str]
 COMPARED = (
     "Both sides ran in turn in one server process, over the same mutual TLS connections, with the same staging and "
     "clients; payloads were made before the start signal, and who vanishes has sent half of its chunks. "
-    "sangam bench --help explains every row."
+    "docs/bench.md explains every row."
 )
 SHOWN_FROM = 0.02
 """Parts of the server's CPU seconds below this fraction are in the JSON only."""

@@ -56,7 +56,7 @@ async def _race(settings: Settings, members: Consortium, shared: Updates, screen
         with screen.stage("a server, and the processes that hold the clients"):
             config = ServerConfig(f"{HOST}:0", members.aggregator, members.roster)
             children.append(Child(context, "the server", members.aggregator, server.main, Serving(config, settings)))
-            first = await _first(children[0])
+            first = await children[0].expect("port")
             address = f"{HOST}:{first['port']}"
             invitations = list(_invitations(settings, members, address))
             for one in invitations:
@@ -66,8 +66,8 @@ async def _race(settings: Settings, members: Consortium, shared: Updates, screen
             async with operate(address, members.operator) as operator:
                 if Kind.SECURE in settings.rounds:
                     parameters = settings.parameters()
-                    only = True  # clients that fetched the result would be in each other's way
-                    await operator.create_task(TASK, parameters, deadlines=DEADLINES, result_to_operator_only=only)
+                    # clients that fetched the result would be in each other's way
+                    await operator.create_task(TASK, parameters, deadlines=DEADLINES, result_to_operator_only=True)
                 sizes = [len(one.clients) for one in invitations]
                 processes = Processes(children[0], children[1:], [one.directory for one in invitations], sizes)
                 job = Job(settings, members.sites, operator, channel, processes=processes, updates=shared)
@@ -76,13 +76,6 @@ async def _race(settings: Settings, members: Consortium, shared: Updates, screen
         finally:
             await channel.close()
     return int(first["idle"]), job
-
-
-async def _first(child: Child) -> dict[str, float]:
-    try:
-        return await child.hear()
-    except EOFError:
-        raise child.ended() from None
 
 
 def _invitations(settings: Settings, members: Consortium, address: str) -> Iterator[Invitation]:

@@ -1,15 +1,14 @@
 """The server of a benchmark run: the very server that `sangam serve` runs, the plain service beside it.
 
-starter --> server   2k + 1: round k begins; 2k + 2: it has ended
-starter <-- server   at first its port and its idle memory; at a begin nothing but "begun"; at an end what it cost
+What it hears and says: `signals`.
 """
 
 import asyncio
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-from aggregator.bench import memory
-from aggregator.bench.plain import PlainService, mounted
+from aggregator.bench import memory, signals
+from aggregator.bench.plain import PlainService
 from aggregator.bench.settings import TASK, Kind, Settings
 from aggregator.config import ServerConfig
 from aggregator.local import child
@@ -33,15 +32,16 @@ def main(serving: Serving, pipe: Connection) -> None:
 
 
 async def _serve(serving: Serving, pipe: Connection) -> None:
-    starter, plain, settings = child.Starter(pipe), list[PlainService](), serving.settings
-    async with serve(serving.config, [mounted(settings.plain_plan, settings.survivors, plain)]) as running:
+    starter, settings = child.Starter(pipe), serving.settings
+    plain = PlainService(settings.plain_plan, settings.survivors)
+    async with serve(serving.config, [plain.mount]) as running:
         starter.tell(port=running.port, idle=memory.resident_bytes())
         for index, kind in enumerate(settings.rounds):
-            await starter.reaches(2 * index + 1)
+            await starter.reaches(signals.begin(index))
             memory.reset_peak()
             starter.tell(begun=index)
-            await starter.reaches(2 * index + 2)
-            starter.tell(**_seconds(kind, running, plain[0]), **{PEAK: memory.peak_bytes()})
+            await starter.reaches(signals.proceed(index))
+            starter.tell(**_seconds(kind, running, plain), **{PEAK: memory.peak_bytes()})
         await running.wait()
 
 

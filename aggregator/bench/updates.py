@@ -42,3 +42,10 @@ class Updates:
     def of(self, client: int) -> Update:
         """One client's update, shape (entries,), float32, read-only."""
         return self._array[client * SHIFT :][: self._entries]
+
+    def total(self, clients: int) -> Update:
+        """The sum of the first clients' updates, shape (entries,), float32: exact up to 100 clients."""
+        out: Update = np.zeros(self._entries, np.float32)
+        for client in range(clients):
+            out += self.of(client)
+        return out

@@ -1,10 +1,6 @@
 """A process that holds some of the clients: a session each, over a channel and under a certificate each.
 
-    starter --> worker   2k + 1: enter round k; 2k + 2: go
-    starter <-- worker   entered: sessions are open; ready: one client stands at the start line, its payload prepared;
-                         done: the round is over for all of them, with the most bytes that a survivor sent
-
-When the starter hangs up, the process ends.
+What it hears and says: `signals`. When the starter hangs up, the process ends.
 """
 
 import asyncio
@@ -16,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aggregator.bench import plain
+from aggregator.bench import plain, signals
 from aggregator.bench.contender import Contender, RacingTransport, Vanished, race
 from aggregator.bench.settings import TASK, TENSOR, Kind, Settings
 from aggregator.bench.updates import Update, Updates
@@ -78,7 +74,7 @@ async def _attend(invitation: Invitation, pipe: Connection) -> None:
             racer = Racer(number, directory, invitation.address, updates.of(number), settings)
             clients.append(await stack.enter_async_context(racer))
         for index, kind in enumerate(settings.rounds):
-            await starter.reaches(2 * index + 1)
+            await starter.reaches(signals.begin(index))
             if kind is Kind.SECURE:
                 await asyncio.gather(*(racer.open() for racer in clients))
             starter.tell(entered=index)
@@ -87,7 +83,7 @@ async def _attend(invitation: Invitation, pipe: Connection) -> None:
                 total.save(words_file(invitation.directory, index))
             sent = [racer.contender.sent_bytes for racer in clients if not racer.contender.vanishes]
             starter.tell(done=index, sent_bytes=max(sent, default=0))
-        await starter.reaches(2 * len(settings.rounds) + 1)
+        await starter.reaches(signals.begin(len(settings.rounds)))  # never said: the starter hangs up
 
 
 async def _run(
@@ -95,7 +91,7 @@ async def _run(
 ) -> WordSum | None:
     async def line_up() -> None:
         starter.tell(ready=1)
-        await starter.reaches(2 * index + 2)
+        await starter.reaches(signals.proceed(index))
 
     for racer in clients:
         racer.contender.line_up = line_up

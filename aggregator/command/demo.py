@@ -1,7 +1,5 @@
 """`sangam demo`: the main job, for a newcomer to watch and for a script to check."""
 
-import asyncio
-import gc
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +12,6 @@ BANNER = """[bold]Sangam[/]: secure aggregation, all on this machine.
 {sites} hospitals train one model on real medical data. {rounds} rounds, hospitals
 that vanish in each: {dropouts}. The aggregator learns the sum of their updates, and nothing else.
 """
-INTERRUPTED = 130  # as a shell reports a process that Ctrl-C ended
 
 
 def demo(
@@ -39,6 +36,7 @@ def demo(
     console.print(BANNER.format(sites=sites, rounds=rounds, dropouts=dropouts), highlight=False)
     with console.status("kernels are compiled (which takes long the first time only), modules imported ..."):
         from aggregator.local import processes
+        from aggregator.local.conduct import conduct
         from native.warmup import warm
 
         warm()
@@ -47,15 +45,6 @@ def demo(
             from aggregator.demo import report, run, screen
         except ModuleNotFoundError as missing:
             raise ParameterError(f"the demo needs {missing.name}: pip install 'sangam[demo]'") from None
-    gc.freeze()  # looking through all that was imported once more, at exit, would take a second
     settings = run.Settings(sites, rounds, dropouts, seed, out)
-    processes.end_gently()
-    try:
-        outcome = asyncio.run(run.run(settings, screen.Screen(console)))
-    except KeyboardInterrupt:
-        console.print("Interrupted: all processes have ended, all keys and records are gone.")
-        raise typer.Exit(INTERRUPTED) from None
-    report.show(console if as_json else Console(), outcome)
-    if as_json:
-        typer.echo(report.line(outcome))
-    raise typer.Exit(0 if outcome.exact else 1)
+    job = run.run(settings, screen.Screen(console))
+    raise typer.Exit(conduct(job, report, console, as_json=as_json))

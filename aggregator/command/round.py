@@ -70,7 +70,7 @@ def run_round(
     async def run() -> "RoundResult":
         async with operate(address, identity) as operator:
             await operator.create_task(task, parameters, result_to_operator_only=operator_only)
-            console.print(f"task [bold]{task}[/bold]: a round is open; waiting for the sites")
+            console.print(f"task [bold]{task}[/bold], {parameters.mode}: a round is open; waiting for the sites")
             return await operator.run_round(task, base=start, on_event=show)
 
     _show(asyncio.run(run()), out)

@@ -1,8 +1,8 @@
 """The one pseudorandom generator: AES-256-CTR under keys derived from a seed, and the masks made of it.
 
-The keystream of (seed, purpose, vector chunk, prime) is a row of PRG chunks of 1 MiB, each with its own key:
+The keystream of (seed, purpose, vector chunk) is a row of PRG chunks of 1 MiB, each with its own key:
 
-    key = HKDF-Expand-SHA256(seed, context || u8 length || purpose || u64 vector chunk || u8 prime || u64 PRG chunk)
+    key = HKDF-Expand-SHA256(seed, context || u8 length || purpose || u64 vector chunk || u8 0 || u64 PRG chunk)
 
 and a zero counter block, so that any chunk can be made alone, and no two purposes share a key. It is read as
 little-endian words, uint32 for rings of up to 32 bits, uint64 above; the low ring_bits bits count.
@@ -64,7 +64,6 @@ def words(
     ring_bits: int,
     *,
     vector_chunk: int = 0,
-    prime: int = 0,
     first_chunk: int = 0,
 ) -> Words:
     """The first `entries` words of a keystream, or those from PRG chunk `first_chunk` on; a new array.
@@ -76,14 +75,13 @@ def words(
         entries: how many words.
         ring_bits: 1..64; words are below 2^ring_bits.
         vector_chunk: which chunk of the vector, where each has a keystream of its own.
-        prime: index of the prime, in the lattice mode.
         first_chunk: how many PRG chunks to skip; the words before them are not made.
 
     Raises:
         ParameterError: a length or a range above does not hold.
     """
     dtype = _dtype(ring_bits)
-    info = _info(context, purpose, vector_chunk, prime)
+    info = _info(context, purpose, vector_chunk)
     _check_seed(seed)
     size = _size(entries, dtype)
     room = np.empty(size + _BLOCK_BYTES, dtype=np.uint8)
@@ -104,7 +102,6 @@ def pieces(
     *,
     piece_entries: int,
     vector_chunk: int = 0,
-    prime: int = 0,
     first_chunk: int = 0,
 ) -> Iterator[Words]:
     """The words that `words` gives, `piece_entries` at a time (the last piece may be shorter), for one pass over them.
@@ -118,7 +115,7 @@ def pieces(
         ParameterError: at the first piece: as `words`, or pieces of that length do not fit.
     """
     dtype = _dtype(ring_bits)
-    info = _info(context, purpose, vector_chunk, prime)
+    info = _info(context, purpose, vector_chunk)
     _check_seed(seed)
     size = _size(entries, dtype)
     at_once = piece_entries * dtype.itemsize
@@ -133,17 +130,8 @@ def pieces(
         yield piece
 
 
-def apply_masks(
-    vector: Words,
-    masks: Sequence[Mask],
-    context: bytes,
-    ring_bits: int,
-    *,
-    vector_chunk: int = 0,
-    prime: int = 0,
-    first_chunk: int = 0,
-) -> None:
-    """Add every mask to `vector` in place, mod 2^ring_bits; `vector` starts at PRG chunk `first_chunk`.
+def apply_masks(vector: Words, masks: Sequence[Mask], context: bytes, ring_bits: int) -> None:
+    """Add every mask to `vector` in place, mod 2^ring_bits.
 
     The vector is walked once, all masks over each piece: vector-after-vector addition costs 1.6 times its keystream,
     this about 1.2 times.
@@ -153,11 +141,11 @@ def apply_masks(
     """
     if vector.dtype != _dtype(ring_bits) or vector.ndim != 1 or not vector.flags.carray:
         raise ParameterError(f"masks: {ring_bits} bits need a contiguous, writable vector of {_dtype(ring_bits)}")
-    infos = {purpose: _info(context, purpose, vector_chunk, prime) for purpose in {mask.purpose for mask in masks}}
+    infos = {purpose: _info(context, purpose, 0) for purpose in {mask.purpose for mask in masks}}
     operations = [ring.add if mask.sign == 1 else ring.subtract for mask in masks]
     room = np.empty(min(vector.nbytes, PIECE_BYTES) + _BLOCK_BYTES, dtype=np.uint8)
     out = room.data
-    for chunk, start, stop in _chunks(vector.nbytes, first_chunk):
+    for chunk, start, stop in _chunks(vector.nbytes, 0):
         named = {purpose: _chunk_info(info, chunk) for purpose, info in infos.items()}
         ciphers = [_open(mask.seed, named[mask.purpose]) for mask in masks]
         for at in range(start, stop, PIECE_BYTES):
@@ -187,15 +175,15 @@ def _size(entries: int, dtype: np.dtype[np.unsignedinteger[Any]]) -> int:
     return entries * dtype.itemsize
 
 
-def _info(context: bytes, purpose: str, vector_chunk: int, prime: int) -> bytes:
+def _info(context: bytes, purpose: str, vector_chunk: int) -> bytes:
     """What names a keystream, beside its seed and the number of the PRG chunk."""
     if len(context) != CONTEXT_BYTES:
         raise ParameterError(f"keystream: a context of {len(context)} bytes, not {CONTEXT_BYTES}")
     try:
         name = purpose.encode("ascii")
-        return context + bytes([len(name)]) + name + struct.pack(">QB", vector_chunk, prime)
+        return context + bytes([len(name)]) + name + struct.pack(">QB", vector_chunk, 0)
     except (struct.error, ValueError):
-        raise ParameterError("keystream: purpose, vector chunk or prime index out of range") from None
+        raise ParameterError("keystream: purpose or vector chunk out of range") from None
 
 
 def _chunk_info(info: bytes, chunk: int) -> bytes:

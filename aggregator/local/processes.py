@@ -16,7 +16,7 @@ from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from typing import Any
 
-from aggregator.errors import Disconnected, SangamError
+from aggregator.errors import Disconnected, MessageError, SangamError
 from aggregator.local.child import LOG_FILE
 from aggregator.local.screen import Screen
 
@@ -55,15 +55,8 @@ def ending(children: list["Child"], screen: Screen) -> Iterator[None]:
 
 
 async def first_word(child: "Child", name: str) -> Any:
-    """One number of a child's first message, as a server's port.
-
-    Raises:
-        Disconnected: it ended, or said nothing.
-    """
-    try:
-        return (await child.hear())[name]
-    except EOFError:
-        raise child.ended() from None
+    """One number of a child's first message, as a server's port; `Child.expect` raises."""
+    return (await child.expect(name))[name]
 
 
 class Child:
@@ -114,6 +107,21 @@ class Child:
             raise Disconnected(f"{self.name} said nothing for {within_s:.0f} s") from None
         if isinstance(message, EOFError):
             raise message
+        return message
+
+    async def expect(self, name: str, within_s: float = START_S) -> dict[str, Any]:
+        """The next message of a process that must not end, with a number of that name among its own.
+
+        Raises:
+            Disconnected: it ended, or says nothing for that long.
+            MessageError: it says something else.
+        """
+        try:
+            message = await self.hear(within_s)
+        except EOFError:
+            raise self.ended() from None
+        if name not in message:
+            raise MessageError(f"{self.name} said {sorted(message)}, expected {name}")
         return message
 
     def ended(self) -> Disconnected:

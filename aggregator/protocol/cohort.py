@@ -41,6 +41,11 @@ class Cohort:
         fewest = parameters.threat.fewest_survivors(len(self.members))
         return max(parameters.minimum_cohort, self.threshold, fewest)
 
+    @property
+    def signatures_least(self) -> int:
+        """How many neighbours must have signed a client's view: t, with its own where it holds its own shares."""
+        return self.threshold - 1 if self.graph.complete else self.threshold
+
     def neighbours(self, client: ClientId) -> tuple[ClientId, ...]:
         """N(u): with whom `client` shares pairwise masks; ascending."""
         return tuple(self.members[p] for p in self.graph.neighbours(self._position[client]))

@@ -124,17 +124,6 @@ def decode(total: RingVector, participants: int, parameters: Parameters, ctx0: b
     return Decoded(_unflatten(mean, parameters), total_weight, _error_bound(participants, total_weight, parameters))
 
 
-def quantised_sum(total: RingVector, participants: int, parameters: Parameters) -> npt.NDArray[np.int64]:
-    """The sum of the quantised entries in steps of `scale`, shape (coded_entries,), int64, exact.
-
-    Raises:
-        RoundAborted: an entry exceeds what that many clients can add up to.
-    """
-    steps = _in_range(total, participants, parameters).astype(np.int64)
-    steps -= participants * parameters.zero_point
-    return steps
-
-
 def _block_entries(parameters: Parameters) -> int:
     """Blocks start where a PRG chunk of the rounding draws does and, if there are any, of the signs."""
     return keystream.CHUNK_BYTES // (SIGN_BYTES if parameters.rotate else DRAW_BYTES)

@@ -1,13 +1,12 @@
 """Which mode runs: the two verbs, for callers that need not know it."""
 
 from aggregator.crypto.agreement import Entropy
+from aggregator.crypto.keystream import SEED_BYTES
 from aggregator.protocol import lattice, pairwise
 from aggregator.protocol.contribution import Blinding, Total
 from aggregator.protocol.parameters import Mode, Parameters
 from aggregator.protocol.spread import Each
 from native.ring import Words
-
-SEED_BYTES = 32
 
 
 def contribute(

@@ -383,7 +383,7 @@ def _view(cohort: Cohort, survivors: Survivors) -> tuple[bytes, bytes, bytes]:
 def _check_signatures(state: Signed, signatures: SignatureList) -> None:
     """See that as many neighbours in U signed the very same view as the threshold asks for beside this client.
 
-    More would tell nothing more, and cost 60 µs each: where t agree on one view, no other view finds t.
+    More would tell nothing more, at 60 µs of a core each: where t agree on one view, no other view finds t.
     """
     masked = state.masked
     invited, cohort = masked.shared.advertised.invited, masked.shared.cohort
@@ -392,8 +392,7 @@ def _check_signatures(state: Signed, signatures: SignatureList) -> None:
     by_author = {item.client: item.signature for item in signatures.signatures}
     if strangers := by_author.keys() - allowed:
         raise Equivocation(f"client {min(strangers)} cannot have signed for client {invited.me}")
-    needed = cohort.threshold - cohort.graph.complete
     _check_enough("consistency check", len(by_author) + cohort.graph.complete, cohort.threshold)
-    for author, signature in islice(by_author.items(), needed):
+    for author, signature in islice(by_author.items(), cohort.signatures_least):
         if not signing.verify(invited.roster.verifying_key(author), signature, commitments.SURVIVORS, *seen):
             raise Equivocation(f"client {author} did not sign the survivors that client {invited.me} saw")

@@ -3,8 +3,12 @@
     python -m benchmarks.peers.compare      what `make bench-peers` runs; some minutes
 
 Starts flower.py and nvflare_he.py in `.venv-peers` and `sangam bench` here, in turn, the order reversed from round to
-round, and compares medians over the rounds. What each peer's figure holds and leaves out, its file says. Server: CPU
-seconds on both sides. Client: wall seconds on both sides, key agreement excluded on both.
+round, and compares medians over the rounds, of figures that are medians of a run's own repeats on both sides. What each
+peer's figure holds and leaves out, its file says.
+
+Server: CPU seconds of all threads on both sides. Flower's include the dequantisation and one np.save of the mean; ours
+end at the decoded integer sum. Client: wall seconds on both sides, key agreement excluded on both. Ours uses all cores,
+Flower's mask step is one thread: part of that ratio is the number of this machine's cores.
 
 Most of Flower's server time at 10^6 values is Shamir in plain Python, whatever the entries. The rest has a row of its
 own, so that nobody takes the whole for the price of a value.

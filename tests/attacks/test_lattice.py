@@ -5,29 +5,67 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from aggregator.crypto import roster as rosters
 from aggregator.errors import MessageError
-from aggregator.protocol import lattice, participant
+from aggregator.protocol import coordinator, lattice, pairwise, participant
+from aggregator.protocol.encoding import encode
 from aggregator.protocol.layout import DEGREE, KEY_BYTES, PRIMES, Layout
 from aggregator.protocol.parameters import Mode
 from aggregator.rounds.phase import Completed, Failed
 from aggregator.wire._pb import aggregation_pb2
-from aggregator.wire.messages import Chunk
+from aggregator.wire.messages import AdvertList, Chunk, RoundOpened
 from aggregator.wire.vocabulary import Step
+from clients.contribution import Contribution, MaskedUpload
+from clients.journal import Journal
 from tests.consortium import ANY_COHORT, Consortium, drbg
-from tests.harness import deliver, parameters, plain_sum, play, quantised_words, upload
+from tests.harness import deliver, parameters, plain_sum, play, quantised_words
+
+# Every message that the server's side of a control stream may hold, with its fields. Whoever adds one asks first
+# whether it could carry A, or anything that decides A: then a server could choose an A that is easy to invert.
+SERVER_SAYS = {
+    "ServerMessage": "round welcome round_opened advert_list share_list survivors signature_list round_closed "
+    "round_failed excluded",
+    "Welcome": "task last_round",
+    "RoundOpened": "terms roster",
+    "Terms": "protocol_version deployment task round server_nonce roster_size roster_root authority_hash model_hash "
+    "parameters",
+    "Parameters": "mode value_bits clients_max clip weight_max rotate minimum_cohort threat tensors",
+    "Threat": "corrupt_fraction dropout_fraction malicious security_bits failure_bits",
+    "Tensor": "name shape",
+    "AdvertList": "listed neighbours",
+    "ListedAdvert": "client hash",
+    "NamedAdvert": "client advert",
+    "Advert": "mask_key share_key nonce self_seed_hash signature",
+    "ShareList": "dealers envelopes",
+    "ReceivedEnvelope": "dealer envelope root signature proof",
+    "Envelope": "ciphertext self_seed_share_hash mask_key_share_hash",
+    "Survivors": "dealers survivors",
+    "SignatureList": "signatures",
+    "NamedSignature": "client signature",
+    "RoundClosed": "survivors result_shared",
+    "RoundFailed": "reason",
+    "Excluded": "reason",
+}
 
 
-def lattice_round(n, entries=40, **how):
+def fields_within(message):
+    """Field names, in order, of a message and of all that it may hold, by message."""
+    found = {message.name: " ".join(field.name for field in message.fields)}
+    for field in message.fields:
+        if field.message_type is not None:
+            found |= fields_within(field.message_type)
+    return found
+
+
+def lattice_round(n, entries=40, clients_max=None, **how):
     consortium = Consortium.of(n)
-    terms = consortium.terms(parameters(n, entries, mode=Mode.LATTICE))
+    terms = consortium.terms(parameters(n, entries, mode=Mode.LATTICE, clients_max=clients_max or n))
     return play(consortium, terms, quantised_words(terms, range(n)), **how)
 
 
 def test_server_supplied_a_has_no_field_to_travel_in():
-    """A hangs on ctx1 alone: no message to the client holds one, and no step takes one."""
-    messages = aggregation_pb2.DESCRIPTOR.message_types_by_name
-    names = {field.name for message in messages.values() for field in message.fields}
-    assert not {name for name in names if "matrix" in name or "polynomial" in name or name in {"a", "seed"}}
+    """A hangs on ctx1 alone: nothing that the server says has room for one, and no step takes one."""
+    assert fields_within(aggregation_pb2.DESCRIPTOR.message_types_by_name["ServerMessage"]) == SERVER_SAYS
     outcome = lattice_round(3)
     ctx1 = outcome.players[0].states[Step.SHARE_KEYS].cohort.ctx1
     assert {p.states[Step.SHARE_KEYS].cohort.ctx1 for p in outcome.players.values()} == {ctx1}
@@ -36,20 +74,19 @@ def test_server_supplied_a_has_no_field_to_travel_in():
 
 
 def test_key_reused_across_vectors_is_impossible_since_the_step_draws_it():
-    """The same step on two vectors, as after a retry, a restore or a fork: two keys, two error vectors."""
+    """The same step again, as after a retry, a restore or a fork: another key, for another vector and for the same."""
     outcome = lattice_round(4, until=Step.MASKED_INPUT)
-    player = outcome.players[1]
-    body = outcome.end.announcement(1)
-    state = player.states[Step.SHARE_KEYS]
-    entropy = drbg("restored")
-    _, first = participant.mask_input(state, body, player.words, entropy)
-    _, second = participant.mask_input(state, body, player.words, entropy)
-    heads = [np.frombuffer(payload[:KEY_BYTES], np.int32) for payload in (first, second)]
-    difference = heads[0] - heads[1]  # the masks cancel, the keys do not
-    assert np.abs(difference).max() <= 2 * 41
-    assert np.mean(difference != 0) > 0.8
-    tails = [np.frombuffer(payload[KEY_BYTES:], np.uint32) for payload in (first, second)]
-    assert np.mean(tails[0] == tails[1]) < 0.05
+    body, state, entropy = outcome.end.announcement(1), outcome.players[1].states[Step.SHARE_KEYS], drbg("restored")
+    words = outcome.players[1].words
+    first, changed, again = (
+        np.frombuffer(participant.mask_input(state, body, x, entropy)[1], np.uint32)
+        for x in (words, words[::-1].copy(), words)
+    )
+    for other in (changed, again):
+        difference = (first - other)[:DEGREE].view(np.int32)  # the masks cancel, the keys do not
+        assert np.abs(difference).max() <= 2 * 45
+        assert np.mean(difference != 0) > 0.8
+        assert np.mean(first[DEGREE:] == other[DEGREE:]) < 0.05
 
 
 def test_key_reused_across_chunks_meets_another_a_and_other_errors():
@@ -64,15 +101,24 @@ def test_key_reused_across_chunks_meets_another_a_and_other_errors():
 
 
 def test_a_wrong_context_decodes_to_noise():
-    """A server that opens the sum under another ctx1 than the clients signed holds another A."""
-    outcome = lattice_round(4, entries=3_000, until=Step.CONSISTENCY_CHECK)
-    total = outcome.end._total
-    layout = outcome.terms.parameters.layout
-    keys = np.zeros(DEGREE, np.uint32)
-    opened = total.open(lambda words, ring_bits: keys, bytes(32), map).astype(np.float64)
-    plain = np.array(plain_sum(outcome, range(4)), np.float64)
-    assert abs(np.corrcoef(opened, plain)[0, 1]) < 0.1
-    assert layout.slot_bits == outcome.terms.parameters.ring_bits
+    """A server that opens the sum under another ctx1 than the clients signed holds another A: the true key is no use.
+
+    The ring has room for 1,000 clients, so that sums of four lie in its lowest 1/256.
+    """
+    outcome = lattice_round(4, entries=3_000, clients_max=1_000, until=Step.UNMASKING)
+    phase = outcome.end
+    for client in sorted(phase.awaited):
+        deliver(outcome, phase, client, outcome.players[client].react(phase.announcement(client)))
+    recovered = coordinator.reconstruct(phase._view, phase.answers)
+    ctx1 = phase._view.cohort.ctx1
+    unblind = pairwise.Unmasking(recovered.self_seeds, recovered.dangling, ctx1)  # to the true sum of the keys
+    plain = plain_sum(outcome, range(4))
+    assert phase._total.open(unblind, ctx1, map).tolist() == plain
+    for place in (0, 31):
+        wrong = bytes(byte ^ (index == place) for index, byte in enumerate(ctx1))
+        opened = phase._total.open(unblind, wrong, map)
+        assert np.mean(opened > max(plain)) > 0.98
+        assert abs(np.corrcoef(opened.astype(float), plain)[0, 1]) < 0.1
 
 
 def test_ciphertexts_are_uniform_even_of_nothing():
@@ -141,8 +187,8 @@ def test_a_residue_outside_its_prime_is_refused_and_the_round_goes_on():
     assert outcome.total == plain_sum(outcome, (0, 1, 3))
 
 
-def test_negated_key_of_a_colluder_only_spoils_the_sum_it_is_in():
-    """A client may blind any words as its key; sums that are no sum of Gaussians end the round by name."""
+def test_a_blinded_key_that_is_no_gaussian_aborts_the_round():
+    """A client may blind any words as its key. A sum too wide for that many keys ends the round, and names nobody."""
 
     def cheat(step, client, body):
         if isinstance(body, Chunk) and client == 2 and body.index == 0:
@@ -167,14 +213,28 @@ def test_same_round_in_two_modes_has_two_contexts():
     assert len(contexts) == 2
 
 
-def test_offset_zero_resend_is_bit_identical():
-    """What leaves again is what left: the client keeps the bytes, and drops seed, key and errors."""
+def test_offset_zero_resend_is_bit_identical_and_draws_no_second_key(tmp_path):
+    """The server asks again, as after a broken line: the client sends the bytes it kept, and encrypts nothing anew."""
     outcome = lattice_round(3, until=Step.MASKED_INPUT)
-    state, payload = participant.mask_input(
-        outcome.players[0].states[Step.SHARE_KEYS],
-        outcome.end.announcement(0),
-        outcome.players[0].words,
-        drbg("once"),
-    )
-    assert upload(state, payload) == upload(state, payload)
-    assert "bytes" not in repr(state)
+    draws, source = [], drbg("client", 0, 0)  # as the player's, so that this is the same client
+
+    def entropy(size):
+        draws.append(size)
+        return source(size)
+
+    site, terms = outcome.players[0].site, outcome.terms
+    invited = participant.enter(terms, rosters.from_bytes(outcome.setting.roster_bytes), site)
+    encoded = encode({"x": np.zeros(40)}, 1, terms.parameters, terms.ctx0, bytes(32))
+    with Journal(tmp_path / "journal") as journal:
+        part = Contribution(invited, encoded, journal=journal, entropy=entropy, each=map, observer=None)
+        for body in (*outcome.said(RoundOpened, 0), *outcome.said(AdvertList, 0)):
+            part.answer(body)
+        draws.clear()
+        shares = outcome.end.announcement(0)
+        first = part.answer(shares)
+        assert isinstance(first, MaskedUpload)
+        assert draws == [32]  # the seed of key and errors
+        left = bytes(first.payload)
+        assert part.answer(replace(shares)) is first  # as it comes again: another object that says the same
+        assert bytes(first.payload) == left
+        assert draws == [32]

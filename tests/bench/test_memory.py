@@ -11,7 +11,8 @@ SIZE = 128 << 20  # far beyond what the rest of the process moves meanwhile
 @pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
 def test_the_peak_follows_what_was_held_and_begins_anew() -> None:
     held = np.ones(SIZE, np.uint8)
-    assert memory.peak_bytes() >= memory.resident_bytes() > SIZE
+    assert memory.resident_bytes() > SIZE
+    assert memory.peak_bytes() > SIZE  # the kernel brings it up to date now and then
     del held
     before = memory.resident_bytes()
     memory.reset_peak()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aggregator.bench import plain
-from aggregator.bench.plain import mounted
+from aggregator.bench.plain import PlainService
 from aggregator.errors import MessageError, NotAdmitted, OutOfTurn
 from aggregator.service.app import serve
 from aggregator.wire.chunks import ChunkPlan
@@ -48,10 +48,10 @@ async def upload(channel, messages):
 
 
 async def test_only_whole_uploads_are_summed(tmp_path):
-    consortium, found = Consortium.of(4), []
+    consortium, service = Consortium.of(4), PlainService(PLAN, 2)
     async with (
         asyncio.timeout(TOO_LONG_S),
-        serve(configured(tmp_path, consortium), [mounted(PLAN, 2, found)]) as running,
+        serve(configured(tmp_path, consortium), [service.mount]) as running,
         raw(address := f"localhost:{running.port}", operator()) as leader,
         raw(address, consortium.identities[0]) as first,
         raw(address, consortium.identities[1]) as second,
@@ -73,8 +73,24 @@ async def test_only_whole_uploads_are_summed(tmp_path):
         await upload(second, parts(UPDATES[3]))
         last = await anext(events)
         assert (last.kind, last.clients) == (EventKind.CLOSED, 2)
-        assert set(found[0].round.meter.seconds) == {"plain receive", "plain add"}
+        assert set(service.round.meter.seconds) == {"plain receive", "plain add"}
         result = leader.downward(plain.FETCH, ResultRequest("bench", 1), ResultMessage)
         total = b"".join([bytes(part.body.data) async for part in result])
         assert np.array_equal(np.frombuffer(total, "<f4"), UPDATES[2] + UPDATES[3])
-        assert found[0].round is None
+        assert service.round is None
+
+
+async def streamed(total, chunks=PLAN.chunks):
+    for chunk in list(PLAN.cut(total.data))[:chunks]:
+        yield ResultMessage(chunk)
+
+
+async def test_a_sum_is_checked_value_by_value():
+    total = sum(UPDATES[:3])
+    assert await plain.is_sum(streamed(total), total, PLAN)
+    for place in (0, 20, ENTRIES - 1):
+        wrong = total.copy()
+        wrong[place] += 2.0**-15
+        assert not await plain.is_sum(streamed(wrong), total, PLAN)
+    assert not await plain.is_sum(streamed(total, chunks=2), total, PLAN)
+    assert not await plain.is_sum(streamed(total + UPDATES[3]), total, PLAN)

@@ -15,4 +15,5 @@ def test_clients_differ_share_memory_and_add_up_exactly_in_float32(tmp_path: Pat
     assert np.shares_memory(views[0], views[1])
     assert np.abs(views[0]).max() <= 1
     assert 0.5 < np.abs(views[0]).mean() * 2 < 1.5
+    assert np.array_equal(shared.total(97), np.sum(views[:97], axis=0, dtype=np.float64))
     assert np.array_equal(np.sum(views, axis=0, dtype=np.float32), np.sum(views, axis=0, dtype=np.float64))

@@ -42,12 +42,11 @@ def test_the_keystream_is_aes_of_a_counter_from_zero() -> None:
     ring_bits=st.integers(1, 64),
     purpose=st.sampled_from(["self", "pair", "rounding", "rotation", "A"]),
     vector_chunk=st.integers(0, 2**64 - 1),
-    prime=st.integers(0, 255),
 )
-def test_words_agree_with_the_twin(entries: int, ring_bits: int, purpose: str, vector_chunk: int, prime: int) -> None:
-    made = words(SEED, CONTEXT, purpose, entries, ring_bits, vector_chunk=vector_chunk, prime=prime)
+def test_words_agree_with_the_twin(entries: int, ring_bits: int, purpose: str, vector_chunk: int) -> None:
+    made = words(SEED, CONTEXT, purpose, entries, ring_bits, vector_chunk=vector_chunk)
     assert made.dtype == word_dtype(ring_bits)
-    assert made.tolist() == reference.words(SEED, CONTEXT, purpose, entries, ring_bits, vector_chunk, prime)
+    assert made.tolist() == reference.words(SEED, CONTEXT, purpose, entries, ring_bits, vector_chunk)
 
 
 @pytest.mark.parametrize("entries", [PIECE - 1, PIECE, PIECE + 1, MEBI - 1, MEBI, MEBI + 1, 2 * MEBI + PIECE + 3])
@@ -65,7 +64,7 @@ def test_any_chunk_can_be_made_alone() -> None:
 @pytest.mark.parametrize("entries", [0, 1, PIECE - 1, PIECE, PIECE + 1, MEBI + 5])
 @pytest.mark.parametrize(("ring_bits", "piece_entries"), [(32, PIECE), (26, PIECE // 4), (64, MEBI // 2), (1, 4096)])
 def test_pieces_are_the_words_one_after_the_other(entries: int, ring_bits: int, piece_entries: int) -> None:
-    named = {"vector_chunk": 3, "prime": 1, "first_chunk": 2}
+    named = {"vector_chunk": 3, "first_chunk": 2}
     whole = words(SEED, CONTEXT, "rounding", entries, ring_bits, **named)
     made = pieces(SEED, CONTEXT, "rounding", entries, ring_bits, piece_entries=piece_entries, **named)
     copies = [piece.copy() for piece in made]
@@ -95,7 +94,6 @@ def test_every_label_gives_another_stream() -> None:
         words(SEED, CONTEXT, "self", 8, 32),
         words(SEED, CONTEXT, "pair", 8, 32),
         words(SEED, CONTEXT, "self", 8, 32, vector_chunk=1),
-        words(SEED, CONTEXT, "self", 8, 32, prime=1),
         words(SEED, CONTEXT, "self", 8, 32, first_chunk=1),
         words(SEED, SEED, "self", 8, 32),
         words(CONTEXT, CONTEXT, "self", 8, 32),
@@ -135,12 +133,11 @@ def test_long_masks_are_sums_of_streams(entries: int, ring_bits: int) -> None:
     assert (vector == expected & (2**ring_bits - 1)).all()
 
 
-def test_opposite_masks_cancel_chunk_by_chunk() -> None:
+def test_opposite_masks_cancel() -> None:
     vector = np.arange(MEBI + 9, dtype=np.uint32)
-    apply_masks(vector, [Mask(SEED, "pair", 1)], CONTEXT, 32, vector_chunk=3, prime=2)
+    apply_masks(vector, [Mask(SEED, "pair", 1)], CONTEXT, 32)
     assert (vector != np.arange(MEBI + 9)).mean() > 0.999
-    apply_masks(vector[:MEBI], [Mask(SEED, "pair", -1)], CONTEXT, 32, vector_chunk=3, prime=2)
-    apply_masks(vector[MEBI:], [Mask(SEED, "pair", -1)], CONTEXT, 32, vector_chunk=3, prime=2, first_chunk=1)
+    apply_masks(vector, [Mask(SEED, "pair", -1)], CONTEXT, 32)
     assert (vector == np.arange(MEBI + 9)).all()
 
 
@@ -167,7 +164,6 @@ def test_impossible_masks_are_refused(seed: bytes, sign: int) -> None:
         {"ring_bits": 65},
         {"vector_chunk": -1},
         {"vector_chunk": 2**64},
-        {"prime": 256},
         {"first_chunk": -1},
     ],
 )

@@ -184,8 +184,3 @@ def test_keys_that_are_no_sum_of_gaussians_abort():
             total.open(
                 lambda words, ring_bits, wrong=wrong: np.full(DEGREE, wrong, np.int32).view(np.uint32), CTX1, map
             )
-
-
-def test_secrets_are_in_no_repr():
-    assert "seed" not in repr(SMALL)
-    assert "\\x" not in repr(Total(SMALL))

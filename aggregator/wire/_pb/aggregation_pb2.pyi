@@ -108,7 +108,7 @@ class Parameters(_message.Message):
     THREAT_FIELD_NUMBER: _builtins.int
     TENSORS_FIELD_NUMBER: _builtins.int
     mode: _builtins.str
-    """"pairwise" """
+    """"pairwise" or "lattice" """
     value_bits: _builtins.int
     """v, bits of one quantised entry, 2 .. 54"""
     clients_max: _builtins.int
@@ -988,7 +988,10 @@ Global___UploadHeader: _TypeAlias = UploadHeader  # noqa: Y015
 
 @_typing.final
 class Chunk(_message.Message):
-    """A piece of the packed vector; every chunk but the last has the size that the ring's word gives (about 1 MiB)."""
+    """A piece of a payload, about 1 MiB; the round's parameters give every chunk's size. Results, and uploads in pairwise
+    mode: words of the ring, packed without gaps, least significant bit first. Uploads in lattice mode: the blinded key,
+    4,096 words of 32 bits, as chunk 0; then ciphertexts, residues of 32 bits, little-endian, prime by prime.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -997,7 +1000,7 @@ class Chunk(_message.Message):
     index: _builtins.int
     """from 0, without gaps"""
     data: _builtins.bytes
-    """1 .. 2^20 bytes: words of the ring, packed without gaps, least significant bit first"""
+    """1 .. 2^20 bytes"""
     def __init__(
         self,
         *,
@@ -1086,7 +1089,7 @@ Global___ResultMessage: _TypeAlias = ResultMessage  # noqa: Y015
 
 @_typing.final
 class ResultHeader(_message.Message):
-    """What the sum means; the chunks that follow are the ring sum, packed as in an upload."""
+    """What the sum means; the chunks that follow are the ring sum, packed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
