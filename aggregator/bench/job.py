@@ -7,10 +7,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
 
-from aggregator.bench import plain, server, signals, words, worker
+from aggregator.bench import plain, server, signals, worker
 from aggregator.bench.outcome import PlainRound, SecureRound, end_seconds
 from aggregator.bench.settings import TASK, Kind, Settings
-from aggregator.bench.updates import Updates
+from aggregator.bench.updates import Updates, is_exact
 from aggregator.errors import RoundAborted
 from aggregator.local.processes import Child
 from aggregator.local.screen import Bar
@@ -113,7 +113,7 @@ class Job:
         bar.say("secure: checking")
         result = await self._operator.fetch_result(TASK, number)
         files = [worker.words_file(directory, index) for directory in self._all.directories]
-        exact = words.is_exact(result.words, result.participants, self._survivors, files)
+        exact = is_exact(result.words, result.participants, self._survivors, files)
         for file in files:
             file.unlink()
         self.secure.append(

@@ -1,4 +1,7 @@
-"""On what a run was made: figures mean nothing without it."""
+"""On what a run was made, without which figures mean nothing; and how much memory this process holds there.
+
+Memory is Linux's VmRSS and VmHWM; elsewhere nothing is said.
+"""
 
 import asyncio
 import os
@@ -11,6 +14,8 @@ from pathlib import Path
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _CPU_INFO = Path("/proc/cpuinfo")
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_RESET_PEAK = "5"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,22 @@ async def this() -> Machine:
     system = f"{platform.system()} {platform.machine()}"
     cores = os.cpu_count() or 1
     return Machine(_cpu(), cores, system, platform.python_version(), version("sangam"), await _commit())
+
+
+def resident_bytes() -> int:
+    """Now; -1 where it is not known."""
+    return _status("VmRSS:")
+
+
+def peak_bytes() -> int:
+    """At most, since `reset_peak` or the process's start; -1 where it is not known."""
+    return _status("VmHWM:")
+
+
+def reset_peak() -> None:
+    """Let the peak begin again here, where the system allows it."""
+    with suppress(OSError):
+        _CLEAR.write_text(_RESET_PEAK)
 
 
 def _cpu() -> str:
@@ -59,3 +80,11 @@ async def _commit() -> str:
         return ""
     said, _ = await git.communicate()
     return said.decode().strip()
+
+
+def _status(name: str) -> int:
+    with suppress(OSError):
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith(name):
+                return int(line.split()[1]) * 1024
+    return -1

@@ -7,7 +7,7 @@ import asyncio
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-from aggregator.bench import memory, signals
+from aggregator.bench import machine, signals
 from aggregator.bench.plain import PlainService
 from aggregator.bench.settings import TASK, Kind, Settings
 from aggregator.config import ServerConfig
@@ -35,13 +35,13 @@ async def _serve(serving: Serving, pipe: Connection) -> None:
     starter, settings = child.Starter(pipe), serving.settings
     plain = PlainService(settings.plain_plan, settings.survivors)
     async with serve(serving.config, [plain.mount]) as running:
-        starter.tell(port=running.port, idle=memory.resident_bytes())
+        starter.tell(port=running.port, idle=machine.resident_bytes())
         for index, kind in enumerate(settings.rounds):
             await starter.reaches(signals.begin(index))
-            memory.reset_peak()
+            machine.reset_peak()
             starter.tell(begun=index)
             await starter.reaches(signals.proceed(index))
-            starter.tell(**_seconds(kind, running, plain), **{PEAK: memory.peak_bytes()})
+            starter.tell(**_seconds(kind, running, plain), **{PEAK: machine.peak_bytes()})
         await running.wait()
 
 

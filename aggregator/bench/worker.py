@@ -15,8 +15,7 @@ import numpy as np
 from aggregator.bench import plain, signals
 from aggregator.bench.contender import Contender, RacingTransport, Vanished, race
 from aggregator.bench.settings import TASK, TENSOR, Kind, Settings
-from aggregator.bench.updates import Update, Updates
-from aggregator.bench.words import Tally, WordSum
+from aggregator.bench.updates import Tally, Update, Updates, WordSum
 from aggregator.crypto.identity import Identity
 from aggregator.local import child
 from aggregator.local.tolerance import minimum_cohort

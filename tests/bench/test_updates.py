@@ -1,9 +1,12 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from aggregator.bench import updates
-from aggregator.bench.updates import Updates
+from aggregator.bench.updates import Tally, Updates, WordSum, is_exact
+
+NAMES = ("client-01", "client-02", "client-03")
 
 
 def test_clients_differ_share_memory_and_add_up_exactly_in_float32(tmp_path: Path) -> None:
@@ -17,3 +20,39 @@ def test_clients_differ_share_memory_and_add_up_exactly_in_float32(tmp_path: Pat
     assert 0.5 < np.abs(views[0]).mean() * 2 < 1.5
     assert np.array_equal(shared.total(97), np.sum(views[:97], axis=0, dtype=np.float64))
     assert np.array_equal(np.sum(views, axis=0, dtype=np.float32), np.sum(views, axis=0, dtype=np.float64))
+
+
+@pytest.fixture(params=[np.uint32, np.uint64])
+def left(tmp_path: Path, request: pytest.FixtureRequest):
+    """Two processes' words, three clients in all, and their true sum."""
+    dtype = request.param
+    clients = [np.arange(50, dtype=dtype) * i + i for i in (1, 2, 3)]
+    files = []
+    for process, mine in enumerate((clients[:2], clients[2:])):
+        total = WordSum(50, 8 * dtype().itemsize)
+        for words in mine:
+            Tally(total).vectors(words, memoryview(b""))
+        files.append(tmp_path / f"{process}.npy")
+        total.save(files[-1])
+    return sum(clients), files
+
+
+def test_the_true_sum_is_exact(left) -> None:
+    words, files = left
+    assert words.dtype in (np.uint32, np.uint64)
+    assert is_exact(words, NAMES, NAMES, files)
+
+
+@pytest.mark.parametrize("place", [0, 23, 49])
+def test_a_server_that_lies_in_one_word_is_not_exact(left, place: int) -> None:
+    words, files = left
+    wrong = words.copy()
+    wrong[place] += 1
+    assert not is_exact(wrong, NAMES, NAMES, files)
+
+
+def test_other_clients_or_fewer_words_are_not_exact(left) -> None:
+    words, files = left
+    assert not is_exact(words, NAMES[:2], NAMES, files)
+    assert not is_exact(words, NAMES, NAMES, files[:1])
+    assert not is_exact(words[:-1], NAMES, NAMES, files)

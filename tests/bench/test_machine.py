@@ -3,7 +3,7 @@ import sys
 import numpy as np
 import pytest
 
-from aggregator.bench import memory
+from aggregator.bench import machine
 
 SIZE = 128 << 20  # far beyond what the rest of the process moves meanwhile
 
@@ -11,11 +11,11 @@ SIZE = 128 << 20  # far beyond what the rest of the process moves meanwhile
 @pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
 def test_the_peak_follows_what_was_held_and_begins_anew() -> None:
     held = np.ones(SIZE, np.uint8)
-    assert memory.resident_bytes() > SIZE
-    assert memory.peak_bytes() > SIZE  # the kernel brings it up to date now and then
+    assert machine.resident_bytes() > SIZE
+    assert machine.peak_bytes() > SIZE  # the kernel brings it up to date now and then
     del held
-    before = memory.resident_bytes()
-    memory.reset_peak()
-    assert memory.peak_bytes() - before < SIZE // 2
+    before = machine.resident_bytes()
+    machine.reset_peak()
+    assert machine.peak_bytes() - before < SIZE // 2
     np.ones(SIZE, np.uint8)
-    assert memory.peak_bytes() - before > SIZE // 2
+    assert machine.peak_bytes() - before > SIZE // 2
