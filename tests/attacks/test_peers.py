@@ -182,7 +182,6 @@ def test_keystream_reused_for_several_vectors():
         {"context": bytes(32)},
         *({"purpose": purpose} for purpose in ("self", "rounding", "rotation", "A", "key", "error", "noise")),
         {"vector_chunk": 1},
-        {"prime": 1},
         {"first_chunk": 1},
     ]
     blocks = [stream(**label)[i : i + 16] for label in labels for i in range(0, 256, 16)]
