@@ -21,7 +21,7 @@ VALUE_BITS_MAX = 54  # Z < 2^53: every quantised value is exact in a float64
 RING_BITS_MAX = 64
 WEIGHT_MAX = 2**53
 ROTATION_BLOCK_ENTRIES = 4096
-LATTICE_ENTRIES_LEAST = 20_000  # between the server's crossing, 10,000, and the clients', 50,000: test_crossover.py
+LATTICE_ENTRIES_LEAST = 20_000  # the server's time crosses at 6,000, a client's at 17,000: benchmarks/test_crossover.py
 
 
 class Mode(StrEnum):

@@ -175,7 +175,7 @@ def test_overflow_only_warns():
 
 
 def test_keystream_reused_for_several_vectors():
-    """Every seed, purpose, vector chunk, prime, PRG chunk and round has a keystream of its own."""
+    """Every seed, purpose, vector chunk, PRG chunk and round has a keystream of its own."""
     labels = [
         {},
         {"seed": drbg("other")(32)},
