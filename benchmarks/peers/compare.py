@@ -13,7 +13,7 @@ Flower's mask step is one thread: part of that ratio is the number of this machi
 Most of Flower's server time at 10^6 values is Shamir in plain Python, whatever the entries. The rest has a row of its
 own, so that nobody takes the whole for the price of a value.
 
-NOT measured: the network, on either side. The result has the shape of a run of pytest-benchmark: report.py reads it.
+NOT measured: the network, on either side. The result has the shape of a pytest-benchmark run, for benchmarks.report.
 """
 
 import argparse
@@ -32,7 +32,8 @@ from pytest_benchmark.utils import get_commit_info
 from benchmarks import report
 
 HERE = Path(__file__).parent
-PEERS_PYTHON = report.ROOT / ".venv-peers/bin/python"
+ROOT = HERE.parents[1]
+PEERS_PYTHON = ROOT / ".venv-peers/bin/python"
 OURS = [str(Path(sys.executable).with_name("sangam")), "bench"]
 BITS, SHARES = 16, 15
 SERVER_LEAST, CLIENT_LEAST, BYTES_MOST = 40, 10, 4.05
@@ -43,7 +44,7 @@ Figures = dict[str, list[dict[str, Any]]]
 def main() -> None:
     arguments = parse()
     if not PEERS_PYTHON.exists():
-        sys.exit(f"no {PEERS_PYTHON.relative_to(report.ROOT)}: `make bench-peers` makes it")
+        sys.exit(f"no {PEERS_PYTHON.relative_to(ROOT)}: `make bench-peers` makes it")
     found = measure(commands(arguments), arguments.rounds)
     run = as_run(found, rows(found, arguments), table(found))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +58,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--entries", type=int, default=1_000_000)
     parser.add_argument("--dropouts", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3, help="how often each command runs")
-    parser.add_argument("--out", type=Path, default=report.ROOT / "build/peers.json")
+    parser.add_argument("--out", type=Path, default=ROOT / "build/peers.json")
     return parser.parse_args()
 
 
@@ -85,7 +86,7 @@ def measure(wanted: Mapping[str, Sequence[str]], rounds: int) -> Figures:
 
 def run_json(command: Sequence[str]) -> dict[str, Any]:
     """The JSON object that ends the command's output; a failing command ends ours, with its own words."""
-    done = subprocess.run(command, cwd=report.ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(command)}\nexit status {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return last_object(done.stdout)
@@ -163,7 +164,7 @@ def table(found: Figures) -> list[tuple[str, ...]]:
 
 
 def as_run(found: Figures, lines: list[tuple[str, str, str]], sizes: list[tuple[str, ...]]) -> dict[str, Any]:
-    """What pytest-benchmark would have written, as far as report.py reads it, with every command's own figures."""
+    """What pytest-benchmark would have written, as far as it is read, with every command's own figures."""
     packages = {
         name: number
         for each in ("flower, 0 dropouts", "nvflare")
