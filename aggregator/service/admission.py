@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
-AT_ONCE_BYTES = 32 << 20
+AT_ONCE_BYTES = 16 << 20
 IDLE_S = 2.0
 PATIENCE_S = 10.0
 
