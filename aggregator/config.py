@@ -1,9 +1,14 @@
-"""What a server is told when it starts; read once, frozen."""
+"""What a server is told when it starts; read once (aggregator.settings), frozen."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-DEFAULT_STAGING_BYTES = 256 << 20
+MIB = 1 << 20
+DEFAULT_ADDRESS = "[::]:7443"
+DEFAULT_STAGING_BYTES = 256 * MIB
+DEFAULT_RELOAD_S = 5.0
+DEFAULT_KEEPALIVE_S = 20.0
+DEFAULT_TASKS_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +22,10 @@ class ServerConfig:
         staging_bytes: memory for half-arrived uploads; beyond it they go to unlinked files.
         staging_directory: where those files go; None is the system's temporary directory.
         revoked: file with one revoked serial number per line, decimal or 0x; None is no file.
+        reload_s: how often identity, roster and revoked serials are looked at again; 0 is on SIGHUP only.
+        keepalive_s: how long a line may be silent before the server pings it.
+        task_creators: the operators that may create tasks, by name; none named is every operator.
+        tasks_max: how many tasks there may be at once.
     """
 
     address: str
@@ -25,3 +34,7 @@ class ServerConfig:
     staging_bytes: int = DEFAULT_STAGING_BYTES
     staging_directory: Path | None = None
     revoked: Path | None = None
+    reload_s: float = DEFAULT_RELOAD_S
+    keepalive_s: float = DEFAULT_KEEPALIVE_S
+    task_creators: tuple[str, ...] = ()
+    tasks_max: int = DEFAULT_TASKS_MAX

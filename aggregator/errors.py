@@ -6,8 +6,13 @@ SangamError
 |- MessageError     a message that is malformed or false
 |  |- OutOfTurn     a message that this step of the round does not expect
 |  `- Equivocation  the other side lies: two answers where the protocol allows one
+|- VersionMismatch  the two sides speak no common version of the protocol
 |- NotAdmitted      an identity, a certificate or a role that does not fit
+|- NameTaken        a name under which there is something else
 |- NotFound         a task, round or result that this server does not have
+|  `- Gone          it was here, and was deleted or has expired
+|- Cancelled        the operator ended this task or round
+|- Expired          a request that came after the time up to which it was meant to count
 |- RoundAborted     too few clients are left, or views are inconsistent
 |- Overloaded       no room now; try again later
 |- Disconnected     the other side cannot be reached
@@ -41,12 +46,32 @@ class Equivocation(MessageError):
     """The other side lies: it gave, or asks for, two answers where the protocol allows one."""
 
 
+class VersionMismatch(SangamError):
+    """The two sides speak no common version of the protocol."""
+
+
 class NotAdmitted(SangamError):
     """An identity, a certificate or a role that does not fit."""
 
 
+class NameTaken(SangamError):
+    """A name under which there is something else already."""
+
+
 class NotFound(SangamError):
     """A task, round or result that this server does not have."""
+
+
+class Gone(NotFound):
+    """A task, round or result that was here, and was deleted or has expired."""
+
+
+class Cancelled(SangamError):
+    """The operator ended this task or round."""
+
+
+class Expired(SangamError):
+    """A request that came after the time up to which it was meant to count."""
 
 
 class RoundAborted(SangamError):

@@ -1,4 +1,4 @@
-"""Small files that must not be lost, overwritten or read by others: identities, certificates, rosters."""
+"""Small files that must not be lost, half written or read by others: identities, ledgers, rosters."""
 
 import os
 from collections.abc import Mapping
@@ -35,12 +35,51 @@ def write_new(directory: Path, private: Mapping[str, bytes], public: Mapping[str
             _write(directory / name, data, 0o600)
         for name, data in public.items():
             _write(directory / name, data, 0o644)
-        sync_directory(directory)
+        _sync_directory(directory)
     except OSError as error:
         raise StorageError(f"cannot write into {directory}: {error.strerror}") from None
 
 
-def sync_directory(directory: Path) -> None:
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a public file whole or not at all: who reads it meanwhile finds the old bytes or the new ones.
+
+    Raises:
+        StorageError: the disk refused; the old file is as it was.
+    """
+    staged = path.with_name(f"{path.name}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staged.unlink(missing_ok=True)
+        _write(staged, data, 0o644)
+        staged.replace(path)
+        _sync_directory(path.parent)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}") from None
+
+
+def append_lines(path: Path, data: bytes) -> None:
+    """Add whole lines to the end of a file, fsynced; what a crash left of half a line is cut off first.
+
+    Raises:
+        StorageError: the disk refused; some of the lines may stand, `whole_lines` reads those.
+    """
+    try:
+        with path.open("r+b") as file:
+            file.seek(len(whole_lines(file.read())))
+            file.truncate()
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}") from None
+
+
+def whole_lines(data: bytes) -> bytes:
+    """All but a last line without its end: nothing was built on a line that was not written whole."""
+    return data[: data.rfind(b"\n") + 1]
+
+
+def _sync_directory(directory: Path) -> None:
     """Make new or replaced names in `directory` survive a power cut; OSError when the disk refuses."""
     if os.name == "posix":  # Windows opens no directories, and keeps names by itself
         handle = os.open(directory, os.O_RDONLY)

@@ -1,9 +1,13 @@
 """What a hospital, an operator or a script imports: sessions that contribute to secure rounds, and that run them."""
 
 from aggregator.errors import (
+    Cancelled,
     Disconnected,
     Equivocation,
+    Expired,
+    Gone,
     MessageError,
+    NameTaken,
     NotAdmitted,
     NotFound,
     OutOfTurn,
@@ -13,10 +17,12 @@ from aggregator.errors import (
     SangamError,
     StaleModel,
     StorageError,
+    VersionMismatch,
 )
 from aggregator.protocol.parameters import Mode, Parameters
 from aggregator.protocol.participant import Safeguards
-from aggregator.wire.messages import Deadlines, Tensor
+from aggregator.wire.messages import Tensor
+from aggregator.wire.operator_messages import Deadlines
 from clients.blocking import BlockingOperator, BlockingSession, connect_blocking, operate_blocking
 from clients.connection import connect
 from clients.contribution import Observer
@@ -27,11 +33,15 @@ from clients.session import Session
 __all__ = [
     "BlockingOperator",
     "BlockingSession",
+    "Cancelled",
     "Deadlines",
     "Disconnected",
     "Equivocation",
+    "Expired",
+    "Gone",
     "MessageError",
     "Mode",
+    "NameTaken",
     "NotAdmitted",
     "NotFound",
     "Observer",
@@ -48,6 +58,7 @@ __all__ = [
     "StaleModel",
     "StorageError",
     "Tensor",
+    "VersionMismatch",
     "connect",
     "connect_blocking",
     "default_deadlines",

@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from aggregator.protocol.encoding import Update
 from aggregator.protocol.parameters import Parameters
-from aggregator.wire.messages import Deadlines, RoundEvent
+from aggregator.wire.operator_messages import Deadlines, RoundEvent
 from clients.connection import connect
 from clients.contribution import Observer
 from clients.operator import Operator, operate

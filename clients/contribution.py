@@ -14,6 +14,7 @@ from aggregator.protocol.encoding import Encoded, RingVector
 from aggregator.protocol.participant import Advertised, Invited, Masked, Shared, Signed
 from aggregator.protocol.spread import Each
 from aggregator.wire.messages import (
+    UPLOAD_ID_BYTES,
     AdvertList,
     ClientBody,
     RoundOpened,
@@ -163,8 +164,8 @@ class Contribution:
         if self._observer is not None:
             self._observer.vectors(self.encoded.words, payload)
         self._state = masked
-        terms = self.invited.terms
-        return MaskedUpload(UploadHeader(terms.task, terms.round, len(payload), masked.complaints), payload)
+        terms, upload_id = self.invited.terms, self._entropy(UPLOAD_ID_BYTES)
+        return MaskedUpload(UploadHeader(terms.task, terms.round, len(payload), masked.complaints, upload_id), payload)
 
     def _sign(self, state: Masked, body: Survivors) -> ClientBody:
         self._watch(Step.CONSISTENCY_CHECK)

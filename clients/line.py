@@ -8,6 +8,7 @@ from typing import TypeAlias
 from aggregator.crypto.certificates import check_name
 from aggregator.errors import Disconnected, Equivocation, MessageError
 from aggregator.wire.messages import (
+    OLDEST_VERSION,
     PROTOCOL_VERSION,
     ClientBody,
     ClientMessage,
@@ -112,7 +113,7 @@ class Line:
     async def _run(self) -> None:
         """One stream's life; returns when it breaks after the server's welcome."""
         async with self._transport.control() as stream:
-            await stream.send(ClientMessage(0, Join(PROTOCOL_VERSION, self.task)))
+            await stream.send(ClientMessage(0, Join(OLDEST_VERSION, PROTOCOL_VERSION, self.task)))
             welcome = await stream.receive()
             self._welcomed(welcome)
             self._take(welcome)

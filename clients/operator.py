@@ -19,10 +19,9 @@ from aggregator.errors import MessageError, RoundAborted
 from aggregator.protocol.context import hash_model
 from aggregator.protocol.encoding import Update
 from aggregator.protocol.parameters import Parameters
-from aggregator.wire.messages import (
+from aggregator.wire.messages import ResultMessage, ResultRequest
+from aggregator.wire.operator_messages import (
     Deadlines,
-    ResultMessage,
-    ResultRequest,
     RoundEvent,
     RoundReference,
     RoundRequest,

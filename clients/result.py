@@ -23,7 +23,8 @@ class RoundResult:
         mean: the weighted mean per tensor, float64, in the update's unit.
         total_weight: the sum of the participants' weights, exact.
         participants: the names of those whose updates are in the mean.
-        error_bound: the mean's largest error per entry by quantisation, if no participant had to clip that entry.
+        error_bounds: per tensor, the mean's largest error per entry by quantisation, in the update's unit, if no
+            participant had to clip that entry (with a rotation: any entry of its block).
         terms: what the round was about.
         words: the sum itself, words of the ring, shape (L,).
         clipped_entries: how many entries of this site's own update were clipped; None for who contributed none.
@@ -34,10 +35,15 @@ class RoundResult:
     mean: Mapping[str, Floats] = field(repr=False)
     total_weight: int
     participants: tuple[str, ...]
-    error_bound: float
+    error_bounds: Mapping[str, float] = field(repr=False)
     terms: RoundTerms = field(repr=False)
     words: RingVector = field(repr=False)
     clipped_entries: int | None = None
+
+    @property
+    def error_bound(self) -> float:
+        """The largest of the error bounds."""
+        return max(self.error_bounds.values())
 
 
 async def collect(
@@ -69,7 +75,7 @@ async def collect(
         mean=decoded.mean,
         total_weight=decoded.total_weight,
         participants=header.participants,
-        error_bound=decoded.error_bound,
+        error_bounds=decoded.error_bounds,
         terms=terms,
         words=words,
     )

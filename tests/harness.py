@@ -150,7 +150,7 @@ def upload(state: participant.Masked, payload: memoryview) -> tuple[Body, ...]:
     """A contribution as it travels: header and chunks."""
     terms = state.shared.cohort.terms
     plan = terms.parameters.upload_plan
-    return UploadHeader(terms.task, terms.round, plan.payload_bytes, state.complaints), *plan.cut(payload)
+    return UploadHeader(terms.task, terms.round, plan.payload_bytes, state.complaints, bytes(16)), *plan.cut(payload)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,8 @@ from aggregator.errors import SangamError
 from aggregator.protocol.encoding import RingVector, Update
 from aggregator.protocol.parameters import Mode, Parameters
 from aggregator.service.app import serve
-from aggregator.wire.messages import Deadlines, RoundEvent, Tensor
+from aggregator.wire.messages import Tensor
+from aggregator.wire.operator_messages import Deadlines, RoundEvent
 from clients.journal import Journal
 from clients.session import Session
 from clients.transport import GrpcChannel, GrpcTransport, Transport

@@ -17,6 +17,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, TypeAlias
 
+from aggregator.crypto.certificates import Certificate
 from aggregator.crypto.roster import Roster
 from aggregator.errors import Disconnected, SangamError
 from aggregator.protocol.context import hash_model
@@ -26,12 +27,12 @@ from aggregator.protocol.participant import Safeguards
 from aggregator.rounds.lines import Line
 from aggregator.rounds.phase import Completed
 from aggregator.rounds.task import Host, Task
+from aggregator.service.results import result_messages
 from aggregator.storage.spool import MemorySpool
-from aggregator.wire import codec, messages
+from aggregator.wire import codec, messages, operator_messages
 from aggregator.wire.messages import ClientMessage, ResultMessage, ServerMessage, UploadMessage
 from clients.journal import Journal
 from clients.session import Session
-from native.pack import pack
 from tests.consortium import ANY_COHORT, DEPLOYMENT, TASK, Consortium
 from tests.loopback import BRISK, TOO_LONG_S, Offer, parameters
 
@@ -51,16 +52,16 @@ def carried(message: Any) -> Any:
 class MemoryTransport:
     """One client's transport; `sent` holds the bodies of all it said, `uploads` those of its uploads."""
 
-    def __init__(self, task: Task, client: int, lie: Lie = honest) -> None:
+    def __init__(self, task: Task, site: Certificate, lie: Lie = honest) -> None:
         self.sent: list[Any] = []
         self.uploads: list[list[bytes]] = []
         self.lie_about_result: Callable[[ResultMessage], ResultMessage] = lambda message: message
-        self._task, self._client, self._lie = task, client, lie
+        self._task, self._site, self._lie = task, site, lie
 
     @asynccontextmanager
     async def control(self) -> AsyncIterator["MemoryTransport"]:
         self._heard: list[ServerMessage] = []
-        self._line = Line(self._client)
+        self._line = Line(self._site.name)
         try:
             yield self
         finally:
@@ -70,10 +71,10 @@ class MemoryTransport:
         message = carried(message)
         self.sent.append(message.body)
         if isinstance(message.body, messages.Join):
-            self._line = self._task.join(self._client)
+            self._line = self._task.join(self._site)
             return
         try:
-            await self._task.deliver(self._client, message)
+            await self._task.deliver(self._site, message)
         except SangamError as error:
             self._line.close(error)
 
@@ -89,7 +90,7 @@ class MemoryTransport:
         bodies = [carried(part).body for part in parts]
         self.uploads.append([codec.encode(UploadMessage(body)) for body in bodies])
         driver = self._task.driver(bodies[0].round)
-        opened = await driver.open_upload(self._client, bodies[0])
+        opened = await driver.open_upload(driver.client_of(self._site), bodies[0])
         if opened is None:
             return messages.UploadReceipt(already_accepted=True)
         for chunk in bodies[1:]:
@@ -100,16 +101,6 @@ class MemoryTransport:
     async def fetch_result(self, request: messages.ResultRequest) -> AsyncIterator[ResultMessage]:
         for message in result_messages(self._task.result(request.round)):
             yield carried(self.lie_about_result(message))
-
-
-def result_messages(result: Completed) -> Iterable[ResultMessage]:
-    """A result as it travels."""
-    terms = result.setting.terms
-    plan = terms.parameters.result_plan
-    names = tuple(result.setting.roster.name(client) for client in result.survivors)
-    yield ResultMessage(messages.ResultHeader(terms.to_message(), names, plan.payload_bytes))
-    for chunk in plan.cut(memoryview(pack(result.total, terms.parameters.ring_bits))):
-        yield ResultMessage(chunk)
 
 
 class Room:
@@ -126,7 +117,7 @@ class Room:
         spec: Parameters | None = None,
         roster: Roster | None = None,
         first_round: int = 1,
-        deadlines: messages.Deadlines = BRISK,
+        deadlines: operator_messages.Deadlines = BRISK,
     ) -> None:
         self.consortium = Consortium.of(n)
         self.directory = directory
@@ -134,13 +125,14 @@ class Room:
         host = Host(
             deployment=DEPLOYMENT,
             authority=self.consortium.authority.certificate,
-            roster=roster or self.consortium.roster,
+            roster=lambda: roster or self.consortium.roster,
             spool=MemorySpool(),
             entropy=os.urandom,
             clock=monotonic,
             first_round=lambda: first_round,
         )
-        self.task = Task(messages.Task(TASK, self.spec.to_message(), deadlines, result_to_operator_only=False), host)
+        stated = operator_messages.Task(TASK, self.spec.to_message(), deadlines, result_to_operator_only=False)
+        self.task = Task(stated, host)
         self.transports: dict[int, MemoryTransport] = {}
         self.number = 0
 
@@ -159,7 +151,8 @@ class Room:
         self, client: int, *, lie: Lie = honest, safeguards: Safeguards = ANY_COHORT, **options: Any
     ) -> AsyncIterator[Session]:
         """A session of one participant."""
-        transport = self.transports[client] = MemoryTransport(self.task, client, lie)
+        who = self.consortium.identities[client].certificate
+        transport = self.transports[client] = MemoryTransport(self.task, who, lie)
         with Journal(self.journal(client)) as journal:
             site = self.consortium.site(client, safeguards)
             session = Session(transport, site, journal, task=TASK, **options)

@@ -15,7 +15,8 @@ from aggregator.errors import RoundAborted
 from aggregator.local.processes import Child
 from aggregator.local.screen import Bar
 from aggregator.local.steps import step_seconds
-from aggregator.wire.messages import ResultMessage, ResultRequest, RoundEvent, RoundReference
+from aggregator.wire.messages import ResultMessage, ResultRequest
+from aggregator.wire.operator_messages import RoundEvent, RoundReference
 from aggregator.wire.vocabulary import EventKind, Step
 from clients.operator import Operator
 from clients.transport import GrpcChannel

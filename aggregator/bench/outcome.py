@@ -7,7 +7,7 @@ from typing import Any
 
 from aggregator.bench.machine import Machine
 from aggregator.bench.settings import Settings
-from aggregator.wire.messages import RoundEvent
+from aggregator.wire.operator_messages import RoundEvent
 from aggregator.wire.vocabulary import EventKind, Step
 
 SETUP = (Step.ADVERTISE_KEYS, Step.SHARE_KEYS)

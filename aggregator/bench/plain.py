@@ -22,16 +22,8 @@ from aggregator.service.admission import Admission, Turn
 from aggregator.service.rpc import Gate, GoOn, downward, upward
 from aggregator.storage.base import Spool, Staged
 from aggregator.wire.chunks import ChunkPlan
-from aggregator.wire.messages import (
-    Chunk,
-    ResultMessage,
-    ResultRequest,
-    RoundEvent,
-    RoundReference,
-    UploadHeader,
-    UploadMessage,
-    UploadReceipt,
-)
+from aggregator.wire.messages import Chunk, ResultMessage, ResultRequest, UploadHeader, UploadMessage, UploadReceipt
+from aggregator.wire.operator_messages import RoundEvent, RoundReference
 from aggregator.wire.vocabulary import EventKind, Step
 
 SERVICE = "sangam.bench.Plain"

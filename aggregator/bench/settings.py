@@ -8,7 +8,8 @@ from aggregator.errors import ParameterError
 from aggregator.local.tolerance import check_dropouts, minimum_cohort
 from aggregator.protocol.parameters import Mode, Parameters
 from aggregator.wire.chunks import ChunkPlan
-from aggregator.wire.messages import CHUNK_BYTES_MAX, Deadlines, Tensor
+from aggregator.wire.messages import CHUNK_BYTES_MAX, Tensor
+from aggregator.wire.operator_messages import Deadlines
 
 TASK = "bench"
 TENSOR = "update"

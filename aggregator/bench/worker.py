@@ -21,7 +21,7 @@ from aggregator.local import child
 from aggregator.local.tolerance import minimum_cohort
 from aggregator.protocol import encoding as protocol
 from aggregator.protocol.participant import Safeguards, Site
-from aggregator.wire.messages import UploadHeader, UploadMessage, UploadReceipt
+from aggregator.wire.messages import UPLOAD_ID_BYTES, UploadHeader, UploadMessage, UploadReceipt
 from clients.connection import JOURNAL_FILE, join
 from clients.session import Session
 from clients.transport import GrpcChannel, GrpcTransport
@@ -162,7 +162,7 @@ class Racer:
         """One plain round."""
         plan = self._settings.plain_plan
         self.contender.gone = False
-        header = UploadMessage(UploadHeader(TASK, number, plan.payload_bytes, ()))
+        header = UploadMessage(UploadHeader(TASK, number, plan.payload_bytes, (), bytes(UPLOAD_ID_BYTES)))
         payload = self._update.copy()  # each client its own, as in a secure round: one that all share stays in cache
         chunks = (UploadMessage(chunk) for chunk in plan.cut(payload.data))
         try:

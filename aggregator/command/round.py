@@ -10,7 +10,8 @@ from rich.markup import escape
 
 from aggregator.command.arrays import check_target, read_arrays, write_arrays
 from aggregator.errors import ParameterError
-from aggregator.wire.messages import RoundEvent, Tensor
+from aggregator.wire.messages import Tensor
+from aggregator.wire.operator_messages import RoundEvent
 from aggregator.wire.vocabulary import EventKind
 
 if TYPE_CHECKING:

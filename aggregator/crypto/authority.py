@@ -1,16 +1,14 @@
 """The consortium's authority: makes itself, and certifies the sites' requests.
 
-    site                          consortium
-    request()  -- request.pem ->  issue()      the key never leaves the site
-    Identity   <- certificate --
+    site                               consortium
+    request(), renew()  - request ->   issue()      the key never leaves the site
+    Identity            <- chain --
 
 If the aggregator also runs the authority, nothing protects against invented clients.
 
-Source: RFC 5280 (profile), RFC 2986 (requests).
+Source: RFC 5280 (profile).
 """
 
-import ipaddress
-import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,24 +23,22 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from aggregator.crypto.certificates import (
     CLOCK_SKEW,
-    MALFORMED,
     Certificate,
     Role,
     allowed_purposes,
     check_aware,
-    p256,
-    read_subject,
     stamp,
     write_subject,
 )
-from aggregator.crypto.identity import AUTHORITY_FILE, check_key, dump_key, load_key
+from aggregator.crypto.identity import Identity, check_key, dump_key, load_key
+from aggregator.crypto.request import SigningRequest, alternative_names, check_hosts, hosts_of, sign_request
 from aggregator.crypto.signing import SigningKey, VerifyingKey
 from aggregator.errors import NotAdmitted, ParameterError
 from aggregator.files import read_file
 
+AUTHORITY_FILE = "authority.pem"
 AUTHORITY_KEY_FILE = "authority-key.pem"
 
-_HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
 _SERIAL_BITS = 158  # RFC 5280 allows 20 octets, positive
 
 
@@ -93,12 +89,14 @@ def request(name: str, role: Role, deployment: str, hosts: Sequence[str] = ()) -
     Raises:
         ParameterError: a malformed name, a role that is not for sites, hosts where the role has none or the reverse.
     """
-    _check_hosts(role, hosts)
     key = ec.generate_private_key(ec.SECP256R1())
-    builder = x509.CertificateSigningRequestBuilder().subject_name(write_subject(name, role, deployment))
-    if hosts:
-        builder = builder.add_extension(_alternative_names(hosts), critical=False)
-    return dump_key(key), builder.sign(key, SHA256()).public_bytes(serialization.Encoding.PEM)
+    return dump_key(key), sign_request(key, name, role, deployment, hosts)
+
+
+def renew(identity: Identity) -> bytes:
+    """Ask for a new certificate of the same key, name, role and hosts; PEM. Run by the site before the old one ends."""
+    old = identity.certificate
+    return sign_request(identity.signing_key, old.name, old.role, old.deployment, hosts_of(old))
 
 
 def issue(
@@ -124,23 +122,23 @@ def issue(
         ParameterError: not a request, another role or deployment, hosts that don't fit, or too long a validity.
         NotAdmitted: the authority has expired.
     """
-    csr = _load_request(csr_pem)
-    name, asked, deployment = read_subject(csr.subject)
-    if deployment != authority.certificate.deployment:
-        raise ParameterError(f"request of {name}: for {deployment}, not for {authority.certificate.deployment}")
-    if asked is not role:
-        raise ParameterError(f"request of {name}: asks for the role {asked}, this call allows only {role}")
-    hosts = hosts or _requested_hosts(csr)
-    _check_hosts(role, hosts)
+    asked = SigningRequest.from_pem(csr_pem)
+    name, deployment = asked.name, authority.certificate.deployment
+    if asked.deployment != deployment:
+        raise ParameterError(f"request of {name}: for {asked.deployment}, not for {deployment}")
+    if asked.role is not role:
+        raise ParameterError(f"request of {name}: asks for the role {asked.role}, this call allows only {role}")
+    hosts = hosts or asked.hosts
+    check_hosts(role, hosts)
     authority.certificate.check_valid_at(now)
     if now + valid_for > authority.certificate.not_after:
         raise ParameterError(f"the authority itself ends on {stamp(authority.certificate.not_after)}")
-    builder = _builder(write_subject(name, role, deployment), p256(csr.public_key()), now, valid_for)
+    builder = _builder(write_subject(name, role, deployment), asked.verifying_key, now, valid_for)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(_key_usage(authority=False), critical=True)
     builder = builder.add_extension(x509.ExtendedKeyUsage(allowed_purposes(role)), critical=False)
     if hosts:
-        builder = builder.add_extension(_alternative_names(hosts), critical=False)
+        builder = builder.add_extension(alternative_names(hosts), critical=False)
     return _sign(builder, write_subject("authority", Role.AUTHORITY, deployment), authority.signing_key)
 
 
@@ -172,47 +170,3 @@ def _key_usage(*, authority: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
-
-
-def _check_hosts(role: Role, hosts: Sequence[str]) -> None:
-    if role is Role.AUTHORITY:
-        raise ParameterError("nobody can ask for the role authority: it is made with the consortium")
-    if role is Role.AGGREGATOR and not hosts:
-        raise ParameterError("an aggregator's certificate needs at least one host (DNS name or IP address)")
-    if role is not Role.AGGREGATOR and hosts:
-        raise ParameterError(f"only an aggregator's certificate names hosts, not the one of a {role}")
-
-
-def _alternative_names(hosts: Sequence[str]) -> x509.SubjectAlternativeName:
-    return x509.SubjectAlternativeName([_general_name(host) for host in hosts])
-
-
-def _general_name(host: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(host))
-    except ValueError:
-        if len(host) > 253 or not _HOST.fullmatch(host):
-            raise ParameterError(f"host {host[:80]!r} is neither a DNS name nor an IP address") from None
-        return x509.DNSName(host)
-
-
-def _requested_hosts(csr: x509.CertificateSigningRequest) -> list[str]:
-    try:
-        names = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return []
-    return [str(name.value) for name in names]
-
-
-def _load_request(csr_pem: bytes) -> x509.CertificateSigningRequest:
-    try:
-        csr = x509.load_pem_x509_csr(csr_pem)
-        read_subject(csr.subject)
-        p256(csr.public_key())
-        _requested_hosts(csr)
-        signed = csr.is_signature_valid
-    except MALFORMED:
-        raise ParameterError("not a signing request that can be read: make one with `sangam pki request`") from None
-    if not signed:
-        raise ParameterError("the signing request is not signed by the key in it")
-    return csr

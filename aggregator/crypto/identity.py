@@ -1,4 +1,8 @@
-"""A site's identity on disk: its key, its certificate, and the authority that it trusts."""
+"""A site's identity on disk: its key in one file; its certificate, and the authority that it trusts, in another.
+
+key.pem        made by the site, never leaves it
+identity.pem   public: the certificate, then the authority's; what the consortium hands over, replaced by a renewal
+"""
 
 import hmac
 from dataclasses import dataclass, field
@@ -9,14 +13,16 @@ from typing import Self
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from aggregator.crypto import pem as pems
 from aggregator.crypto.certificates import MALFORMED, Certificate, Role
 from aggregator.crypto.signing import SigningKey, VerifyingKey
 from aggregator.errors import NotAdmitted
 from aggregator.files import read_file, write_new
 
 KEY_FILE = "key.pem"
-CERTIFICATE_FILE = "certificate.pem"
-AUTHORITY_FILE = "authority.pem"
+IDENTITY_FILE = "identity.pem"
+
+_BETWEEN = b"-----END CERTIFICATE-----"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +59,39 @@ class Identity:
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        """Read `key.pem`, `certificate.pem` and `authority.pem`.
+        """Read `key.pem` and `identity.pem`.
 
         Raises:
             StorageError: a file is missing or cannot be read.
             NotAdmitted: not certificates of ours, the key is another one's, or another authority issued it.
         """
         key_pem = read_file(directory / KEY_FILE)
-        certificate = Certificate.from_pem(read_file(directory / CERTIFICATE_FILE))
-        return cls(certificate, key_pem, Certificate.from_pem(read_file(directory / AUTHORITY_FILE)))
+        certificate, authority = read_chain(read_file(directory / IDENTITY_FILE))
+        return cls(certificate, key_pem, authority)
 
     def save(self, directory: Path) -> None:
-        """Write the three files; errors as `write_new`."""
-        public = {CERTIFICATE_FILE: self.certificate.pem, AUTHORITY_FILE: self.authority.pem}
+        """Write both files; errors as `write_new`."""
+        public = {IDENTITY_FILE: write_chain(self.certificate, self.authority)}
         write_new(directory, {KEY_FILE: self.key_pem}, public)
+
+
+def write_chain(certificate: Certificate, authority: Certificate) -> bytes:
+    """The public part of an identity: two certificates in one PEM file, the holder's first."""
+    return certificate.pem + authority.pem
+
+
+def read_chain(pem: bytes) -> tuple[Certificate, Certificate]:
+    """Read what `write_chain` wrote: the holder's certificate and the authority's; nothing is verified yet.
+
+    Raises:
+        NotAdmitted: another kind of file, or certificates that cannot be read.
+    """
+    found = pems.labels(pem)
+    if found != [pems.CERTIFICATE, pems.CERTIFICATE]:
+        what = pems.what_it_is(pem)
+        raise NotAdmitted(f"an identity is two certificates, the site's and the authority's; this is {what}")
+    first, _, second = pem.partition(_BETWEEN)
+    return Certificate.from_pem(first + _BETWEEN), Certificate.from_pem(second)
 
 
 def dump_key(key: SigningKey) -> bytes:
@@ -89,10 +114,11 @@ def load_key(key_pem: bytes) -> SigningKey:
 
 def check_key(certificate: Certificate, key_pem: bytes) -> None:
     """NotAdmitted unless the private key is the certificate's."""
-    own, certified = _raw(load_key(key_pem).public_key()), _raw(certificate.verifying_key)
+    own, certified = encode_key(load_key(key_pem).public_key()), encode_key(certificate.verifying_key)
     if not hmac.compare_digest(own, certified):
         raise NotAdmitted(f"the private key does not belong to the certificate of {certificate.name}")
 
 
-def _raw(key: VerifyingKey) -> bytes:
+def encode_key(key: VerifyingKey) -> bytes:
+    """A public key as its uncompressed point, 65 bytes: one encoding, so that equal keys are equal bytes."""
     return key.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)

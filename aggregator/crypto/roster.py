@@ -10,7 +10,7 @@ Source: RFC 6962 (the tree); design of the round's context.
 
 import base64
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
@@ -49,7 +49,7 @@ class Roster:
     def __post_init__(self) -> None:
         _check(self.deployment, self.version, self.certificates)
         indices = {certificate.fingerprint: i for i, certificate in enumerate(self.certificates)}
-        object.__setattr__(self, "root", _root(self.certificates))
+        object.__setattr__(self, "root", root_of(self.certificates))
         object.__setattr__(self, "_indices", indices)
 
     def __len__(self) -> int:
@@ -121,7 +121,7 @@ def sign_roster(authority: Authority, certificates: Iterable[Certificate], versi
     ordered = tuple(sorted(certificates, key=lambda certificate: certificate.name))
     deployment = authority.certificate.deployment
     _check(deployment, version, ordered)
-    signature = signing.sign(authority.signing_key, _DOMAIN, deployment, version, _root(ordered))
+    signature = signing.sign(authority.signing_key, _DOMAIN, deployment, version, root_of(ordered))
     return Roster(deployment, version, ordered, signature)
 
 
@@ -164,7 +164,8 @@ def _decode(text: object) -> bytes:
         raise MessageError("roster: certificates and signature must be base64 text") from None
 
 
-def _root(certificates: tuple[Certificate, ...]) -> bytes:
+def root_of(certificates: Sequence[Certificate]) -> bytes:
+    """The Merkle root over the certificates' DER, in their order."""
     return merkle.root([certificate.der for certificate in certificates])
 
 

@@ -19,7 +19,7 @@ from aggregator.local.processes import Child
 from aggregator.local.steps import step_seconds
 from aggregator.local.tolerance import minimum_cohort
 from aggregator.protocol.parameters import Parameters
-from aggregator.wire.messages import Deadlines, RoundEvent
+from aggregator.wire.operator_messages import Deadlines, RoundEvent
 from aggregator.wire.vocabulary import EventKind
 from clients.operator import Operator
 from clients.result import RoundResult

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from aggregator.local import screen
-from aggregator.wire.messages import RoundEvent
+from aggregator.wire.operator_messages import RoundEvent
 from aggregator.wire.vocabulary import EventKind
 
 LOST = {EventKind.DROPPED, EventKind.WITHDREW}

@@ -2,7 +2,7 @@
 
 directory/authority            the consortium's key and roster
 directory/aggregator           who serves        directory/operator      who starts the rounds
-directory/hospital-01 ...      a site's key, its certificate, its journal, its log
+directory/hospital-01 ...      a site's key, its identity, its journal, its log
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from aggregator import consortium
+from aggregator import consortium, enrolment
 from aggregator.crypto.certificates import Role
 
 DEPLOYMENT = "local"
@@ -53,7 +53,7 @@ def site_names(kind: str, count: int) -> tuple[str, ...]:
 
 
 def found(directory: Path, sites: Sequence[str], now: datetime) -> Consortium:
-    """Make the authority and certify everybody, as `sangam pki init`, `request` and `issue` do."""
+    """Make the authority and certify everybody, as `sangam pki init`, `request`, `issue` and `install` do."""
     authority = directory / "authority"
     consortium.initialise(authority, DEPLOYMENT, now, AUTHORITY_LIFETIME)
     _admit(authority, directory / "aggregator", Role.AGGREGATOR, now, (HOST,))
@@ -64,5 +64,7 @@ def found(directory: Path, sites: Sequence[str], now: datetime) -> Consortium:
 
 
 def _admit(authority: Path, out: Path, role: Role, now: datetime, hosts: Sequence[str] = ()) -> None:
-    request = consortium.request_identity(out, out.name, role, DEPLOYMENT, hosts)
-    consortium.issue_identity(request, authority, out, now, valid_for=LIFETIME, role=role, hosts=hosts)
+    request = enrolment.request_identity(out, out.name, role, DEPLOYMENT, hosts)
+    file = authority / f"{out.name}.pem"
+    consortium.issue_identity(request, authority, file, now, valid_for=LIFETIME, role=role, hosts=hosts)
+    enrolment.install_identity(file, out, now)

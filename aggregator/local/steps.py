@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from aggregator.wire.messages import RoundEvent
+from aggregator.wire.operator_messages import RoundEvent
 from aggregator.wire.vocabulary import EventKind
 
 

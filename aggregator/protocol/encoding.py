@@ -1,9 +1,11 @@
 """Floats to words of the ring and back: clip, weight, rotate, round stochastically, offset; and what the sum means.
 
-    q = floor(y) + [r < frac(y)],  y = x · (weight / weight_max) / scale,  clamped to [-Z, Z], plus Z
+    q = floor(y) + [r < frac(y)],  y = x · (weight / weight_max) / scale of x's tensor,  clamped to [-Z, Z], plus Z
     the weight follows as limbs of `value_bits`, exact, without offset
 
 The sum is an integer per entry, the same whatever the order of arrival. |U|·Z comes off, then steps become values.
+A rotation mixes the y of 4,096 entries, of whichever tensors: each has been measured in its own tensor's steps before,
+and is given back in them, so that a small tensor beside a large one keeps its own accuracy.
 
 Vectors may be long: they are worked through in blocks, which `each` may spread over threads, and a block in pieces that
 stay in cache. Beside what comes in and what goes out there are at most 1.3 MB per thread, at any length.
@@ -22,6 +24,7 @@ from aggregator.crypto import keystream
 from aggregator.errors import ParameterError, RoundAborted
 from aggregator.protocol.parameters import Parameters
 from aggregator.protocol.row import Row
+from aggregator.protocol.runs import Runs
 from aggregator.protocol.spread import Each
 from native.hadamard import flip, walsh_hadamard
 from native.quantize import first_non_finite, quantize
@@ -40,7 +43,9 @@ PIECE_ENTRIES = 1 << 16
 """Worked on at once, whole rotation blocks. The draws are 512 KiB, which a second-level cache of 1 MiB holds. For 10^6
 entries two threads take 0.55 of one thread's time; with 1 << 14 they take 0.75, for waking each other."""
 
-FLOAT_SLACK = 2.0**-50  # relative error of the few float64 operations on the way, generously
+ROUNDINGS = 8
+"""Of float64, at most, on one entry's way from the update to the mean: weight / weight_max, / scale, the product; the
+sum's steps as a float, the mean's step (4 with a huge sum of weights), the product."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,12 +63,18 @@ class Encoded:
 class Decoded:
     """The sum's meaning: the weighted mean per tensor, the weights' exact sum, and the error of each mean entry.
 
-    `error_bound` is in the update's unit; it holds for every entry that no client had to clip.
+    `error_bounds` are by tensor, in the update's unit; they hold for every entry that no client had to clip, with a
+    rotation for every entry in whose block of 4,096 no client had to.
     """
 
     mean: Mapping[str, Floats]
     total_weight: int
-    error_bound: float
+    error_bounds: Mapping[str, float]
+
+    @property
+    def error_bound(self) -> float:
+        """The largest of them."""
+        return max(self.error_bounds.values())
 
 
 def encode(
@@ -91,8 +102,8 @@ def encode(
     coded = parameters.coded_entries
     words: RingVector = np.empty(coded + len(limbs), word_dtype(parameters.ring_bits))
     words[coded:] = limbs
-    factor = int(weight) / parameters.weight_max
-    job = _Encoding(row, factor, parameters, ctx0, rounding_seed, words[:coded])
+    ratios = Runs.of(row.tensors, int(weight) / parameters.weight_max / np.array(parameters.scales), coded)
+    job = _Encoding(row, ratios, parameters, ctx0, rounding_seed, words[:coded])
     clipped, bad = 0, -1
     for more, index in each(job.block, range(0, coded, _block_entries(parameters))):
         clipped += more
@@ -117,11 +128,14 @@ def decode(total: RingVector, participants: int, parameters: Parameters, ctx0: b
     """
     coded = _in_range(total, participants, parameters)
     total_weight = _join_limbs(total[coded.size :], participants, parameters)
-    unit = np.float64(parameters.scale * parameters.weight_max / total_weight)
+    units = np.array(parameters.scales) * float(parameters.weight_max) / float(total_weight)
     mean = np.empty(coded.size)
-    job = _Decoding(coded, participants * parameters.zero_point, unit, parameters, ctx0, mean)
+    steps = Runs.of(parameters.tensors, units, coded.size)
+    job = _Decoding(coded, participants * parameters.zero_point, steps, parameters, ctx0, mean)
     list(each(job.block, range(0, coded.size, _block_entries(parameters))))
-    return Decoded(_unflatten(mean, parameters), total_weight, _error_bound(participants, total_weight, parameters))
+    bounds = (units * _error_steps(participants, parameters)).tolist()
+    names = [tensor.name for tensor in parameters.tensors]
+    return Decoded(_unflatten(mean, parameters), total_weight, dict(zip(names, bounds, strict=True)))
 
 
 def _block_entries(parameters: Parameters) -> int:
@@ -134,7 +148,7 @@ class _Encoding:
     """One update on its way into `words`; blocks write different entries."""
 
     row: Row
-    factor: float
+    ratios: Runs
     parameters: Parameters
     ctx0: bytes
     rounding_seed: bytes = field(repr=False)
@@ -160,14 +174,17 @@ class _Encoding:
     def _piece(self, at: int, draws: Draws, signs: Signs | None, room: Floats) -> tuple[int, int]:
         spec, stop = self.parameters, at + draws.size
         values, words = self.row.read(at, stop, room), self.words[at:stop]
-        if signs is None:
-            return quantize(values, (self.factor, spec.scale), spec.zero_point, draws, words)
+        ratio = self.ratios.shared(at, stop)
+        if signs is None and ratio is not None:
+            return quantize(values, ratio, spec.zero_point, draws, words)
         bad = first_non_finite(values)
-        rotated = np.multiply(values, self.factor, out=room[: draws.size], dtype=np.float64)
-        flip(rotated, signs)
-        walsh_hadamard(rotated, spec.rotation_block)
-        # Finite entries may overflow in the rotation: that is clipped, like all that is too large.
-        return quantize(rotated, (1.0, spec.scale), spec.zero_point, draws, words)[0], bad
+        steps = room[: draws.size]
+        self.ratios.multiply(at, values, steps)
+        if signs is not None:
+            flip(steps, signs)
+            walsh_hadamard(steps, spec.rotation_block)
+        # Finite entries may overflow in the product or the rotation: that is clipped, like all that is too large.
+        return quantize(steps, 1.0, spec.zero_point, draws, words)[0], bad
 
 
 def _signs(ctx0: bytes, start: int, entries: int) -> Iterator[Signs]:
@@ -190,7 +207,7 @@ class _Decoding:
 
     coded: RingVector
     offset: int
-    unit: np.float64
+    units: Runs
     parameters: Parameters
     ctx0: bytes
     mean: Floats
@@ -203,10 +220,13 @@ class _Decoding:
             end = min(at + PIECE_ENTRIES, stop)
             steps, mean = self.coded[at:end].astype(np.int64), self.mean[at:end]
             steps -= self.offset
-            np.multiply(steps, self.unit, out=mean)
-            if sign is not None:
-                walsh_hadamard(mean, spec.rotation_block)
-                flip(mean, sign)
+            if sign is None:
+                self.units.multiply(at, steps, mean)
+                continue
+            np.copyto(mean, steps)
+            walsh_hadamard(mean, spec.rotation_block)
+            flip(mean, sign)
+            self.units.multiply(at, mean, mean)
 
 
 def _unflatten(flat: Floats, parameters: Parameters) -> dict[str, Floats]:
@@ -230,7 +250,18 @@ def _join_limbs(limbs: RingVector, participants: int, parameters: Parameters) ->
     return weight
 
 
-def _error_bound(participants: int, total_weight: int, parameters: Parameters) -> float:
-    """One step per client, as a part of the mean; a rotation back gathers a block's errors at worst."""
-    steps = participants * (1.0 + FLOAT_SLACK * parameters.zero_point)
-    return steps * parameters.scale * parameters.weight_max / total_weight * sqrt(parameters.rotation_block)
+def _error_steps(participants: int, parameters: Parameters) -> float:
+    """How far one entry's sum may be off, in the steps of its tensor.
+
+    Rounding moves each client's entry by less than a step. Where blocks of B entries were rotated, the sum's errors E,
+    each below the number of clients n, are turned back by an orthonormal matrix with entries of ±1/√B: what arrives at
+    one entry is at most Σ|E|/√B <= n·√B steps. All of a block are in steps until then; only afterwards does an entry
+    become a value, by its own tensor's scale: so the bound of each tensor is this number of its own steps.
+
+    Floats add up to one unit in 2^53 per rounding, of at most Z·√B steps (the length of a block's vector before the
+    rotation is what it is after it, where no entry exceeds Z). A transform rounds once per doubling, and three times
+    for 1/√B.
+    """
+    block = parameters.rotation_block
+    roundings = ROUNDINGS + 2 * (block.bit_length() + 2) * (block > 1)
+    return participants * (1.0 + roundings * 2.0**-53 * parameters.zero_point) * sqrt(block)

@@ -1,6 +1,6 @@
 """How updates become words of the ring: every number that both sides must agree on, checked before any message.
 
-v  value bits of one quantised entry      Z = 2^(v-1) - 1, scale = clip / Z
+v  value bits of one quantised entry      Z = 2^(v-1) - 1, a tensor's scale = its clip / Z
 w  sum bits = bits(n_max · (2^v - 1))     the ring is 2^w, w <= 64
 L  entries = the tensors' entries (padded to whole blocks when rotated) + the weight's limbs
 """
@@ -21,6 +21,7 @@ VALUE_BITS_MAX = 54  # Z < 2^53: every quantised value is exact in a float64
 RING_BITS_MAX = 64
 WEIGHT_MAX = 2**53
 ROTATION_BLOCK_ENTRIES = 4096
+CLIP_LEAST, CLIP_MOST = 1e-280, 1e280  # whatever v, n and the weights: a step of the mean is neither 0 nor infinite
 LATTICE_ENTRIES_LEAST = 20_000  # the server's time crosses at 6,000, a client's at 17,000: benchmarks/test_crossover.py
 
 
@@ -37,9 +38,9 @@ class Parameters:
     """The encoding of one task's updates; part of ctx0.
 
     Args:
-        tensors: names and shapes, in the order in which they are laid out.
+        tensors: names and shapes, in the order in which they are laid out, and clips of their own where they differ.
         clip: entries are clipped to [-clip, clip], in the update's own unit. Also the scale: the error of one
-            entry is below clip / (2^(v-1) - 1) per client.
+            entry is below clip / (2^(v-1) - 1) per client. A tensor's own clip takes its place for that tensor.
         clients_max: n_max, how many clients one sum may hold.
         minimum_cohort: a round with fewer clients in it is aborted.
         weight_max: the largest weight (number of samples) of one client; the mean's error grows with weight_max over
@@ -69,8 +70,7 @@ class Parameters:
         _check_range("clients_max", self.clients_max, 2, CLIENTS_MAX)
         _check_range("minimum_cohort", self.minimum_cohort, 2, self.clients_max)
         _check_range("weight_max", self.weight_max, 1, WEIGHT_MAX)
-        if not (math.isfinite(self.clip) and 1e-300 <= self.clip <= 1e300):
-            raise ParameterError("clip must be a finite number between 1e-300 and 1e300")
+        _check_clips(self.clip, self.tensors)
         if self.ring_bits > RING_BITS_MAX:
             raise ParameterError(
                 f"sums of {self.clients_max} clients at {self.value_bits} bits need {self.ring_bits} bits, "
@@ -89,8 +89,18 @@ class Parameters:
 
     @property
     def scale(self) -> float:
-        """The value of one quantisation step; computed, never accepted from the other side."""
+        """The value of one quantisation step in a tensor without a clip of its own."""
         return self.clip / self.zero_point
+
+    @property
+    def clips(self) -> tuple[float, ...]:
+        """The clip of each tensor: its own, or else the parameters'."""
+        return tuple([float(tensor.clip or self.clip) for tensor in self.tensors])
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """The value of one quantisation step of each tensor; computed, never accepted from the other side."""
+        return tuple([clip / self.zero_point for clip in self.clips])
 
     @property
     def ring_bits(self) -> int:
@@ -145,7 +155,10 @@ class Parameters:
             str(self.mode),
             self.layout.fields() if self.mode is Mode.LATTICE else (),
             (self.value_bits, self.ring_bits, self.clients_max, self.entries),
-            tuple((tensor.name, tensor.shape) for tensor in self.tensors),
+            tuple(
+                (tensor.name, tensor.shape, clip, scale)
+                for tensor, clip, scale in zip(self.tensors, self.clips, self.scales, strict=True)
+            ),
             (float(self.clip), self.scale, self.weight_max),
             ("rotated" if self.rotate else "plain", self.rotation_block),
             ("noise: none", 0.0),
@@ -212,6 +225,13 @@ class Parameters:
 def _check_range(name: str, value: int, least: int, most: int) -> None:
     if not least <= value <= most:
         raise ParameterError(f"{name} is {value}, allowed are {least} to {most}")
+
+
+def _check_clips(clip: float, tensors: tuple[Tensor, ...]) -> None:
+    """NaN is in no range; a tensor's 0 means the parameters' clip."""
+    for owner, own in (("clip", clip), *((f"the clip of tensor {t.name!r}", t.clip) for t in tensors if t.clip)):
+        if not CLIP_LEAST <= own <= CLIP_MOST:
+            raise ParameterError(f"{owner} is {own}, allowed are {CLIP_LEAST} to {CLIP_MOST}")
 
 
 def _check_tensors(tensors: tuple[Tensor, ...]) -> None:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
+from aggregator.crypto.certificates import Certificate
 from aggregator.errors import MessageError, OutOfTurn, SangamError
 from aggregator.protocol.cohort import ClientId
 from aggregator.rounds.advertise_keys import AdvertiseKeys
@@ -23,13 +24,14 @@ from aggregator.rounds.unmasking import Unmasking
 from aggregator.wire.messages import (
     Chunk,
     ClientMessage,
-    Deadlines,
     Excluded,
     RoundClosed,
     RoundFailed,
+    ServerBody,
     UploadHeader,
     Withdrawal,
 )
+from aggregator.wire.operator_messages import Deadlines
 from aggregator.wire.vocabulary import EventKind, Step, sentence
 
 T = TypeVar("T")
@@ -66,6 +68,7 @@ class Driver:
         self.events = EventLog(clock)
         self._setting = setting
         self._round = setting.terms.round
+        self._name = setting.roster.name
         self._deadlines = deadlines
         self._lines = lines
         self._result_shared = result_shared
@@ -89,12 +92,16 @@ class Driver:
         self._conclude(phase)
         return phase
 
+    def client_of(self, site: Certificate) -> ClientId:
+        """The site's place in this round; NotAdmitted when its certificate is not in the roster of the round."""
+        return self._setting.roster.index_of(site.fingerprint)
+
     def greet(self, client: ClientId) -> None:
         """Tell a client that came (back) where the round is."""
         if self._ending is not None and client in self._told:
-            self._lines.send(client, self._round, self._ending)
+            self._tell(client, self._ending)
         elif self._ending is None and client in self._phase.awaited:
-            self._lines.send(client, self._round, self._phase.announcement(client))
+            self._tell(client, self._phase.announcement(client))
         elif client in self._entered and client not in self._phase.members:
             self._exclude(client)
 
@@ -112,7 +119,7 @@ class Driver:
         """
         body = message.body
         if message.round != self._round or self._ending is not None:
-            self._lines.send(client, message.round, Excluded(f"round {message.round} is over"))
+            self._lines.send(self._name(client), message.round, Excluded(f"round {message.round} is over"))
             return
         if isinstance(body, Withdrawal):
             if client in self._phase.members - self._withdrawn:
@@ -132,7 +139,7 @@ class Driver:
             self._answered(client)
 
     async def open_upload(self, client: ClientId, header: UploadHeader) -> tuple[MaskedInput, Upload] | None:
-        """Begin an upload; None when this client's input has already arrived.
+        """Begin an upload, or go on with it; None when this client's input has already arrived.
 
         Raises:
             OutOfTurn: this round is not in its masked-input step, or the client is not in it.
@@ -155,8 +162,8 @@ class Driver:
         """Add a whole upload to the sum. Once begun, it goes on even if the caller is gone.
 
         Raises:
-            MessageError: chunks are missing.
-            OutOfTurn: the step ended before the last chunk; the upload was destroyed.
+            MessageError: chunks are missing; they may still come.
+            OutOfTurn: the step ended before the last chunk, and the upload was destroyed; or a newer stream has it.
             StorageError: the staging failed; the upload is lost.
         """
         committing = asyncio.create_task(self._commit(phase, upload))
@@ -170,8 +177,8 @@ class Driver:
                 raise OutOfTurn(f"client {upload.client}: round {self._round} is over")
             await self._in_thread(f"{phase.step} add", phase.commit, upload)
         self._answered(upload.client)
-        for complaint in upload.complaints:
-            dealer = self._setting.roster.name(complaint.dealer)
+        for complaint in upload.header.complaints:
+            dealer = self._name(complaint.dealer)
             self._log(EventKind.COMPLAINT, upload.client, f"the share of {dealer} does not decrypt: dealer or holder")
 
     async def _step(self, phase: Phase[Any]) -> Phase[Any] | Completed | Failed:
@@ -179,7 +186,7 @@ class Driver:
         for client in phase.awaited:
             with self._meter.part(f"{phase.step} announce"):
                 announcement = phase.announcement(client)
-            self._lines.send(client, self._round, announcement)
+            self._tell(client, announcement)
         await self._collect(phase, self._clock() + getattr(self._deadlines, f"{phase.step}_s"))
         async with self._turn:
             self._note_dropped(phase)
@@ -219,9 +226,9 @@ class Driver:
 
     def _hope_until(self, client: ClientId, deadline: float) -> float:
         """Until when an answer of this client is worth waiting for."""
-        if self._lines.is_connected(client):
+        if self._lines.is_connected(self._name(client)):
             return deadline
-        away_since = max(self._lines.away_since(client), self._start)
+        away_since = max(self._lines.away_since(self._name(client)), self._start)
         return min(deadline, away_since + self._deadlines.reconnect_s)
 
     def _is_late(self, client: ClientId, body: object) -> bool:
@@ -248,7 +255,7 @@ class Driver:
 
     def _note_dropped(self, phase: Phase[Any]) -> None:
         for client in sorted(phase.awaited - self._withdrawn):
-            away = not self._lines.is_connected(client)
+            away = not self._lines.is_connected(self._name(client))
             self._log(EventKind.DROPPED, client, "its line is broken" if away else "no answer in time")
 
     def _exclude(self, client: ClientId) -> None:
@@ -256,7 +263,7 @@ class Driver:
         if client in self._summed:
             return
         reason = f"round {self._round} went on without this client: its answer did not arrive in time"
-        self._lines.send(client, self._round, Excluded(reason))
+        self._tell(client, Excluded(reason))
 
     def _conclude(self, end: Completed | Failed) -> None:
         if isinstance(end, Completed):
@@ -269,13 +276,16 @@ class Driver:
             self.events.add(EventKind.FAILED, end.step, detail=end.reason)
         self._told = told
         for client in told:
-            self._lines.send(client, self._round, self._ending)
+            self._tell(client, self._ending)
+
+    def _tell(self, client: ClientId, body: ServerBody) -> None:
+        self._lines.send(self._name(client), self._round, body)
 
     def _log(self, kind: EventKind, client: ClientId, detail: str = "") -> None:
         """Note what one client did; a hostile one cannot fill the log."""
         self._logged[client] += 1
         if self._logged[client] <= EVENTS_PER_CLIENT_MAX:
-            self.events.add(kind, self._phase.step, client=self._setting.roster.name(client), detail=detail)
+            self.events.add(kind, self._phase.step, client=self._name(client), detail=detail)
 
 
 def _take_error(task: asyncio.Task[None]) -> None:

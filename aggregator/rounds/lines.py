@@ -1,23 +1,25 @@
-"""Who is connected: one line per participant of a task, whatever transport it came over."""
+"""Who is connected: one line per site of a task, whatever transport it came over.
+
+Lines go by the site's name, which outlives its certificate and its place in the roster.
+"""
 
 import asyncio
 from collections.abc import Callable
 
 from aggregator.errors import OutOfTurn, Overloaded, SangamError
-from aggregator.protocol.cohort import ClientId
 from aggregator.wire.messages import ServerBody, ServerMessage
 
 OUTBOX_MESSAGES_MAX = 64  # a round sends seven; a client that reads none for nine rounds is not there
 
 
 class Line:
-    """One participant's open control stream, as seen by the round: a queue of messages to it.
+    """One site's open control stream, as seen by the round: a queue of messages to it.
 
     `error` says why a closed line was closed, where the client should know.
     """
 
-    def __init__(self, client: ClientId) -> None:
-        self.client = client
+    def __init__(self, site: str) -> None:
+        self.site = site
         self.error: SangamError | None = None
         self._outbox: asyncio.Queue[ServerMessage | None] = asyncio.Queue(OUTBOX_MESSAGES_MAX)
 
@@ -26,7 +28,7 @@ class Line:
         try:
             self._outbox.put_nowait(ServerMessage(round_number, body))
         except asyncio.QueueFull:
-            raise Overloaded(f"client {self.client} does not read its messages") from None
+            raise Overloaded(f"{self.site} does not read its messages") from None
 
     def close(self, error: SangamError | None = None) -> None:
         """End the stream after what is queued, with this error; what does not fit is lost with it."""
@@ -50,27 +52,27 @@ class Lines:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._start = clock()
-        self._lines: dict[ClientId, Line] = {}
-        self._lost_at: dict[ClientId, float] = {}
+        self._lines: dict[str, Line] = {}
+        self._lost_at: dict[str, float] = {}
         self.changed = asyncio.Event()
 
-    def connect(self, client: ClientId) -> Line:
-        """A new line; an older one of the same client is closed, since its stream is dead or a double.
+    def connect(self, site: str) -> Line:
+        """A new line; an older one of the same site is closed, since its stream is dead or a double.
 
         A double is told, so that two sessions of one site don't take the line from each other for ever.
         """
-        if client in self._lines:
-            self._lines[client].close(OutOfTurn(f"client {client} opened a newer line"))
-        line = self._lines[client] = Line(client)
-        self._lost_at.pop(client, None)
+        if site in self._lines:
+            self._lines[site].close(OutOfTurn(f"{site} opened a newer line"))
+        line = self._lines[site] = Line(site)
+        self._lost_at.pop(site, None)
         self.changed.set()
         return line
 
     def disconnect(self, line: Line) -> None:
         """The stream of this line broke; nothing happens when a newer line took its place."""
-        if self._lines.get(line.client) is line:
-            del self._lines[line.client]
-            self._lost_at[line.client] = self._clock()
+        if self._lines.get(line.site) is line:
+            del self._lines[line.site]
+            self._lost_at[line.site] = self._clock()
             self.changed.set()
 
     def close(self) -> None:
@@ -78,9 +80,9 @@ class Lines:
         for line in self._lines.values():
             line.close()
 
-    def send(self, client: ClientId, round_number: int, body: ServerBody) -> None:
-        """Queue one message; a client that is away gets it when it comes back, a client that reads nothing is cut."""
-        line = self._lines.get(client)
+    def send(self, site: str, round_number: int, body: ServerBody) -> None:
+        """Queue one message; a site that is away gets it when it comes back, a site that reads nothing is cut."""
+        line = self._lines.get(site)
         if line is None:
             return
         try:
@@ -89,10 +91,15 @@ class Lines:
             line.close(error)
             self.disconnect(line)
 
-    def is_connected(self, client: ClientId) -> bool:
-        """Whether the client's line is open."""
-        return client in self._lines
+    @property
+    def connected(self) -> frozenset[str]:
+        """The sites whose lines are open."""
+        return frozenset(self._lines)
 
-    def away_since(self, client: ClientId) -> float:
-        """When a client that is away was last there, on the clock; the task's start if it never was."""
-        return self._lost_at.get(client, self._start)
+    def is_connected(self, site: str) -> bool:
+        """Whether the site's line is open."""
+        return site in self._lines
+
+    def away_since(self, site: str) -> float:
+        """When a site that is away was last there, on the clock; the task's start if it never was."""
+        return self._lost_at.get(site, self._start)

@@ -1,11 +1,12 @@
 """Step 3: whole masked inputs are summed as they arrive. U = those whose last chunk was accepted.
 
-A half-arrived upload lies in the spool and never touches the sum; when the step ends, it is destroyed.
+A half-arrived upload lies in the spool and never touches the sum. When its stream breaks it waits for another one
+that goes on with it; when the step ends, it is destroyed.
 """
 
 from collections.abc import Mapping
 
-from aggregator.errors import MessageError, OutOfTurn
+from aggregator.errors import Equivocation, MessageError, OutOfTurn
 from aggregator.protocol import coordinator, modes
 from aggregator.protocol.cohort import ClientId, Cohort
 from aggregator.rounds.consistency_check import ConsistencyCheck
@@ -16,13 +17,13 @@ from aggregator.wire.vocabulary import Step
 
 
 class Upload:
-    """One client's masked input on its way in."""
+    """One client's masked input on its way in, over one stream; `chunks` are held, and the next one has that index."""
 
-    def __init__(self, client: ClientId, header: UploadHeader, staged: Staged) -> None:
+    def __init__(self, client: ClientId, header: UploadHeader, staged: Staged, chunks: int = 0) -> None:
         self.client = client
-        self.complaints = header.complaints
+        self.header = header
         self.staged = staged
-        self.chunks = 0
+        self.chunks = chunks
 
 
 class MaskedInput(Phase[tuple[Complaint, ...]]):
@@ -62,10 +63,14 @@ class MaskedInput(Phase[tuple[Complaint, ...]]):
         """Nothing is left to check: inputs come as uploads, and `begin` has seen the complaints."""
 
     def begin(self, client: ClientId, header: UploadHeader) -> Upload | None:
-        """Open an upload; None when an earlier one of this client has already arrived whole.
+        """Open an upload, or go on with the one that this client began; None when one has already arrived whole.
+
+        One that goes on takes the earlier stream's place: what may still come over that is refused.
 
         Raises:
-            MessageError: a stranger, or a length that the round's parameters don't give.
+            OutOfTurn: a stranger.
+            MessageError: a length that the round's parameters don't give, or false complaints.
+            Equivocation: the upload that this client began, under another header.
         """
         if client not in self.members:
             raise OutOfTurn(f"{self.step}: client {client} is not in this step of the round")
@@ -77,9 +82,7 @@ class MaskedInput(Phase[tuple[Complaint, ...]]):
         coordinator.admit_complaints(self._cohort, self._dealings, client, header.complaints)
         if client in self.answers:
             return None
-        if client in self._open:
-            self.abandon(self._open[client])  # the remains of a broken stream, or a double
-        upload = self._open[client] = Upload(client, header, self._setting.spool.stage())
+        upload = self._open[client] = self._begun(client, header)
         return upload
 
     def receive(self, upload: Upload, chunk: Chunk) -> None:
@@ -89,8 +92,7 @@ class MaskedInput(Phase[tuple[Complaint, ...]]):
             MessageError: not the next chunk whole, words outside the ring, or the step is over.
             StorageError: no room; the upload is lost, the round goes on.
         """
-        if self._open.get(upload.client) is not upload:
-            raise OutOfTurn(f"client {upload.client}: this step of the round is over")
+        self._require_open(upload)
         self._plan.check(upload.chunks, chunk)
         try:
             self._total.check(chunk.index, chunk.data)
@@ -103,27 +105,31 @@ class MaskedInput(Phase[tuple[Complaint, ...]]):
         """Add a whole upload to the sum and free its staging.
 
         Raises:
-            MessageError: chunks are missing, or the step is over.
+            MessageError: chunks are missing. They may follow: a stream that broke may look like one that ended.
+            OutOfTurn: the step is over, or a newer stream goes on with this upload.
         """
-        if self._open.get(upload.client) is not upload:
-            raise OutOfTurn(f"client {upload.client}: this step of the round is over")
+        self._require_open(upload)
+        if upload.chunks != self._plan.chunks:
+            raise MessageError(f"client {upload.client} sent {upload.chunks} of {self._plan.chunks} chunks")
         try:
-            if upload.chunks != self._plan.chunks:
-                raise MessageError(f"client {upload.client} sent {upload.chunks} of {self._plan.chunks} chunks")
             self._add(upload)
         finally:
             self.abandon(upload)
 
     def abandon(self, upload: Upload) -> None:
-        """Destroy an upload's staging; may be called twice."""
-        if self._open.get(upload.client) is upload:
+        """Destroy an upload, unless a newer stream goes on with it; may be called twice."""
+        if self._is_open(upload):
             self._open.pop(upload.client, None)  # the end of the step may have been first, in another thread
-        upload.staged.close()
+            upload.staged.close()
+
+    def abandon_all(self) -> None:
+        """Destroy all that is half arrived: the step is over."""
+        for upload in tuple(self._open.values()):
+            self.abandon(upload)
 
     def finish(self) -> ConsistencyCheck | Failed:
         """Fix U; whatever is still on its way is destroyed."""
-        for upload in tuple(self._open.values()):
-            self.abandon(upload)
+        self.abandon_all()
         if self._damage:
             return Failed(self.step, f"masked input: {self._damage}")
         if not self.ready:
@@ -131,6 +137,27 @@ class MaskedInput(Phase[tuple[Complaint, ...]]):
         survivors = tuple(sorted(self.answers))
         view = coordinator.View(self._cohort, self._adverts, self._dealings, survivors)
         return ConsistencyCheck(self._setting, view, self._total)
+
+    def _begun(self, client: ClientId, header: UploadHeader) -> Upload:
+        """A new upload, or the one that is half arrived, with what is held of it."""
+        held = self._open.get(client)
+        if held is not None and held.header == header:
+            return Upload(client, header, held.staged, held.chunks)
+        if held is not None and held.header.upload_id == header.upload_id:
+            raise Equivocation(f"client {client} goes on with its upload under another header")
+        if held is not None:
+            self.abandon(held)
+        return Upload(client, header, self._setting.spool.stage())
+
+    def _is_open(self, upload: Upload) -> bool:
+        return self._open.get(upload.client) is upload
+
+    def _require_open(self, upload: Upload) -> None:
+        if self._is_open(upload):
+            return
+        if upload.client in self._open:
+            raise OutOfTurn(f"client {upload.client}: a newer stream takes this upload's place")
+        raise OutOfTurn(f"client {upload.client}: this step of the round is over")
 
     def _add(self, upload: Upload) -> None:
         """Read back and add chunk by chunk. Whatever fails half-way spoils the sum, and so the round."""
@@ -140,4 +167,4 @@ class MaskedInput(Phase[tuple[Complaint, ...]]):
         except Exception as error:
             self._damage = f"the input of client {upload.client} was only half added: {error}"
             raise
-        self.answers[upload.client] = upload.complaints
+        self.answers[upload.client] = upload.header.complaints

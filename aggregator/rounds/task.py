@@ -3,15 +3,15 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from aggregator.crypto.agreement import Entropy
 from aggregator.crypto.certificates import Certificate
 from aggregator.crypto.roster import Roster
-from aggregator.errors import NotFound, OutOfTurn, ParameterError
+from aggregator.errors import NotAdmitted, NotFound, OutOfTurn, ParameterError
 from aggregator.protocol.cohort import ClientId
 from aggregator.protocol.context import RoundTerms
-from aggregator.protocol.graph import COMPLETE_UP_TO
 from aggregator.protocol.parameters import Parameters
 from aggregator.protocol.spread import Each
 from aggregator.rounds.driver import Driver
@@ -20,7 +20,8 @@ from aggregator.rounds.lines import Line, Lines
 from aggregator.rounds.meter import Meter, stopped_clock
 from aggregator.rounds.phase import Completed, Setting
 from aggregator.storage.base import Spool
-from aggregator.wire import messages
+from aggregator.wire import messages, operator_messages
+from aggregator.wire.messages import PROTOCOL_VERSION
 
 _LOG = logging.getLogger(__name__)
 
@@ -34,15 +35,15 @@ NONCE_BYTES = 32
 class Host:
     """What the server gives to every task.
 
-    `roster` must have been verified against `authority`. `clock` is monotonic, in seconds. `first_round` gives a new
-    task's first round number; it must never recur, even after a restart, since clients enter a round once for ever.
-    `each` runs independent parts of the work on a vector, perhaps in several threads. `cpu_clock` gives the CPU seconds
-    of the thread that asks, for `Task.cpu_seconds`.
+    `roster` gives the present one, verified against `authority`; a round keeps the one that it began with. `clock` is
+    monotonic, in seconds. `first_round` gives a new task's first round number; it must never recur, even after a
+    restart, since clients enter a round once for ever. `each` runs independent parts of the work on a vector, perhaps
+    in several threads. `cpu_clock` gives the CPU seconds of the thread that asks, for `Task.cpu_seconds`.
     """
 
     deployment: str
     authority: Certificate
-    roster: Roster = field(repr=False)
+    roster: Callable[[], Roster] = field(repr=False)
     spool: Spool = field(repr=False)
     entropy: Entropy = field(repr=False)
     clock: Callable[[], float] = field(repr=False)
@@ -58,13 +59,12 @@ class Task:
         ParameterError: parameters that could overflow or under-protect, or that this roster cannot meet.
     """
 
-    def __init__(self, spec: messages.Task, host: Host) -> None:
+    def __init__(self, spec: operator_messages.Task, host: Host) -> None:
         self.spec = spec
         self.lines = Lines(host.clock)
         self._parameters = Parameters.from_message(spec.parameters)
-        _check_fits(self._parameters, len(host.roster))
+        _check_fits(self._parameters, len(host.roster()))
         self._host = host
-        self._roster_bytes = host.roster.to_bytes()
         self._driver: Driver | None = None
         self._running: asyncio.Task[None] | None = None
         self._rounds = host.first_round() - 1
@@ -77,11 +77,18 @@ class Task:
         """The last round that closed with a result; 0 before the first."""
         return max(self._results, default=0)
 
-    def join(self, client: ClientId) -> Line:
-        """Open a participant's line, and tell it where the task is."""
-        line = self.lines.connect(client)
-        line.send(0, messages.Welcome(self.spec.name, self.last_round))
-        if self._driver is not None:
+    def join(self, site: Certificate, version: int = PROTOCOL_VERSION) -> Line:
+        """Open a site's line, and tell it where the task is.
+
+        Raises:
+            NotAdmitted: its certificate is neither in the present roster nor in the one of the round that is running.
+        """
+        client = self._client_now(site)
+        if client is None:
+            self._host.roster().index_of(site.fingerprint)
+        line = self.lines.connect(site.name)
+        line.send(0, messages.Welcome(self.spec.name, self.last_round, version))
+        if self._driver is not None and client is not None:
             self._driver.greet(client)
         return line
 
@@ -97,7 +104,9 @@ class Task:
         host = self._host
         self._meter = Meter(host.cpu_clock)
         each = self._meter.spread(host.each)
-        setting = Setting(self._terms(model_hash), host.roster, self._roster_bytes, host.spool, each)
+        roster = host.roster()
+        _check_fits(self._parameters, len(roster))
+        setting = Setting(self._terms(model_hash, roster), roster, roster.to_bytes(), host.spool, each)
         shared = not self.spec.result_to_operator_only
         self._driver = Driver(
             setting, self.spec.deadlines, self.lines, result_shared=shared, clock=host.clock, meter=self._meter
@@ -122,7 +131,7 @@ class Task:
             raise OutOfTurn(f"task {self.spec.name}: round {round_number} is not the current one")
         return self._driver
 
-    async def deliver(self, client: ClientId, message: messages.ClientMessage) -> None:
+    async def deliver(self, site: Certificate, message: messages.ClientMessage) -> None:
         """Take one message of a participant's control stream; errors as `Driver.deliver`.
 
         Raises:
@@ -130,7 +139,7 @@ class Task:
         """
         if self._driver is None:
             raise OutOfTurn(f"task {self.spec.name} has no round yet")
-        await self._driver.deliver(client, message)
+        await self._driver.deliver(self._driver.client_of(site), message)
 
     def events(self, round_number: int) -> EventLog:
         """The events of one round. NotFound when there is no such round."""
@@ -159,6 +168,12 @@ class Task:
             self._driver.end_unexpectedly(STOPPED)  # also a round that had not had its first turn
         self.lines.close()
 
+    def _client_now(self, site: Certificate) -> ClientId | None:
+        """A site's place in the current round; None where there is none, as for who entered the roster since."""
+        with suppress(NotAdmitted):
+            return self._driver.client_of(site) if self._driver is not None else None
+        return None
+
     async def _run(self, driver: Driver, number: int) -> None:
         try:
             end = await driver.run()
@@ -172,14 +187,14 @@ class Task:
             for old in sorted(self._results)[:-RESULTS_KEPT]:
                 del self._results[old]
 
-    def _terms(self, model_hash: bytes) -> RoundTerms:
+    def _terms(self, model_hash: bytes, roster: Roster) -> RoundTerms:
         return RoundTerms(
             deployment=self._host.deployment,
             task=self.spec.name,
             round=self._rounds,
             server_nonce=self._host.entropy(NONCE_BYTES),
-            roster_size=len(self._host.roster),
-            roster_root=self._host.roster.root,
+            roster_size=len(roster),
+            roster_root=roster.root,
             authority_hash=self._host.authority.fingerprint,
             model_hash=model_hash,
             parameters=self._parameters,
@@ -190,8 +205,4 @@ def _check_fits(parameters: Parameters, roster_size: int) -> None:
     if parameters.minimum_cohort > roster_size:
         raise ParameterError(
             f"minimum_cohort is {parameters.minimum_cohort}, the roster has {roster_size} participants"
-        )
-    if roster_size > COMPLETE_UP_TO:
-        raise ParameterError(
-            f"the roster has {roster_size} participants; over the network this version serves up to {COMPLETE_UP_TO}"
         )

@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
 
 from aggregator.config import ServerConfig
 from aggregator.cores import Cores
@@ -21,14 +22,17 @@ from aggregator.errors import ParameterError, StorageError
 from aggregator.files import read_file
 from aggregator.rounds.task import Host
 from aggregator.service.admission import Admission
-from aggregator.service.grpc_server import AggregationService, OperatorService
+from aggregator.service.aggregation_service import AggregationService
+from aggregator.service.operator_service import OperatorService
 from aggregator.service.rpc import Gate
 from aggregator.service.tasks import Tasks
 from aggregator.storage.base import Spool
 from aggregator.storage.spool import MemorySpool
 from aggregator.wire.codec import MESSAGE_BYTES_MAX, bytes_max
-from aggregator.wire.messages import ClientMessage, ResultRequest, RoundReference, RoundRequest, Task, UploadMessage
+from aggregator.wire.messages import ClientMessage, ResultRequest, UploadMessage
+from aggregator.wire.operator_messages import RoundReference, RoundRequest, Task
 
+SERVICES: Final = ("sangam.v1.Aggregation", "sangam.v1.Operator")
 STOP_GRACE_S = 2.0
 STREAMS_MAX = 16  # per connection; a participant needs two, an operator a few
 INBOUND: Final = (ClientMessage, UploadMessage, ResultRequest, Task, RoundRequest, RoundReference)
@@ -84,7 +88,7 @@ async def serve(config: ServerConfig, further: Iterable[Service] = ()) -> AsyncI
     cores = Cores()
     deployment = identity.certificate.deployment
     authority, each = identity.authority, cores.each
-    host = Host(deployment, authority, roster, spool, os.urandom, monotonic, _milliseconds, each, thread_time)
+    host = Host(deployment, authority, lambda: roster, spool, os.urandom, monotonic, _milliseconds, each, thread_time)
     tasks = Tasks(host)
     gate = Gate(identity.authority, _read_revoked(config.revoked), _now)
     server = grpc.aio.server(options=OPTIONS)
@@ -93,6 +97,7 @@ async def serve(config: ServerConfig, further: Iterable[Service] = ()) -> AsyncI
     ours = AggregationService(tasks, admission).handlers(gate), OperatorService(tasks).handlers(gate)
     server.add_generic_rpc_handlers((*ours, *(service(gate, spool, admission) for service in further)))
     await _add_health(server)
+    _add_reflection(server)
     await server.start()
     try:
         yield Running(port, server, tasks)
@@ -126,8 +131,13 @@ def _listen(server: grpc.aio.Server, address: str, identity: Identity) -> int:
 async def _add_health(server: grpc.aio.Server) -> None:
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    for service in ("", "sangam.v1.Aggregation", "sangam.v1.Operator"):
+    for service in ("", *SERVICES):
         await servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
+
+
+def _add_reflection(server: grpc.aio.Server) -> None:
+    """Let any certificate of the consortium ask for the .proto's content, so that a client needs no file of ours."""
+    reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
 
 
 def _read_revoked(path: Path | None) -> frozenset[int]:

@@ -7,8 +7,11 @@ from typing import Final
 import grpc
 
 from aggregator.errors import (
+    Cancelled,
     Disconnected,
+    Expired,
     MessageError,
+    NameTaken,
     NotAdmitted,
     NotFound,
     OutOfTurn,
@@ -17,6 +20,7 @@ from aggregator.errors import (
     RoundAborted,
     SangamError,
     StorageError,
+    VersionMismatch,
 )
 from aggregator.wire.messages import ERROR_NAME_KEY
 from aggregator.wire.vocabulary import sentence
@@ -25,8 +29,12 @@ STATUS: Final[dict[type[SangamError], grpc.StatusCode]] = {
     ParameterError: grpc.StatusCode.INVALID_ARGUMENT,
     MessageError: grpc.StatusCode.INVALID_ARGUMENT,
     OutOfTurn: grpc.StatusCode.FAILED_PRECONDITION,
+    VersionMismatch: grpc.StatusCode.UNIMPLEMENTED,
     NotAdmitted: grpc.StatusCode.PERMISSION_DENIED,
+    NameTaken: grpc.StatusCode.ALREADY_EXISTS,
     NotFound: grpc.StatusCode.NOT_FOUND,
+    Cancelled: grpc.StatusCode.FAILED_PRECONDITION,
+    Expired: grpc.StatusCode.FAILED_PRECONDITION,
     RoundAborted: grpc.StatusCode.ABORTED,
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Disconnected: grpc.StatusCode.UNAVAILABLE,

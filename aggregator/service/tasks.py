@@ -2,7 +2,7 @@
 
 from aggregator.errors import NotFound, Overloaded, ParameterError
 from aggregator.rounds.task import Host, Task
-from aggregator.wire import messages
+from aggregator.wire.operator_messages import Task as TaskSpec
 
 TASKS_MAX = 1_000
 
@@ -14,7 +14,7 @@ class Tasks:
         self.host = host
         self._tasks: dict[str, Task] = {}
 
-    def create(self, spec: messages.Task) -> bool:
+    def create(self, spec: TaskSpec) -> bool:
         """Create a task; True when the very same one was there.
 
         Raises:

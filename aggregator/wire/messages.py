@@ -1,6 +1,7 @@
-"""Every message as a frozen value, with the bounds that the codec enforces. Units and meaning: proto/sangam/v1.
+"""What participants and the aggregator say, as frozen values with the bounds that the codec enforces.
 
-Names and fields are those of the .proto files; nothing here knows of rounds, keys or sums.
+Names, fields, units and meaning are those of proto/sangam/v1; nothing here knows of rounds, keys or sums. What
+operators say: `operator_messages`.
 """
 
 from dataclasses import dataclass, field
@@ -8,7 +9,8 @@ from typing import Annotated, TypeAlias
 
 from aggregator.wire.bounds import Ascending, Between, Count, Length
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 1  # the newest that this software speaks
+OLDEST_VERSION = 1  # the oldest
 CLIENTS_MAX = 10_000
 ENTRIES_MAX = 10**9
 NAME_BYTES_MAX = 63
@@ -16,8 +18,10 @@ REASON_BYTES_MAX = 1_000
 CHUNK_BYTES_MAX = 1 << 20
 ROSTER_BYTES_MAX = 16 << 20
 ENVELOPE_BYTES = 80
+UPLOAD_ID_BYTES = 16
+CHUNKS_MAX = 2_000_000
 WEEK_S = 604_800.0
-GO_ON_KEY = "sangam-go-on"  # initial metadata: it is this upload's turn, its chunks may come
+GO_ON_KEY = "sangam-go-on"  # initial metadata: it is this upload's turn, its chunks may come, from this one on
 ERROR_NAME_KEY = "sangam-error"  # trailing metadata: the error's class, so that the client can raise the same
 
 Bytes32: TypeAlias = Annotated[bytes, Length(32, 32)]
@@ -28,8 +32,29 @@ Client: TypeAlias = Annotated[int, Between(0, CLIENTS_MAX - 1)]
 RoundNumber: TypeAlias = Annotated[int, Between(1, 2**63 - 1)]
 RoundOrNone: TypeAlias = Annotated[int, Between(0, 2**63 - 1)]
 Clients: TypeAlias = Annotated[tuple[int, ...], Count(1, CLIENTS_MAX), Between(0, CLIENTS_MAX - 1), Ascending()]
-Seconds: TypeAlias = Annotated[float, Between(1e-3, WEEK_S)]
+Version: TypeAlias = Annotated[int, Between(1, 2**31)]
+Counted: TypeAlias = Annotated[int, Between(0, 2**63 - 1)]
+Moment: TypeAlias = Annotated[float, Between(0.0, 1e12)]  # seconds since 1970
 PayloadBytes: TypeAlias = Annotated[int, Between(1, 8 * ENTRIES_MAX * 2)]
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeRequest:
+    """Who are you?"""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """Who answers, and which protocol it speaks."""
+
+    oldest_version: Version
+    newest_version: Version
+    software: Annotated[str, Length(0, 200)]
+    deployment: Name
+    roster_version: Counted
+    in_roster: bool
+    time_s: Moment
+    caller: Name
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +63,7 @@ class Tensor:
 
     name: Annotated[str, Length(1, 200)]
     shape: Annotated[tuple[int, ...], Count(0, 8), Between(1, ENTRIES_MAX)]
+    clip: Annotated[float, Between(0.0, 1e300)] = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +96,7 @@ class Parameters:
 class Terms:
     """All that is known when a round opens."""
 
-    protocol_version: Annotated[int, Between(1, 2**31)]
+    protocol_version: Version
     deployment: Name
     task: Name
     round: RoundNumber
@@ -86,8 +112,10 @@ class Terms:
 class Join:
     """First message of a control stream."""
 
-    protocol_version: Annotated[int, Between(1, 2**31)]
+    oldest_version: Version
+    newest_version: Version
     task: Annotated[str, Length(0, NAME_BYTES_MAX)]
+    roster_hash: Annotated[bytes, Length(0, 32)] = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,14 +196,15 @@ class Welcome:
 
     task: Name
     last_round: RoundOrNone
+    protocol_version: Version
 
 
 @dataclass(frozen=True, slots=True)
 class RoundOpened:
-    """A round opens, with the signed roster."""
+    """A round opens, with the signed roster unless the client holds it."""
 
     terms: Terms
-    roster: Annotated[bytes, Length(1, ROSTER_BYTES_MAX)]
+    roster: Annotated[bytes, Length(0, ROSTER_BYTES_MAX)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +324,7 @@ class UploadHeader:
     round: RoundNumber
     payload_bytes: PayloadBytes
     complaints: Annotated[tuple[Complaint, ...], Count(0, CLIENTS_MAX), Ascending("dealer")]
+    upload_id: Annotated[bytes, Length(UPLOAD_ID_BYTES, UPLOAD_ID_BYTES)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +358,7 @@ class ResultRequest:
 
     task: Name
     round: RoundOrNone
+    first_chunk: Annotated[int, Between(0, CHUNKS_MAX)] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,67 +375,3 @@ class ResultMessage:
     """From aggregator to participant or operator, while downloading."""
 
     body: ResultHeader | Chunk
-
-
-@dataclass(frozen=True, slots=True)
-class Deadlines:
-    """How long each step waits, in seconds."""
-
-    advertise_keys_s: Seconds
-    share_keys_s: Seconds
-    masked_input_s: Seconds
-    consistency_check_s: Seconds
-    unmasking_s: Seconds
-    reconnect_s: Annotated[float, Between(0.0, WEEK_S)]
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A task as its operator states it."""
-
-    name: Name
-    parameters: Parameters
-    deadlines: Deadlines
-    result_to_operator_only: bool
-
-
-@dataclass(frozen=True, slots=True)
-class TaskCreated:
-    """The task is there."""
-
-    existed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class RoundRequest:
-    """Start the next round of a task."""
-
-    task: Name
-    model_hash: Bytes32
-
-
-@dataclass(frozen=True, slots=True)
-class RoundStarted:
-    """The number that the round got."""
-
-    round: RoundNumber
-
-
-@dataclass(frozen=True, slots=True)
-class RoundReference:
-    """One round of one task."""
-
-    task: Name
-    round: RoundNumber
-
-
-@dataclass(frozen=True, slots=True)
-class RoundEvent:
-    """One thing that happened in a round."""
-
-    seconds: Annotated[float, Between(0.0, 1e12)]
-    kind: Annotated[str, Length(1, 32)]
-    step: Annotated[str, Length(0, 32)]
-    client: Annotated[str, Length(0, NAME_BYTES_MAX)]
-    detail: Reason
-    clients: Annotated[int, Between(0, CLIENTS_MAX)]

@@ -18,6 +18,7 @@ class Step(StrEnum):
 class EventKind(StrEnum):
     """What a round's event says."""
 
+    GATHERING = "gathering"
     STEP = "step"
     ANSWERED = "answered"
     DROPPED = "dropped"

@@ -175,7 +175,7 @@ async def test_a_result_that_no_such_sum_can_have(tmp_path):
 
 async def test_a_server_that_renames_the_task(tmp_path):
     def rename(message):
-        yield ServerMessage(message.round, Welcome("stroke", 0)) if isinstance(message.body, Welcome) else message
+        yield ServerMessage(message.round, Welcome("stroke", 0, 1)) if isinstance(message.body, Welcome) else message
 
     room = Room(tmp_path, N)
     with pytest.raises(Equivocation, match="joined task sepsis, the server says it is stroke"):

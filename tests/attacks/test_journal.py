@@ -62,7 +62,7 @@ async def test_backup_of_a_journal_is_not_taken_for_its_original(tmp_path):
             copy = tmp_path / "copy.sqlite"
             shutil.copy(h.journal(0), copy)
             async with h.join(0, journal=copy) as second:
-                with pytest.raises(OutOfTurn, match="client 0 opened a newer line"):
+                with pytest.raises(OutOfTurn, match="site-0000 opened a newer line"):
                     await first.contribute({"x": [0.0] * 4}, weight=1)
                 assert second.task == "sepsis"
 

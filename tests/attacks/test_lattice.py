@@ -25,13 +25,13 @@ from tests.harness import deliver, parameters, plain_sum, play, quantised_words
 SERVER_SAYS = {
     "ServerMessage": "round welcome round_opened advert_list share_list survivors signature_list round_closed "
     "round_failed excluded",
-    "Welcome": "task last_round",
+    "Welcome": "task last_round protocol_version",
     "RoundOpened": "terms roster",
     "Terms": "protocol_version deployment task round server_nonce roster_size roster_root authority_hash model_hash "
     "parameters",
     "Parameters": "mode value_bits clients_max clip weight_max rotate minimum_cohort threat tensors",
     "Threat": "corrupt_fraction dropout_fraction malicious security_bits failure_bits",
-    "Tensor": "name shape",
+    "Tensor": "name shape clip",
     "AdvertList": "listed neighbours",
     "ListedAdvert": "client hash",
     "NamedAdvert": "client advert",
@@ -233,8 +233,8 @@ def test_offset_zero_resend_is_bit_identical_and_draws_no_second_key(tmp_path):
         shares = outcome.end.announcement(0)
         first = part.answer(shares)
         assert isinstance(first, MaskedUpload)
-        assert draws == [32]  # the seed of key and errors
+        assert draws == [32, 16]  # the seed of key and errors, and the upload's id
         left = bytes(first.payload)
         assert part.answer(replace(shares)) is first  # as it comes again: another object that says the same
         assert bytes(first.payload) == left
-        assert draws == [32]
+        assert draws == [32, 16]

@@ -13,7 +13,6 @@ from aggregator.wire.messages import (
     Advert,
     AdvertList,
     ClientMessage,
-    Deadlines,
     Join,
     ResultHeader,
     ResultMessage,
@@ -25,6 +24,7 @@ from aggregator.wire.messages import (
     Welcome,
     Withdrawal,
 )
+from aggregator.wire.operator_messages import Deadlines
 from aggregator.wire.vocabulary import Step, sentence
 from clients.journal import Journal
 from clients.result import RoundResult
@@ -59,7 +59,7 @@ async def test_task_renamed_to_ask_for_the_same_data_again(tmp_path):
 async def test_unnamed_task_renamed_between_two_processes(tmp_path):
     room = Room(tmp_path, N)
     for lie, match in ((None, ""), (instead(Welcome, lambda body: replace(body, task="other")), "was sepsis and is")):
-        transport = MemoryTransport(room.task, 0, *([lie] if lie else []))
+        transport = MemoryTransport(room.task, room.consortium.identities[0].certificate, *([lie] if lie else []))
         with Journal(room.journal(0)) as journal:
             session = Session(transport, room.consortium.site(0, ANY_COHORT), journal)
             if lie is None:
@@ -151,13 +151,14 @@ async def play_two(room, *sessions):
 
 async def test_flood_of_withdrawals_and_refusals_does_not_fill_the_log(tmp_path):
     room = Room(tmp_path, N)
-    room.task.join(0)
+    room.task.join(room.consortium.identities[0].certificate)
     number = room.task.start_round(hash_model(None))
     forged = Advert(*[bytes(32)] * 4, bytes(64))
+    first, second = (identity.certificate for identity in room.consortium.identities[:2])
     for _ in range(200):
-        await room.task.deliver(0, ClientMessage(number, Withdrawal("x" * 1_000)))
+        await room.task.deliver(first, ClientMessage(number, Withdrawal("x" * 1_000)))
         with pytest.raises(MessageError):
-            await room.task.deliver(1, ClientMessage(number, forged))
+            await room.task.deliver(second, ClientMessage(number, forged))
     await room.task.close()
     events = [event async for event in room.task.events(number).follow()]
     assert sum(event.client == "site-0000" for event in events) == 1
@@ -168,7 +169,7 @@ async def test_late_input_after_the_round_failed_is_refused(tmp_path):
     room = Room(tmp_path, N, deadlines=replace(BRISK, masked_input_s=0.05))
     await room.play(offers(N), lies=dict.fromkeys(range(N), without(ShareList)))
     assert room.end == "masked input: 0 clients, need 3"
-    header = UploadHeader(TASK, room.number, room.spec.upload_plan.payload_bytes, ())
+    header = UploadHeader(TASK, room.number, room.spec.upload_plan.payload_bytes, (), bytes(16))
     with pytest.raises(OutOfTurn, match="takes no input now"):
         await room.task.driver(room.number).open_upload(0, header)
 
@@ -176,7 +177,7 @@ async def test_late_input_after_the_round_failed_is_refused(tmp_path):
 async def test_restarted_site_withdraws_from_the_round_it_forgot(tmp_path):
     """A new process of a site is shown the round's next step: nobody waits for secrets that are gone."""
     room = Room(tmp_path, N)
-    room.task.join(0)
+    room.task.join(room.consortium.identities[0].certificate)
     number = room.task.start_round(hash_model(None))
     said = []
 

@@ -7,7 +7,7 @@ from aggregator.wire.codec import encode
 from aggregator.wire.messages import Chunk, UploadHeader, UploadMessage, UploadReceipt
 
 PARTS = (
-    UploadMessage(UploadHeader("bench", 1, 40, ())),
+    UploadMessage(UploadHeader("bench", 1, 40, (), bytes(16))),
     *(UploadMessage(Chunk(i, bytes(10))) for i in range(4)),
 )
 RECEIPT = UploadReceipt(already_accepted=False)

@@ -9,7 +9,7 @@ from aggregator.bench import report
 from aggregator.bench.machine import Machine
 from aggregator.bench.outcome import Outcome, PlainRound, SecureRound, end_seconds
 from aggregator.bench.settings import Settings
-from aggregator.wire.messages import RoundEvent
+from aggregator.wire.operator_messages import RoundEvent
 
 MIB = 2**20
 ASKED = Settings("pairwise", clients=8, entries=1000, bits=16, dropouts=2, repeats=3, client_processes=2)

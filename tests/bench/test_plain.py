@@ -10,15 +10,8 @@ from aggregator.bench.plain import PlainService
 from aggregator.errors import MessageError, NotAdmitted, OutOfTurn
 from aggregator.service.app import serve
 from aggregator.wire.chunks import ChunkPlan
-from aggregator.wire.messages import (
-    ResultMessage,
-    ResultRequest,
-    RoundEvent,
-    RoundReference,
-    UploadHeader,
-    UploadMessage,
-    UploadReceipt,
-)
+from aggregator.wire.messages import ResultMessage, ResultRequest, UploadHeader, UploadMessage, UploadReceipt
+from aggregator.wire.operator_messages import RoundEvent, RoundReference
 from aggregator.wire.vocabulary import EventKind
 from clients.retry import patiently
 from tests.consortium import Consortium
@@ -31,7 +24,7 @@ UPDATES = [np.arange(ENTRIES, dtype=np.float32) * i for i in range(1, 5)]
 
 def parts(update, number=1, chunks=PLAN.chunks):
     cut = [UploadMessage(chunk) for chunk in PLAN.cut(update.data)]
-    return [UploadMessage(UploadHeader("bench", number, PLAN.payload_bytes, ())), *cut[:chunks]]
+    return [UploadMessage(UploadHeader("bench", number, PLAN.payload_bytes, (), bytes(16))), *cut[:chunks]]
 
 
 class Leaves(Exception):

@@ -20,7 +20,7 @@ from clients.line import INBOX_MESSAGES_MAX, Line
 from tests.consortium import Consortium
 from tests.loopback import TOO_LONG_S, parameters, until
 
-WELCOME = ServerMessage(0, Welcome("sepsis", 0))
+WELCOME = ServerMessage(0, Welcome("sepsis", 0, 1))
 
 
 class Script:
@@ -70,7 +70,7 @@ def excluded(number):
 
 async def test_a_line_begins_with_join_and_gives_what_comes():
     async with opened([WELCOME, excluded(1), excluded(2)]) as (script, line):
-        assert script.sent == [ClientMessage(0, Join(PROTOCOL_VERSION, "sepsis"))]
+        assert script.sent == [ClientMessage(0, Join(1, PROTOCOL_VERSION, "sepsis"))]
         assert [await line.receive() for _ in range(3)] == [WELCOME, excluded(1), excluded(2)]
 
 
@@ -114,7 +114,7 @@ async def test_what_does_not_begin_with_welcome_is_refused():
 
 
 async def test_a_task_does_not_change_its_name():
-    again = ServerMessage(0, Welcome("stroke", 0))
+    again = ServerMessage(0, Welcome("stroke", 0, 1))
     async with opened([WELCOME, Disconnected("cut")], [again], task="") as (_, line):
         await line.receive()
         with pytest.raises(Equivocation, match="joined task sepsis, the server says it is stroke"):
@@ -168,5 +168,5 @@ async def test_what_nobody_reads_does_not_pile_up():
 
 async def test_a_welcome_that_names_no_task():
     with pytest.raises(ParameterError, match="use 1 to 63 of a-z"):
-        async with opened([ServerMessage(0, Welcome("[red]x", 0))], task=""):
+        async with opened([ServerMessage(0, Welcome("[red]x", 0, 1))], task=""):
             pytest.fail("the line opened")

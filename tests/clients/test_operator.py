@@ -6,8 +6,9 @@ import pytest
 
 import clients
 from aggregator.errors import NotFound, ParameterError, RoundAborted
-from aggregator.wire import messages
-from aggregator.wire.messages import TaskCreated, Tensor
+from aggregator.wire import operator_messages
+from aggregator.wire.messages import Tensor
+from aggregator.wire.operator_messages import TaskCreated
 from clients.operator import default_deadlines
 from tests.loopback import BRISK, PATIENT, hub, offers, parameters
 
@@ -53,7 +54,7 @@ async def test_parameters_that_could_overflow_are_refused_by_the_server_too(tmp_
     """An operator's SDK refuses them at once; these come from another program."""
     async with hub(tmp_path, 3) as h:
         bad = replace(parameters().to_message(), **changes)
-        task = messages.Task("sepsis", bad, BRISK, result_to_operator_only=False)
+        task = operator_messages.Task("sepsis", bad, BRISK, result_to_operator_only=False)
         with pytest.raises(ParameterError, match=named):
             await h.calls.unary("/sangam.v1.Operator/CreateTask", task, TaskCreated)
 

@@ -4,9 +4,13 @@ import grpc
 import pytest
 
 from aggregator.errors import (
+    Cancelled,
     Disconnected,
     Equivocation,
+    Expired,
+    Gone,
     MessageError,
+    NameTaken,
     NotAdmitted,
     NotFound,
     OutOfTurn,
@@ -16,6 +20,7 @@ from aggregator.errors import (
     SangamError,
     StaleModel,
     StorageError,
+    VersionMismatch,
 )
 from aggregator.service.status import STATUS, code_of
 from aggregator.wire.messages import ERROR_NAME_KEY, ClientMessage, Join, SurvivorSignature
@@ -24,9 +29,13 @@ from tests.consortium import Consortium
 from tests.loopback import Cable, hub, parameters, raw
 
 ALL = [
+    Cancelled,
     Disconnected,
     Equivocation,
+    Expired,
+    Gone,
     MessageError,
+    NameTaken,
     NotAdmitted,
     NotFound,
     OutOfTurn,
@@ -36,6 +45,7 @@ ALL = [
     SangamError,
     StaleModel,
     StorageError,
+    VersionMismatch,
 ]
 
 
@@ -92,7 +102,7 @@ async def test_a_stream_that_the_server_ended_names_its_error_to_sender_and_rece
     async with hub(tmp_path, 2) as h, raw(h.address, h.consortium.identities[0]) as channel:
         await h.create(parameters())
         async with GrpcTransport(channel).control() as stream:
-            await stream.send(ClientMessage(0, Join(1, "lungs")))
+            await stream.send(ClientMessage(0, Join(1, 1, "lungs")))
             while not stream._call.done():
                 await stream._call.wait_for_connection()
                 await stream._call.code()
@@ -108,7 +118,7 @@ async def test_a_stream_that_the_network_ended_is_disconnected(tmp_path):
         await h.create(parameters())
         who = h.consortium.identities[0]
         async with raw(f"localhost:{cable.port}", who) as channel, GrpcTransport(channel).control() as stream:
-            await stream.send(ClientMessage(0, Join(1, "sepsis")))
+            await stream.send(ClientMessage(0, Join(1, 1, "sepsis")))
             await stream.receive()
             cable.cut()
             with pytest.raises(Disconnected):
@@ -133,7 +143,7 @@ async def test_a_call_over_a_closed_session_is_named(tmp_path):
         async with h.join(0) as session:
             pass
         with pytest.raises(Disconnected, match="this session is closed"):
-            await session._transport._channel.unary("/sangam.v1.Operator/StartRound", Join(1, ""), Join)
+            await session._transport._channel.unary("/sangam.v1.Operator/StartRound", Join(1, 1, ""), Join)
 
 
 async def test_the_servers_words_come_without_control_characters(tmp_path):

@@ -25,7 +25,7 @@ from aggregator.demo.witness import Words
 from aggregator.errors import ParameterError
 from aggregator.local.consortium import site_names
 from aggregator.local.processes import Child, nursery
-from aggregator.wire.messages import RoundEvent
+from aggregator.wire.operator_messages import RoundEvent
 from aggregator.wire.vocabulary import Step
 from clients.result import RoundResult
 from tests.consortium import Consortium

@@ -1,5 +1,5 @@
 from aggregator.local.steps import step_seconds
-from aggregator.wire.messages import RoundEvent
+from aggregator.wire.operator_messages import RoundEvent
 
 
 def test_time_by_step_is_from_one_step_to_the_next() -> None:

@@ -15,7 +15,6 @@ from aggregator.wire.messages import (
     AdvertList,
     ClientMessage,
     Complaint,
-    Deadlines,
     Excluded,
     Join,
     RoundClosed,
@@ -29,6 +28,7 @@ from aggregator.wire.messages import (
     UploadHeader,
     Withdrawal,
 )
+from aggregator.wire.operator_messages import Deadlines
 from aggregator.wire.vocabulary import EventKind, Step
 from tests.consortium import Consortium, drbg
 from tests.harness import Player, parameters, ring_words
@@ -41,6 +41,14 @@ STEP_OF = {
     Survivors: Step.CONSISTENCY_CHECK,
     SignatureList: Step.UNMASKING,
 }
+
+
+def site(client):
+    return f"site-{client:04}"
+
+
+def client_of(line):
+    return int(line.site.removeprefix("site-"))
 
 
 class Room:
@@ -59,11 +67,11 @@ class Room:
 
     def connect(self, *clients):
         """Lines from before the round opens."""
-        return [self.lines.connect(client) for client in clients]
+        return [self.lines.connect(site(client)) for client in clients]
 
     def come_back(self, client):
         """A line in the middle of the round, greeted as the task does."""
-        line = self.lines.connect(client)
+        line = self.lines.connect(site(client))
         self.driver.greet(client)
         return line
 
@@ -74,7 +82,7 @@ class Room:
 
     async def attend(self, line, leaves=None):
         """One client on its line until the round ends for it, or until it leaves before it answers a step."""
-        client = line.client
+        client = client_of(line)
         while (message := await line.receive()) is not None:
             body = codec.decode(ServerMessage, codec.encode(message)).body
             self.heard[client].append(type(body))
@@ -110,7 +118,7 @@ class Room:
         lines = self.connect(*self.heard)
         async with asyncio.timeout(20), asyncio.TaskGroup() as group:
             end = group.create_task(self.driver.run())
-            last = [group.create_task(self.attend(line, leaves.get(line.client))) for line in lines]
+            last = [group.create_task(self.attend(line, leaves.get(client_of(line)))) for line in lines]
         return end.result(), [task.result() for task in last]
 
     def sum_of(self, clients):
@@ -152,7 +160,7 @@ async def test_a_client_leaves_at_every_step():
     leaves = dict(enumerate(Step, start=3))
     task = asyncio.create_task(room.play(leaves))
     for client, step in leaves.items():
-        await until(lambda client=client: not room.lines.is_connected(client) and room.heard[client])
+        await until(lambda client=client: not room.lines.is_connected(site(client)) and room.heard[client])
         await until(lambda step=step: room.driver._phase.step == step)
         while room.driver._phase.step == step and not task.done():
             room.pass_time(3.1)  # reconnect_s, far below the deadline
@@ -276,7 +284,7 @@ async def test_duplicates_are_ignored_and_lies_are_refused_and_logged():
     with pytest.raises(OutOfTurn, match="client 0 sent Unmasking, which belongs to another step"):
         await room.driver.deliver(0, ClientMessage(1, Unmasking((), ())))
     with pytest.raises(MessageError, match="client 0 sent Join in the middle of a round"):
-        await room.driver.deliver(0, ClientMessage(1, Join(1, "sepsis")))
+        await room.driver.deliver(0, ClientMessage(1, Join(1, 1, "sepsis")))
     with pytest.raises(MessageError, match="not signed by it for round 1"):
         await room.driver.deliver(0, ClientMessage(1, dataclasses.replace(advert, signature=bytes(64))))
     await room.driver.deliver(0, ClientMessage(1, advert))
@@ -300,7 +308,7 @@ async def test_another_round_is_over():
 
 async def test_uploads_belong_to_their_step_and_round():
     room = Room(4)
-    header = UploadHeader("sepsis", 1, 1, ())
+    header = UploadHeader("sepsis", 1, 1, (), bytes(16))
     with pytest.raises(OutOfTurn, match="client 0: round 1 takes no input now"):
         await room.driver.open_upload(0, header)
     task = asyncio.create_task(room.play({}))

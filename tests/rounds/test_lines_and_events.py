@@ -19,10 +19,10 @@ class Clock:
 
 async def test_a_line_gives_messages_in_order_and_ends():
     lines = Lines(Clock())
-    line = lines.connect(3)
-    lines.send(3, 1, Excluded("a"))
-    lines.send(4, 1, Excluded("nobody is there"))
-    lines.send(3, 2, Excluded("b"))
+    line = lines.connect("aiims")
+    lines.send("aiims", 1, Excluded("a"))
+    lines.send("nobody", 1, Excluded("nobody is there"))
+    lines.send("aiims", 2, Excluded("b"))
     line.close()
     said = [await line.receive() for _ in range(3)]
     assert said == [ServerMessage(1, Excluded("a")), ServerMessage(2, Excluded("b")), None]
@@ -31,29 +31,29 @@ async def test_a_line_gives_messages_in_order_and_ends():
 async def test_a_new_line_takes_the_place_of_the_old():
     clock = Clock()
     lines = Lines(clock)
-    old = lines.connect(3)
-    new = lines.connect(3)
+    old = lines.connect("aiims")
+    new = lines.connect("aiims")
     assert await old.receive() is None
     lines.disconnect(old)
-    assert lines.is_connected(3), "the end of the old stream says nothing of the new one"
+    assert lines.is_connected("aiims"), "the end of the old stream says nothing of the new one"
     clock.now = 5.0
     lines.disconnect(new)
-    assert not lines.is_connected(3)
-    assert (lines.away_since(3), lines.away_since(4)) == (5.0, 0.0)
-    lines.connect(3)
+    assert not lines.is_connected("aiims")
+    assert (lines.away_since("aiims"), lines.away_since("nobody")) == (5.0, 0.0)
+    lines.connect("aiims")
     assert lines.changed.is_set()
 
 
 async def test_a_client_that_reads_nothing_is_cut():
     lines = Lines(Clock())
-    line = lines.connect(3)
+    line = lines.connect("aiims")
     for i in range(OUTBOX_MESSAGES_MAX):
-        lines.send(3, 1, Excluded(str(i)))
-    assert lines.is_connected(3)
-    with pytest.raises(Overloaded, match="client 3 does not read its messages"):
+        lines.send("aiims", 1, Excluded(str(i)))
+    assert lines.is_connected("aiims")
+    with pytest.raises(Overloaded, match="aiims does not read its messages"):
         line.send(1, Excluded("x"))
-    lines.send(3, 1, Excluded("one too many"))
-    assert not lines.is_connected(3)
+    lines.send("aiims", 1, Excluded("one too many"))
+    assert not lines.is_connected("aiims")
     received = [await line.receive() for _ in range(OUTBOX_MESSAGES_MAX)]
     assert received[-1] is None
 

@@ -66,7 +66,7 @@ async def call(channel, method: MethodDescriptor, data: bytes) -> None:
 async def test_every_method_is_open_to_its_role_and_closed_to_all_others(tmp_path):
     """The .proto files say what there is: a method without a gate, or without a handler, fails here."""
     assert {m.containing_service.full_name for m in methods()} == OPENS.keys()
-    assert len(methods()) == 7
+    assert len(methods()) == 17
     async with hub(tmp_path, N) as h:
         for role in SITES:
             async with raw(h.address, holder_of(role)) as channel:
@@ -237,7 +237,9 @@ async def test_a_client_made_from_the_proto_files_alone(tmp_path):
                 response_deserializer=aggregation_pb2.ServerMessage.FromString,
             )
             stream = participate()
-            await stream.write(aggregation_pb2.ClientMessage(join=aggregation_pb2.Join(protocol_version=1)))
+            await stream.write(
+                aggregation_pb2.ClientMessage(join=aggregation_pb2.Join(oldest_version=1, newest_version=1))
+            )
             welcome = await stream.read()
             assert (welcome.round, welcome.welcome.task, welcome.welcome.last_round) == (0, "sepsis", 0)
             await stream.write(aggregation_pb2.ClientMessage(round=1, survivor_signature={"signature": b"short"}))
@@ -252,8 +254,7 @@ async def test_first_messages_that_are_not_join(tmp_path):
     made = aggregation_pb2
     cases = [
         (made.ClientMessage(withdrawal={"reason": "x"}), "a control stream starts with Join"),
-        (made.ClientMessage(join={"protocol_version": 2}), "speaks protocol version 2, this server speaks 1"),
-        (made.ClientMessage(join={"protocol_version": 0}), "Join.protocol_version: 0 is outside"),
+        (made.ClientMessage(join={"oldest_version": 0, "newest_version": 1}), "Join.oldest_version: 0 is outside"),
         (made.ClientMessage(), "ClientMessage is empty"),
     ]
     async with hub(tmp_path, N) as h, raw(h.address, h.consortium.identities[0]) as channel:

@@ -102,7 +102,7 @@ CHEATS = {
         "advertise_keys: client 3 sent SurvivorSignature, which belongs to another step",
     ),
     "Join in the middle": (
-        cheat(Advert, lambda _, b: [Join(1, "sepsis")]),
+        cheat(Advert, lambda _, b: [Join(1, 1, "sepsis")]),
         MessageError,
         "client 3 sent Join in the middle of a round",
     ),

@@ -240,7 +240,7 @@ async def test_an_upload_before_any_round(tmp_path):
     async with hub(tmp_path, N) as h, raw(h.address, h.consortium.identities[0]) as own:
         await h.create(parameters())
         with pytest.raises(OutOfTurn, match="round 1 is not the current one"):
-            await own.upward(UPLOAD, [UploadMessage(UploadHeader("sepsis", 1, 12, ()))], UploadReceipt)
+            await own.upward(UPLOAD, [UploadMessage(UploadHeader("sepsis", 1, 12, (), bytes(16)))], UploadReceipt)
 
 
 class SlowDisk(MemorySpool):

@@ -10,7 +10,7 @@ from aggregator.crypto.certificates import Role
 from aggregator.errors import NotAdmitted, Overloaded
 from aggregator.service.rpc import CALLS_PER_CERTIFICATE_MAX, Gate, _decoded
 from aggregator.wire.codec import encode
-from aggregator.wire.messages import RoundReference
+from aggregator.wire.operator_messages import RoundReference
 from tests.loopback import operator
 
 

@@ -138,7 +138,7 @@ INSIDE = st.one_of(
     st.builds(bytes_field, st.just(1), st.binary(max_size=3)),
     UNKNOWN,
 )
-HEADER = encode(UploadMessage(UploadHeader("t", 1, 5, ())))
+HEADER = encode(UploadMessage(UploadHeader("t", 1, 5, (), bytes(16))))
 IN_ORDER = st.tuples(st.builds(number_field, st.just(1), ANY_INDEX), st.builds(bytes_field, st.just(2), DATA))
 CHUNKS = st.one_of(IN_ORDER, st.lists(INSIDE, max_size=4)).map(b"".join)
 OUTSIDE = st.one_of(st.builds(bytes_field, st.just(2), CHUNKS, LIES, LONGER), UNKNOWN, st.just(HEADER))

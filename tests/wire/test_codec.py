@@ -206,9 +206,9 @@ def test_a_body_in_which_nothing_is_set_is_still_a_body(kind: Any) -> None:
 
 
 def test_the_wire_is_protobuf() -> None:
-    """By hand: field 1, the header, holds field 1 "t", field 2 = 1 and field 3 = 5."""
-    value = messages.UploadMessage(messages.UploadHeader("t", 1, 5, ()))
-    assert encode(value).hex() == "0a07" + "0a0174" + "1001" + "1805"
+    """By hand: field 1, the header, holds field 1 "t", field 2 = 1, field 3 = 5 and 16 bytes as field 5."""
+    value = messages.UploadMessage(messages.UploadHeader("t", 1, 5, (), bytes(16)))
+    assert encode(value).hex() == "0a19" + "0a0174" + "1001" + "1805" + "2a10" + "00" * 16
     assert decode(messages.UploadMessage, encode(value)) == value
 
 
@@ -255,7 +255,7 @@ def test_messages_taken_for_each_other(value: Any, other: Any, cut: int) -> None
 
 @pytest.mark.parametrize("depth", [1, 99, 100, 10_000])
 def test_groups_without_end_or_bottom(depth: int) -> None:
-    welcome = messages.Welcome("t", 0)
+    welcome = messages.Welcome("t", 0, 1)
     with pytest.raises(MessageError, match="not a protobuf message"):
         decode(messages.Welcome, encode(welcome) + b"\x7b" * depth)
     assert_only_message_errors(messages.Welcome, encode(welcome) + b"\x7b" * depth + b"\x7c" * depth)
@@ -263,7 +263,7 @@ def test_groups_without_end_or_bottom(depth: int) -> None:
 
 def test_unknown_fields_are_ignored() -> None:
     """So that a later version may add some."""
-    welcome = messages.Welcome("t", 0)
+    welcome = messages.Welcome("t", 0, 1)
     number_15 = b"\x78\x01" + b"\x7a\x03abc" + b"\x7d1234" + b"\x7912345678"
     assert decode(messages.Welcome, number_15 + encode(welcome) + number_15) == welcome
     assert decode(messages.Welcome, encode(welcome) + b"\x78\x01" * (SPARE_BYTES // 2)) == welcome
@@ -373,7 +373,7 @@ def test_a_body_that_the_oneof_does_not_hold(body: Any) -> None:
         encode(messages.ClientMessage(1, body))
 
 
-@pytest.mark.parametrize("wrong", [None, 5, "a text of exactly thirty-two by.", messages.Join(1, "")])
+@pytest.mark.parametrize("wrong", [None, 5, "a text of exactly thirty-two by.", messages.Join(1, 1, "")])
 def test_a_value_of_another_type_never_leaves_nor_shows(wrong: Any) -> None:
     with pytest.raises(MessageError) as caught:
         encode(messages.RevealedShare(1, wrong))
@@ -395,7 +395,7 @@ def test_text_that_is_not_utf_8() -> None:
 
 
 def test_of_a_oneof_set_twice_the_last_counts() -> None:
-    join, withdrawal = messages.Join(1, "t"), messages.Withdrawal("power cut")
+    join, withdrawal = messages.Join(1, 1, "t"), messages.Withdrawal("power cut")
     twice = encode(messages.ClientMessage(0, join)) + encode(messages.ClientMessage(0, withdrawal))
     assert decode(messages.ClientMessage, twice) == messages.ClientMessage(0, withdrawal)
 

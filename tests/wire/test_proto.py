@@ -9,13 +9,16 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import pytest
 from google.protobuf.descriptor import Descriptor
 
-from aggregator.wire import messages
+from aggregator.wire import messages, operator_messages
 from aggregator.wire._pb import aggregation_pb2, operator_pb2
 from aggregator.wire.bounds import Between, Count, Length
 
 PROTO = Path(__file__).parents[2] / "proto" / "sangam" / "v1"
 KINDS = {
-    name: kind for name, kind in vars(messages).items() if is_dataclass(kind) and kind.__module__ == messages.__name__
+    name: kind
+    for module in (messages, operator_messages)
+    for name, kind in vars(module).items()
+    if is_dataclass(kind) and kind.__module__ == module.__name__
 }
 GENERATED: dict[str, Descriptor] = {
     name: descriptor
@@ -25,7 +28,7 @@ GENERATED: dict[str, Descriptor] = {
 SCALARS = {
     "bytes": bytes, "string": str, "bool": bool, "double": float, "uint32": int, "uint64": int,
 }  # fmt: skip
-MESSAGE = re.compile(r"((?://[^\n]*\n)*)message (\w+) \{\n(.*?)\n\}", re.DOTALL)
+MESSAGE = re.compile(r"((?://[^\n]*\n)*)message (\w+) \{\n(.*?)^\}", re.DOTALL | re.MULTILINE)
 FIELD = re.compile(r"^\s+(repeated )?(\w+) (\w+) = (\d+);[ ]*(?://[ ](.*))?$", re.MULTILINE)
 NUMBER = r"(\d[\d,]*(?:\^\d+)?(?: MiB)?)"
 RANGE = re.compile(rf"{NUMBER} \.\. {NUMBER}")

@@ -24,6 +24,71 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class ProbeRequest(_message.Message):
+    """---------------------------------------------------------------- who answers"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProbeRequest: _TypeAlias = ProbeRequest  # noqa: Y015
+
+@_typing.final
+class ServerInfo(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OLDEST_VERSION_FIELD_NUMBER: _builtins.int
+    NEWEST_VERSION_FIELD_NUMBER: _builtins.int
+    SOFTWARE_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    ROSTER_VERSION_FIELD_NUMBER: _builtins.int
+    IN_ROSTER_FIELD_NUMBER: _builtins.int
+    TIME_S_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
+    oldest_version: _builtins.int
+    """oldest protocol version that this server speaks, 1 .. 2^31"""
+    newest_version: _builtins.int
+    """newest, 1 .. 2^31"""
+    software: _builtins.str
+    """name and version of the software, at most 200 bytes"""
+    deployment: _builtins.str
+    """the consortium, 1 .. 63 characters"""
+    roster_version: _builtins.int
+    """version of the roster that new rounds use, below 2^63"""
+    in_roster: _builtins.bool
+    """whether the caller's very certificate is in it"""
+    time_s: _builtins.float
+    """the server's clock, seconds since 1970 in UTC, from 0"""
+    caller: _builtins.str
+    """the caller's name by its certificate, 1 .. 63 characters"""
+    def __init__(
+        self,
+        *,
+        oldest_version: _builtins.int = ...,
+        newest_version: _builtins.int = ...,
+        software: _builtins.str = ...,
+        deployment: _builtins.str = ...,
+        roster_version: _builtins.int = ...,
+        in_roster: _builtins.bool = ...,
+        time_s: _builtins.float = ...,
+        caller: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "deployment", b"deployment", "in_roster", b"in_roster", "newest_version", b"newest_version", "oldest_version", b"oldest_version", "roster_version", b"roster_version", "software", b"software", "time_s", b"time_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServerInfo: _TypeAlias = ServerInfo  # noqa: Y015
+
+@_typing.final
 class Tensor(_message.Message):
     """---------------------------------------------------------------- what a round is about
 
@@ -34,8 +99,11 @@ class Tensor(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     SHAPE_FIELD_NUMBER: _builtins.int
+    CLIP_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """1 .. 200 bytes of UTF-8, unique in the round"""
+    clip: _builtins.float
+    """its entries are clipped to [-clip, clip], finite; 0 means the parameters' clip"""
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """at most 8 dimensions, each 1 .. 10^9; empty means a scalar"""
@@ -45,10 +113,11 @@ class Tensor(_message.Message):
         *,
         name: _builtins.str = ...,
         shape: _abc.Iterable[_builtins.int] | None = ...,
+        clip: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "shape", b"shape"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clip", b"clip", "name", b"name", "shape", b"shape"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -264,21 +333,29 @@ class Join(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    PROTOCOL_VERSION_FIELD_NUMBER: _builtins.int
+    OLDEST_VERSION_FIELD_NUMBER: _builtins.int
+    NEWEST_VERSION_FIELD_NUMBER: _builtins.int
     TASK_FIELD_NUMBER: _builtins.int
-    protocol_version: _builtins.int
-    """1"""
+    ROSTER_HASH_FIELD_NUMBER: _builtins.int
+    oldest_version: _builtins.int
+    """oldest protocol version that this client speaks, 1 .. 2^31"""
+    newest_version: _builtins.int
+    """newest, 1 .. 2^31"""
     task: _builtins.str
     """task name, at most 63 characters; empty means the server's only task"""
+    roster_hash: _builtins.bytes
+    """SHA-256 of the signed roster that this client holds, at most 32 bytes; empty for none"""
     def __init__(
         self,
         *,
-        protocol_version: _builtins.int = ...,
+        oldest_version: _builtins.int = ...,
+        newest_version: _builtins.int = ...,
         task: _builtins.str = ...,
+        roster_hash: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["protocol_version", b"protocol_version", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["newest_version", b"newest_version", "oldest_version", b"oldest_version", "roster_hash", b"roster_hash", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -548,19 +625,23 @@ class Welcome(_message.Message):
 
     TASK_FIELD_NUMBER: _builtins.int
     LAST_ROUND_FIELD_NUMBER: _builtins.int
+    PROTOCOL_VERSION_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     """the task joined, 1 .. 63 characters"""
     last_round: _builtins.int
     """last round that closed with a result; 0 before the first"""
+    protocol_version: _builtins.int
+    """the newest version that both speak, 1 .. 2^31"""
     def __init__(
         self,
         *,
         task: _builtins.str = ...,
         last_round: _builtins.int = ...,
+        protocol_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_round", b"last_round", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_round", b"last_round", "protocol_version", b"protocol_version", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -575,7 +656,7 @@ class RoundOpened(_message.Message):
     TERMS_FIELD_NUMBER: _builtins.int
     ROSTER_FIELD_NUMBER: _builtins.int
     roster: _builtins.bytes
-    """the signed roster as the consortium issued it, at most 16 MiB"""
+    """the signed roster as the consortium issued it, at most 16 MiB; empty where `join` named its hash"""
     @_builtins.property
     def terms(self) -> Global___Terms: ...
     def __init__(
@@ -960,12 +1041,15 @@ class UploadHeader(_message.Message):
     ROUND_FIELD_NUMBER: _builtins.int
     PAYLOAD_BYTES_FIELD_NUMBER: _builtins.int
     COMPLAINTS_FIELD_NUMBER: _builtins.int
+    UPLOAD_ID_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     """1 .. 63 characters"""
     round: _builtins.int
     """from 1"""
     payload_bytes: _builtins.int
     """bytes of all chunks together; must be what the round's parameters give"""
+    upload_id: _builtins.bytes
+    """16 bytes, fresh with each masked input: the same again means the same bytes"""
     @_builtins.property
     def complaints(self) -> _containers.RepeatedCompositeFieldContainer[Global___Complaint]:
         """shares that did not decrypt, ascending by dealer, at most 10,000"""
@@ -977,10 +1061,11 @@ class UploadHeader(_message.Message):
         round: _builtins.int = ...,
         payload_bytes: _builtins.int = ...,
         complaints: _abc.Iterable[Global___Complaint] | None = ...,
+        upload_id: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["complaints", b"complaints", "payload_bytes", b"payload_bytes", "round", b"round", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complaints", b"complaints", "payload_bytes", b"payload_bytes", "round", b"round", "task", b"task", "upload_id", b"upload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1043,19 +1128,23 @@ class ResultRequest(_message.Message):
 
     TASK_FIELD_NUMBER: _builtins.int
     ROUND_FIELD_NUMBER: _builtins.int
+    FIRST_CHUNK_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     """1 .. 63 characters"""
     round: _builtins.int
     """from 1; 0 means the last round that closed with a result"""
+    first_chunk: _builtins.int
+    """index of the first chunk wanted, at most 2,000,000; above 0 after a broken line"""
     def __init__(
         self,
         *,
         task: _builtins.str = ...,
         round: _builtins.int = ...,
+        first_chunk: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["round", b"round", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_chunk", b"first_chunk", "round", b"round", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from aggregator.wire._pb import aggregation_pb2 as sangam_dot_v1_dot_aggregation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18sangam/v1/operator.proto\x12\tsangam.v1\x1a\x1bsangam/v1/aggregation.proto\"\x9a\x01\n\tDeadlines\x12\x18\n\x10\x61\x64vertise_keys_s\x18\x01 \x01(\x01\x12\x14\n\x0cshare_keys_s\x18\x02 \x01(\x01\x12\x16\n\x0emasked_input_s\x18\x03 \x01(\x01\x12\x1b\n\x13\x63onsistency_check_s\x18\x04 \x01(\x01\x12\x13\n\x0bunmasking_s\x18\x05 \x01(\x01\x12\x13\n\x0breconnect_s\x18\x06 \x01(\x01\"\x89\x01\n\x04Task\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\nparameters\x18\x02 \x01(\x0b\x32\x15.sangam.v1.Parameters\x12\'\n\tdeadlines\x18\x03 \x01(\x0b\x32\x14.sangam.v1.Deadlines\x12\x1f\n\x17result_to_operator_only\x18\x04 \x01(\x08\"\x1e\n\x0bTaskCreated\x12\x0f\n\x07\x65xisted\x18\x01 \x01(\x08\"0\n\x0cRoundRequest\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\x12\n\nmodel_hash\x18\x02 \x01(\x0c\"\x1d\n\x0cRoundStarted\x12\r\n\x05round\x18\x01 \x01(\x04\"-\n\x0eRoundReference\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\x04\"j\n\nRoundEvent\x12\x0f\n\x07seconds\x18\x01 \x01(\x01\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\t\x12\x0e\n\x06\x63lient\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\x12\x0f\n\x07\x63lients\x18\x06 \x01(\r2\x88\x02\n\x08Operator\x12\x35\n\nCreateTask\x12\x0f.sangam.v1.Task\x1a\x16.sangam.v1.TaskCreated\x12>\n\nStartRound\x12\x17.sangam.v1.RoundRequest\x1a\x17.sangam.v1.RoundStarted\x12@\n\nWatchRound\x12\x19.sangam.v1.RoundReference\x1a\x15.sangam.v1.RoundEvent0\x01\x12\x43\n\x0b\x46\x65tchResult\x12\x18.sangam.v1.ResultRequest\x1a\x18.sangam.v1.ResultMessage0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18sangam/v1/operator.proto\x12\tsangam.v1\x1a\x1bsangam/v1/aggregation.proto\"\x9a\x01\n\tDeadlines\x12\x18\n\x10\x61\x64vertise_keys_s\x18\x01 \x01(\x01\x12\x14\n\x0cshare_keys_s\x18\x02 \x01(\x01\x12\x16\n\x0emasked_input_s\x18\x03 \x01(\x01\x12\x1b\n\x13\x63onsistency_check_s\x18\x04 \x01(\x01\x12\x13\n\x0bunmasking_s\x18\x05 \x01(\x01\x12\x13\n\x0breconnect_s\x18\x06 \x01(\x01\";\n\x07Opening\x12\x0e\n\x06\x65nough\x18\x01 \x01(\r\x12\x10\n\x08gather_s\x18\x02 \x01(\x01\x12\x0e\n\x06sample\x18\x03 \x01(\r\"+\n\tRetention\x12\x0f\n\x07results\x18\x01 \x01(\r\x12\r\n\x05\x61ge_s\x18\x02 \x01(\x01\"\xe9\x01\n\x04Task\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\nparameters\x18\x02 \x01(\x0b\x32\x15.sangam.v1.Parameters\x12\'\n\tdeadlines\x18\x03 \x01(\x0b\x32\x14.sangam.v1.Deadlines\x12\x1f\n\x17result_to_operator_only\x18\x04 \x01(\x08\x12#\n\x07opening\x18\x05 \x01(\x0b\x32\x12.sangam.v1.Opening\x12\'\n\tretention\x18\x06 \x01(\x0b\x32\x14.sangam.v1.Retention\x12\x10\n\x08starters\x18\x07 \x03(\t\"\x1e\n\x0bTaskCreated\x12\x0f\n\x07\x65xisted\x18\x01 \x01(\x08\"\x1d\n\rTaskReference\x12\x0c\n\x04task\x18\x01 \x01(\t\".\n\x0fTaskPageRequest\x12\x0c\n\x04size\x18\x01 \x01(\r\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\"\xb9\x01\n\x0bTaskSummary\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0c\n\x04mode\x18\x04 \x01(\t\x12\x0f\n\x07\x65ntries\x18\x05 \x01(\x04\x12\x0e\n\x06rounds\x18\x06 \x01(\x04\x12\x15\n\rrunning_round\x18\x07 \x01(\x04\x12\x12\n\nlast_round\x18\x08 \x01(\x04\x12\x11\n\tconnected\x18\t \x01(\r\x12\x11\n\tcreated_s\x18\n \x01(\x01\"?\n\x08TaskPage\x12%\n\x05tasks\x18\x01 \x03(\x0b\x32\x16.sangam.v1.TaskSummary\x12\x0c\n\x04next\x18\x02 \x01(\t\"Y\n\x0fTaskDescription\x12\x1d\n\x04task\x18\x01 \x01(\x0b\x32\x0f.sangam.v1.Task\x12\'\n\x07summary\x18\x02 \x01(\x0b\x32\x16.sangam.v1.TaskSummary\"\r\n\x0bTaskDeleted\"`\n\x0cRoundRequest\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\x12\n\nmodel_hash\x18\x02 \x01(\x0c\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\x12\x15\n\rkey_expires_s\x18\x04 \x01(\x01\".\n\x0cRoundStarted\x12\r\n\x05round\x18\x01 \x01(\x04\x12\x0f\n\x07\x65xisted\x18\x02 \x01(\x08\"-\n\x0eRoundReference\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\x04\";\n\x0c\x41\x62ortRequest\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\x04\x12\x0e\n\x06reason\x18\x03 \x01(\t\">\n\x10RoundPageRequest\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\r\x12\x0e\n\x06\x62\x65\x66ore\x18\x03 \x01(\x04\"\xa5\x01\n\x0cRoundSummary\x12\r\n\x05round\x18\x01 \x01(\x04\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\t\x12\x0f\n\x07\x63lients\x18\x04 \x01(\r\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x11\n\tstarted_s\x18\x06 \x01(\x01\x12\x0f\n\x07seconds\x18\x07 \x01(\x01\x12\x0e\n\x06result\x18\x08 \x01(\t\x12\x14\n\x0cresult_bytes\x18\t \x01(\x04\"B\n\tRoundPage\x12\'\n\x06rounds\x18\x01 \x03(\x0b\x32\x17.sangam.v1.RoundSummary\x12\x0c\n\x04next\x18\x02 \x01(\x04\"j\n\nRoundEvent\x12\x0f\n\x07seconds\x18\x01 \x01(\x01\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\t\x12\x0e\n\x06\x63lient\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\x12\x0f\n\x07\x63lients\x18\x06 \x01(\r\"<\n\x0fSitePageRequest\x12\x0c\n\x04size\x18\x01 \x01(\r\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\x12\x0c\n\x04task\x18\x03 \x01(\t\"b\n\x0bSiteSummary\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06serial\x18\x02 \x01(\t\x12\x11\n\texpires_s\x18\x03 \x01(\x01\x12\x0f\n\x07revoked\x18\x04 \x01(\x08\x12\x11\n\tconnected\x18\x05 \x01(\r\"W\n\x08SitePage\x12%\n\x05sites\x18\x01 \x03(\x0b\x32\x16.sangam.v1.SiteSummary\x12\x0c\n\x04next\x18\x02 \x01(\t\x12\x16\n\x0eroster_version\x18\x03 \x01(\x04\x32\xd8\x06\n\x08Operator\x12\x35\n\nCreateTask\x12\x0f.sangam.v1.Task\x1a\x16.sangam.v1.TaskCreated\x12<\n\tListTasks\x12\x1a.sangam.v1.TaskPageRequest\x1a\x13.sangam.v1.TaskPage\x12\x44\n\x0c\x44\x65scribeTask\x12\x18.sangam.v1.TaskReference\x1a\x1a.sangam.v1.TaskDescription\x12\x42\n\nCancelTask\x12\x18.sangam.v1.TaskReference\x1a\x1a.sangam.v1.TaskDescription\x12>\n\nDeleteTask\x12\x18.sangam.v1.TaskReference\x1a\x16.sangam.v1.TaskDeleted\x12>\n\nStartRound\x12\x17.sangam.v1.RoundRequest\x1a\x17.sangam.v1.RoundStarted\x12>\n\nAbortRound\x12\x17.sangam.v1.AbortRequest\x1a\x17.sangam.v1.RoundSummary\x12?\n\nListRounds\x12\x1b.sangam.v1.RoundPageRequest\x1a\x14.sangam.v1.RoundPage\x12\x43\n\rDescribeRound\x12\x19.sangam.v1.RoundReference\x1a\x17.sangam.v1.RoundSummary\x12@\n\nWatchRound\x12\x19.sangam.v1.RoundReference\x1a\x15.sangam.v1.RoundEvent0\x01\x12\x43\n\x0b\x46\x65tchResult\x12\x18.sangam.v1.ResultRequest\x1a\x18.sangam.v1.ResultMessage0\x01\x12\x42\n\x0c\x44\x65leteResult\x12\x19.sangam.v1.RoundReference\x1a\x17.sangam.v1.RoundSummary\x12<\n\tListSites\x12\x1a.sangam.v1.SitePageRequest\x1a\x13.sangam.v1.SitePageb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,18 +34,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DEADLINES']._serialized_start=69
   _globals['_DEADLINES']._serialized_end=223
-  _globals['_TASK']._serialized_start=226
-  _globals['_TASK']._serialized_end=363
-  _globals['_TASKCREATED']._serialized_start=365
-  _globals['_TASKCREATED']._serialized_end=395
-  _globals['_ROUNDREQUEST']._serialized_start=397
-  _globals['_ROUNDREQUEST']._serialized_end=445
-  _globals['_ROUNDSTARTED']._serialized_start=447
-  _globals['_ROUNDSTARTED']._serialized_end=476
-  _globals['_ROUNDREFERENCE']._serialized_start=478
-  _globals['_ROUNDREFERENCE']._serialized_end=523
-  _globals['_ROUNDEVENT']._serialized_start=525
-  _globals['_ROUNDEVENT']._serialized_end=631
-  _globals['_OPERATOR']._serialized_start=634
-  _globals['_OPERATOR']._serialized_end=898
+  _globals['_OPENING']._serialized_start=225
+  _globals['_OPENING']._serialized_end=284
+  _globals['_RETENTION']._serialized_start=286
+  _globals['_RETENTION']._serialized_end=329
+  _globals['_TASK']._serialized_start=332
+  _globals['_TASK']._serialized_end=565
+  _globals['_TASKCREATED']._serialized_start=567
+  _globals['_TASKCREATED']._serialized_end=597
+  _globals['_TASKREFERENCE']._serialized_start=599
+  _globals['_TASKREFERENCE']._serialized_end=628
+  _globals['_TASKPAGEREQUEST']._serialized_start=630
+  _globals['_TASKPAGEREQUEST']._serialized_end=676
+  _globals['_TASKSUMMARY']._serialized_start=679
+  _globals['_TASKSUMMARY']._serialized_end=864
+  _globals['_TASKPAGE']._serialized_start=866
+  _globals['_TASKPAGE']._serialized_end=929
+  _globals['_TASKDESCRIPTION']._serialized_start=931
+  _globals['_TASKDESCRIPTION']._serialized_end=1020
+  _globals['_TASKDELETED']._serialized_start=1022
+  _globals['_TASKDELETED']._serialized_end=1035
+  _globals['_ROUNDREQUEST']._serialized_start=1037
+  _globals['_ROUNDREQUEST']._serialized_end=1133
+  _globals['_ROUNDSTARTED']._serialized_start=1135
+  _globals['_ROUNDSTARTED']._serialized_end=1181
+  _globals['_ROUNDREFERENCE']._serialized_start=1183
+  _globals['_ROUNDREFERENCE']._serialized_end=1228
+  _globals['_ABORTREQUEST']._serialized_start=1230
+  _globals['_ABORTREQUEST']._serialized_end=1289
+  _globals['_ROUNDPAGEREQUEST']._serialized_start=1291
+  _globals['_ROUNDPAGEREQUEST']._serialized_end=1353
+  _globals['_ROUNDSUMMARY']._serialized_start=1356
+  _globals['_ROUNDSUMMARY']._serialized_end=1521
+  _globals['_ROUNDPAGE']._serialized_start=1523
+  _globals['_ROUNDPAGE']._serialized_end=1589
+  _globals['_ROUNDEVENT']._serialized_start=1591
+  _globals['_ROUNDEVENT']._serialized_end=1697
+  _globals['_SITEPAGEREQUEST']._serialized_start=1699
+  _globals['_SITEPAGEREQUEST']._serialized_end=1759
+  _globals['_SITESUMMARY']._serialized_start=1761
+  _globals['_SITESUMMARY']._serialized_end=1859
+  _globals['_SITEPAGE']._serialized_start=1861
+  _globals['_SITEPAGE']._serialized_end=1948
+  _globals['_OPERATOR']._serialized_start=1951
+  _globals['_OPERATOR']._serialized_end=2807
 # @@protoc_insertion_point(module_scope)

@@ -1,40 +1,33 @@
-"""The methods of the two services: each hands its message to a task and passes on what the task says."""
+"""What participants call: each method hands its messages to a task and passes on what the task says."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from typing import TypeVar
 
 import grpc
 
-from aggregator.crypto.certificates import Certificate, Role, check_name
-from aggregator.errors import MessageError, NotAdmitted
-from aggregator.protocol.cohort import ClientId
-from aggregator.rounds.phase import Completed
+from aggregator.crypto.certificates import Certificate, Role
+from aggregator.errors import MessageError, NotAdmitted, VersionMismatch
+from aggregator.rounds.lines import Line
 from aggregator.rounds.task import Task
 from aggregator.service.admission import Admission
-from aggregator.service.rpc import Gate, GoOn, both_ways, downward, unary, upward
+from aggregator.service.results import result_messages
+from aggregator.service.rpc import Gate, GoOn, both_ways, downward, upward
 from aggregator.service.tasks import Tasks
 from aggregator.wire.messages import (
+    OLDEST_VERSION,
     PROTOCOL_VERSION,
     Chunk,
     ClientMessage,
     Join,
-    ResultHeader,
     ResultMessage,
     ResultRequest,
-    RoundEvent,
-    RoundReference,
-    RoundRequest,
-    RoundStarted,
     ServerMessage,
-    TaskCreated,
     UploadHeader,
     UploadMessage,
     UploadReceipt,
 )
-from aggregator.wire.messages import Task as TaskSpec
-from native.pack import pack
 
 Message = TypeVar("Message")
 
@@ -60,10 +53,8 @@ class AggregationService:
         self, caller: Certificate, messages: AsyncIterator[ClientMessage]
     ) -> AsyncIterator[ServerMessage]:
         """One participant's control stream. It ends when the client ends it, errs, or opens a newer one."""
-        client = self._client(caller)
-        task = await self._joined(messages)
-        line = task.join(client)
-        reader = asyncio.create_task(self._read(task, client, messages))
+        task, line = await self._joined(caller, messages)
+        reader = asyncio.create_task(self._read(task, caller, messages))
         reader.add_done_callback(lambda _: line.close())
         try:
             while (message := await line.receive()) is not None:
@@ -82,7 +73,7 @@ class AggregationService:
         if not isinstance(header, UploadHeader):
             raise MessageError("an upload starts with its header")
         driver = self._tasks.find(header.task).driver(header.round)
-        opened = await driver.open_upload(self._client(caller), header)
+        opened = await driver.open_upload(driver.client_of(caller), header)
         if opened is None:
             return UploadReceipt(already_accepted=True)
         phase, upload = opened
@@ -101,77 +92,39 @@ class AggregationService:
 
     async def fetch_result(self, caller: Certificate, request: ResultRequest) -> AsyncIterator[ResultMessage]:
         """A closed round's sum, for participants of the roster, unless the task keeps it for its operator."""
-        self._client(caller)
+        self._tasks.host.roster().index_of(caller.fingerprint)
         task = self._tasks.find(request.task)
         if task.spec.result_to_operator_only:
             raise NotAdmitted(f"the results of task {request.task} go to its operator only")
-        for message in _result(task.result(request.round)):
+        for message in result_messages(task.result(request.round)):
             yield message
 
-    def _client(self, caller: Certificate) -> ClientId:
-        return self._tasks.host.roster.index_of(caller.fingerprint)
-
-    async def _joined(self, messages: AsyncIterator[ClientMessage]) -> Task:
+    async def _joined(self, caller: Certificate, messages: AsyncIterator[ClientMessage]) -> tuple[Task, Line]:
         join = (await _first(messages)).body
         if not isinstance(join, Join):
             raise MessageError("a control stream starts with Join")
-        if join.protocol_version != PROTOCOL_VERSION:
-            raise MessageError(
-                f"the client speaks protocol version {join.protocol_version}, this server speaks {PROTOCOL_VERSION}"
-            )
-        return self._tasks.find(join.task)
+        version = common_version(join)
+        task = self._tasks.find(join.task)
+        return task, task.join(caller, version)
 
-    async def _read(self, task: Task, client: ClientId, messages: AsyncIterator[ClientMessage]) -> None:
+    async def _read(self, task: Task, site: Certificate, messages: AsyncIterator[ClientMessage]) -> None:
         async for message in messages:
-            await task.deliver(client, message)
+            await task.deliver(site, message)
 
 
-class OperatorService:
-    """What operators call."""
+def common_version(join: Join) -> int:
+    """The newest version of the protocol that both sides speak.
 
-    def __init__(self, tasks: Tasks) -> None:
-        self._tasks = tasks
-
-    def handlers(self, gate: Gate) -> grpc.GenericRpcHandler:
-        """The gRPC handlers, each behind the operator's role."""
-        role = Role.OPERATOR
-        methods = {
-            "CreateTask": unary(gate, role, TaskSpec, self.create_task),
-            "StartRound": unary(gate, role, RoundRequest, self.start_round),
-            "WatchRound": downward(gate, role, RoundReference, self.watch_round),
-            "FetchResult": downward(gate, role, ResultRequest, self.fetch_result),
-        }
-        return grpc.method_handlers_generic_handler("sangam.v1.Operator", methods)
-
-    async def create_task(self, caller: Certificate, spec: TaskSpec) -> TaskCreated:
-        """Create a task, or find the very same one."""
-        check_name("task", spec.name)
-        return TaskCreated(existed=self._tasks.create(spec))
-
-    async def start_round(self, caller: Certificate, request: RoundRequest) -> RoundStarted:
-        """Open the next round of a task."""
-        return RoundStarted(self._tasks.find(request.task).start_round(request.model_hash))
-
-    async def watch_round(self, caller: Certificate, request: RoundReference) -> AsyncIterator[RoundEvent]:
-        """The events of one round, from its beginning until it ends."""
-        async for event in self._tasks.find(request.task).events(request.round).follow():
-            yield event
-
-    async def fetch_result(self, caller: Certificate, request: ResultRequest) -> AsyncIterator[ResultMessage]:
-        """A closed round's sum."""
-        for message in _result(self._tasks.find(request.task).result(request.round)):
-            yield message
-
-
-def _result(result: Completed) -> Iterator[ResultMessage]:
-    """Header and chunks; each chunk is packed when its turn comes."""
-    terms, total = result.setting.terms, result.total
-    plan = terms.parameters.result_plan
-    names = tuple(result.setting.roster.name(client) for client in result.survivors)
-    yield ResultMessage(ResultHeader(terms.to_message(), names, plan.payload_bytes))
-    for index in range(plan.chunks):
-        words = pack(total[plan.words(index)], terms.parameters.ring_bits)
-        yield ResultMessage(Chunk(index, words.data.toreadonly()))
+    Raises:
+        VersionMismatch: there is none; both ranges are named.
+    """
+    version = min(join.newest_version, PROTOCOL_VERSION)
+    if version < max(join.oldest_version, OLDEST_VERSION):
+        raise VersionMismatch(
+            f"the client speaks protocol versions {join.oldest_version} to {join.newest_version}, "
+            f"this server {OLDEST_VERSION} to {PROTOCOL_VERSION}"
+        )
+    return version
 
 
 async def _first(messages: AsyncIterator[Message]) -> Message:
