@@ -6,11 +6,16 @@ from importlib.metadata import version as installed_version
 import typer
 
 from aggregator.command.bench import bench
+from aggregator.command.config import app as config
 from aggregator.command.demo import demo
+from aggregator.command.doctor import doctor
+from aggregator.command.gateway import gateway
 from aggregator.command.join import join
 from aggregator.command.pki import app as pki
-from aggregator.command.round import run_round
+from aggregator.command.round import app as round_app
 from aggregator.command.serve import serve
+from aggregator.command.site import app as site
+from aggregator.command.task import app as task
 from aggregator.errors import SangamError
 from aggregator.wire.messages import PROTOCOL_VERSION
 
@@ -22,10 +27,15 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     add_completion=False,
 )
+app.add_typer(task, name="task")
+app.add_typer(round_app, name="round")
+app.add_typer(site, name="site")
 app.add_typer(pki, name="pki")
+app.add_typer(config, name="config")
 app.command("serve")(serve)
-app.command("round")(run_round)
+app.command("doctor")(doctor)
 app.command("join")(join)
+app.command("gateway")(gateway)
 app.command("demo")(demo)
 app.command("bench")(bench)
 

@@ -97,6 +97,7 @@ def issue_identity(
     with _books(consortium, now) as books:
         _check_hand_over(file, asked.name, books.authority.certificate)
         ousted = _ousted(asked, books.ledger, replace=replace)
+        _check_room(asked, books.ledger)
         certificate = authorities.issue(books.authority, request_pem, now, valid_for=valid_for, role=role, hosts=hosts)
         reason = f"replaced by another key, serial {certificate.serial:#x}"
         books.enter([*(Revoked(old.serial, now, reason) for old in ousted), Issued(certificate)])
@@ -166,7 +167,9 @@ class _Books:
             self._sign(members, ledger.version + 1)
         revoked = [(one, ledger.revocations.get(one.serial)) for one in ledger.certificates]
         listed = write_revoked((one.name, one.serial, mark.at) for one, mark in revoked if mark)
-        replace_file(self.directory / REVOKED_FILE, listed)
+        file = self.directory / REVOKED_FILE
+        if not file.exists() or read_file(file) != listed:
+            replace_file(file, listed)
 
     def _sign(self, members: tuple[Certificate, ...], version: int) -> None:
         append_lines(self.directory / LEDGER_FILE, encode(Signed(version, rosters.root_of(members))))
@@ -201,9 +204,14 @@ def _ousted(asked: SigningRequest, ledger: Ledger, *, replace: bool) -> tuple[Ce
             f"{asked.name} is certified with another key, serial {ousted[-1].serial:#x}: if the site asks for this "
             "itself (telephone), --replace revokes the old key"
         )
-    if not live and len(ledger.members()) >= CERTIFICATES_MAX:
-        raise ParameterError(f"the roster holds {CERTIFICATES_MAX} participants, which is all that it can")
     return ousted
+
+
+def _check_room(asked: SigningRequest, ledger: Ledger) -> None:
+    """Before anything is written down, since a roster that cannot be signed could never follow from the ledger."""
+    others = sum(member.name != asked.name for member in ledger.members())
+    if asked.role is Role.PARTICIPANT and others >= CERTIFICATES_MAX:
+        raise ParameterError(f"the roster holds {CERTIFICATES_MAX} participants, which is all that it can")
 
 
 def _chosen(ledger: Ledger, name: str | None, serial: int | None) -> tuple[Certificate, ...]:
@@ -214,10 +222,10 @@ def _chosen(ledger: Ledger, name: str | None, serial: int | None) -> tuple[Certi
         if not found:
             raise ParameterError(f"nobody was certified here under the name {name[:80]}")
         return found
-    one = next((certificate for certificate in ledger.certificates if certificate.serial == serial), None)
-    if one is None:
-        raise ParameterError(f"no certificate with the serial {serial:#x} was issued here")
-    return ledger.of_key(one.verifying_key)
+    for one in ledger.certificates:
+        if one.serial == serial:
+            return ledger.of_key(one.verifying_key)
+    raise ParameterError(f"no certificate with the serial {serial:#x} was issued here")
 
 
 def _check_hand_over(file: Path, name: str, authority: Certificate) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from aggregator.errors import ParameterError, StorageError
@@ -19,24 +20,36 @@ def read_file(path: Path) -> bytes:
         raise StorageError(f"cannot read {path}: {error.strerror}") from None
 
 
+def state(path: Path) -> tuple[int, ...]:
+    """What tells a file from the one that was there before, unread: inode, size and times; nothing where none is."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
 def write_new(directory: Path, private: Mapping[str, bytes], public: Mapping[str, bytes]) -> None:
     """Write new files, each fsynced; private ones are readable by their owner only from the first byte on.
 
     Raises:
         ParameterError: one of the files exists; nothing was written.
-        StorageError: the disk refused.
+        StorageError: the disk refused; what was written is gone again.
     """
     taken = [name for name in (*private, *public) if (directory / name).exists()]
     if taken:
         raise ParameterError(f"{directory / taken[0]} exists already and is never overwritten: move it away first")
+    written: list[Path] = []
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        for name, data in private.items():
-            _write(directory / name, data, 0o600)
-        for name, data in public.items():
-            _write(directory / name, data, 0o644)
+        for files, mode in ((private, 0o600), (public, 0o644)):
+            for name, data in files.items():
+                _write(directory / name, data, mode)
+                written.append(directory / name)
         _sync_directory(directory)
     except OSError as error:
+        for path in written:
+            _remove(path)
         raise StorageError(f"cannot write into {directory}: {error.strerror}") from None
 
 
@@ -44,7 +57,7 @@ def replace_file(path: Path, data: bytes) -> None:
     """Write a public file whole or not at all: who reads it meanwhile finds the old bytes or the new ones.
 
     Raises:
-        StorageError: the disk refused; the old file is as it was.
+        StorageError: the disk refused; the file is the old one or, where only the last sync failed, the new one.
     """
     staged = path.with_name(f"{path.name}.new")
     try:
@@ -54,6 +67,7 @@ def replace_file(path: Path, data: bytes) -> None:
         staged.replace(path)
         _sync_directory(path.parent)
     except OSError as error:
+        _remove(staged)
         raise StorageError(f"cannot write {path}: {error.strerror}") from None
 
 
@@ -61,22 +75,17 @@ def append_lines(path: Path, data: bytes) -> None:
     """Add whole lines to the end of a file, fsynced; what a crash left of half a line is cut off first.
 
     Raises:
-        StorageError: the disk refused; some of the lines may stand, `whole_lines` reads those.
+        StorageError: the disk refused; the first of the lines may stand, the last of these cut short.
     """
     try:
         with path.open("r+b") as file:
-            file.seek(len(whole_lines(file.read())))
-            file.truncate()
+            file.truncate(file.read().rfind(b"\n") + 1)
+            file.seek(0, os.SEEK_END)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}") from None
-
-
-def whole_lines(data: bytes) -> bytes:
-    """All but a last line without its end: nothing was built on a line that was not written whole."""
-    return data[: data.rfind(b"\n") + 1]
 
 
 def _sync_directory(directory: Path) -> None:
@@ -90,7 +99,18 @@ def _sync_directory(directory: Path) -> None:
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:
+    """A new file, whole or not at all."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+        try:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:
+            _remove(path)
+            raise
+
+
+def _remove(path: Path) -> None:
+    """After a failure, which is what gets named and not this one's."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)

@@ -22,17 +22,35 @@ from aggregator.errors import (
 from aggregator.protocol.parameters import Mode, Parameters
 from aggregator.protocol.participant import Safeguards
 from aggregator.wire.messages import Tensor
-from aggregator.wire.operator_messages import Deadlines
-from clients.blocking import BlockingOperator, BlockingSession, connect_blocking, operate_blocking
-from clients.connection import connect
+from aggregator.wire.operator_messages import (
+    Deadlines,
+    Opening,
+    Retention,
+    RoundEvent,
+    RoundSummary,
+    SiteSummary,
+    TaskDescription,
+    TaskSummary,
+)
+from clients.blocking import (
+    BlockingOperator,
+    BlockingSession,
+    BlockingSite,
+    connect_blocking,
+    open_site_blocking,
+    operate_blocking,
+)
+from clients.connection import connect, open_site
 from clients.contribution import Observer
 from clients.operator import Operator, default_deadlines, operate
 from clients.result import RoundResult
 from clients.session import Session
+from clients.site import OpenSite
 
 __all__ = [
     "BlockingOperator",
     "BlockingSession",
+    "BlockingSite",
     "Cancelled",
     "Deadlines",
     "Disconnected",
@@ -45,23 +63,33 @@ __all__ = [
     "NotAdmitted",
     "NotFound",
     "Observer",
+    "OpenSite",
+    "Opening",
     "Operator",
     "OutOfTurn",
     "Overloaded",
     "ParameterError",
     "Parameters",
+    "Retention",
     "RoundAborted",
+    "RoundEvent",
     "RoundResult",
+    "RoundSummary",
     "Safeguards",
     "SangamError",
     "Session",
+    "SiteSummary",
     "StaleModel",
     "StorageError",
+    "TaskDescription",
+    "TaskSummary",
     "Tensor",
     "VersionMismatch",
     "connect",
     "connect_blocking",
     "default_deadlines",
+    "open_site",
+    "open_site_blocking",
     "operate",
     "operate_blocking",
 ]

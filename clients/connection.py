@@ -1,4 +1,4 @@
-"""From an address and an identity on disk to an open session.
+"""From an address and an identity on disk to open sessions.
 
 async with clients.connect("aggregator:7443", "site/") as session:
     ...
@@ -9,20 +9,66 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from aggregator.cores import Cores
 from aggregator.crypto.certificates import Role
 from aggregator.crypto.identity import Identity
 from aggregator.errors import ParameterError
 from aggregator.protocol.participant import Safeguards, Site
+from clients.credentials import Credentials, IdentityFiles
 from clients.journal import Journal
 from clients.retry import DEFAULT_PATIENCE_S
 from clients.session import Session
-from clients.transport import GrpcChannel, GrpcTransport, Transport
+from clients.site import OpenSite, joined
+from clients.transport import KEEPALIVE_S, GrpcChannel, Transport
 
 JOURNAL_FILE = "journal.sqlite"
 
-# Threads start with the first long vector; all sessions of a process share them.
-_CORES = Cores()
+
+@asynccontextmanager
+async def open_site(
+    address: str,
+    identity: Identity | Path | str,
+    *,
+    journal: Path | None = None,
+    safeguards: Safeguards | None = None,
+    patience_s: float = DEFAULT_PATIENCE_S,
+    proxy: str = "",
+    keepalive_s: float = KEEPALIVE_S,
+) -> AsyncIterator[OpenSite]:
+    """Open a site, which then joins as many tasks as it likes.
+
+    Args:
+        address: host:port of the aggregator; the host must stand in its certificate.
+        identity: this site's identity, or the directory that holds it; a directory is looked at again, so that a
+            renewed certificate needs no restart.
+        journal: this site's journal; by default beside the identity. One process at a time.
+        safeguards: what this site insists on; by default at least three clients and more than half the roster.
+        patience_s: how long a broken line is retried, and a renewed certificate waited for, seconds.
+        proxy: http://host:port of a proxy; by default what the environment says (https_proxy, no_proxy).
+        keepalive_s: how long the line may be silent before it is tested, seconds.
+
+    Raises:
+        ParameterError: no such proxy, too short a keepalive, or nowhere to keep the journal.
+        NotAdmitted: the certificate has expired, or is of another role.
+        StorageError: identity or journal cannot be read, or another process holds the journal.
+    """
+    who: Identity | IdentityFiles
+    if isinstance(identity, Identity):
+        who = identity
+        who.check(Role.PARTICIPANT, datetime.now(UTC))
+    else:
+        who = IdentityFiles(Path(identity))
+    if journal is None and isinstance(identity, Identity):
+        raise ParameterError("with an identity in memory, name the file of its journal")
+
+    def dial(caller: Identity) -> GrpcChannel:
+        return GrpcChannel(address, caller, proxy=proxy, keepalive_s=keepalive_s)
+
+    with Journal(journal or Path(str(identity)) / JOURNAL_FILE) as opened:
+        site = OpenSite(who, dial, opened, safeguards or Safeguards(), patience_s)
+        try:
+            yield site
+        finally:
+            await site.close()
 
 
 @asynccontextmanager
@@ -34,35 +80,38 @@ async def connect(
     journal: Path | None = None,
     safeguards: Safeguards | None = None,
     patience_s: float = DEFAULT_PATIENCE_S,
+    proxy: str = "",
+    keepalive_s: float = KEEPALIVE_S,
 ) -> AsyncIterator[Session]:
-    """Join a task as a participant.
+    """Join one task as a participant: `open_site`, with its arguments, and its `join`.
 
     Args:
-        address: host:port of the aggregator; the host must stand in its certificate.
-        identity: this site's identity, or the directory that holds it.
+        address: as for `open_site`, and so are all others but the next.
+        identity: the directory, or the identity itself.
         task: the task's name; empty for the server's only task.
-        journal: this site's journal; by default beside the identity. One process at a time.
-        safeguards: what this site insists on; by default at least three clients and more than half the roster.
-        patience_s: how long a broken line is retried, seconds.
+        journal: by default beside the identity.
+        safeguards: by default at least three clients and more than half the roster.
+        patience_s: seconds.
+        proxy: http://host:port.
+        keepalive_s: seconds.
 
     Raises:
-        NotAdmitted: the certificate has expired, is of another role, or the server refuses it.
-        StorageError: identity or journal cannot be read, or another process holds the journal.
+        ParameterError, StorageError: as `open_site`.
+        NotAdmitted: as `open_site`; or the server refuses the certificate.
         NotFound: no such task.
         Disconnected: the server cannot be reached.
     """
-    who = identity if isinstance(identity, Identity) else Identity.load(Path(identity))
-    who.check(Role.PARTICIPANT, datetime.now(UTC))
-    if journal is None and isinstance(identity, Identity):
-        raise ParameterError("with an identity in memory, name the file of its journal")
-    path = journal or Path(str(identity)) / JOURNAL_FILE
-    site = Site(who.certificate, who.authority, who.signing_key, safeguards or Safeguards())
-    channel = GrpcChannel(address, who)
-    try:
-        async with join(GrpcTransport(channel), site, path, task=task, patience_s=patience_s) as session:
-            yield session
-    finally:
-        await channel.close()
+    opening = open_site(
+        address,
+        identity,
+        journal=journal,
+        safeguards=safeguards,
+        patience_s=patience_s,
+        proxy=proxy,
+        keepalive_s=keepalive_s,
+    )
+    async with opening as site, site.join(task) as session:
+        yield session
 
 
 @asynccontextmanager
@@ -71,9 +120,5 @@ async def join(
 ) -> AsyncIterator[Session]:
     """Join a task over a transport that is there already; arguments and errors as `connect`."""
     with Journal(journal) as opened:
-        session = Session(transport, site, opened, task=task, patience_s=patience_s, each=_CORES.each)
-        try:
-            await session.open()
+        async with joined(transport, Credentials(site), opened, task=task, patience_s=patience_s) as session:
             yield session
-        finally:
-            await session.close()

@@ -1,17 +1,18 @@
 """A round's result as participants and operators get it: the weighted mean, exact counts, and the error's bound."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
-import numpy as np
-
-from aggregator.errors import Equivocation, MessageError
+from aggregator.errors import StorageError
 from aggregator.protocol.context import RoundTerms
 from aggregator.protocol.encoding import Floats, RingVector, decode
 from aggregator.protocol.spread import Each
-from aggregator.wire.messages import Chunk, ResultHeader, ResultMessage
-from native.pack import padding_is_zero, unpack
-from native.ring import word_dtype
+from aggregator.wire.messages import ResultMessage, ResultRequest
+from clients.download import Download
+from clients.retry import patiently
+
+Fetch: TypeAlias = Callable[[ResultRequest], AsyncIterator[ResultMessage]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,28 +47,34 @@ class RoundResult:
         return max(self.error_bounds.values())
 
 
-async def collect(
-    parts: AsyncIterator[ResultMessage], expected_ctx0: bytes | None = None, each: Each = map
-) -> RoundResult:
-    """Assemble and decode a result as it streams in.
+async def collect(fetch: Fetch, download: Download, patience_s: float = 0.0, each: Each = map) -> RoundResult:
+    """Receive and decode a result; a stream that breaks is followed by another one, which goes on where it was.
 
     Args:
-        parts: header, then chunks in order.
-        expected_ctx0: the context of the round that this client took part in; None for who took none.
+        fetch: opens a stream.
+        download: which result.
+        patience_s: how long a line without progress is retried, seconds.
         each: decodes independent parts, perhaps in several threads.
 
     Raises:
-        Equivocation: the result is of another round than the one this client took part in.
-        MessageError: chunks are missing, surplus or of a wrong size.
+        Disconnected: the line stayed broken for too long.
+        Equivocation, MessageError: as `Download.take`.
         RoundAborted: the sum cannot have come from that many clients.
+        StorageError: this machine has no memory for it: 4 or 8 bytes a word, and then 8 bytes an entry of the mean.
     """
-    header = await _header(parts)
-    terms = RoundTerms.from_message(header.terms)
-    if len(header.participants) > terms.parameters.clients_max:
-        raise MessageError(f"the result names {len(header.participants)} participants, the sum holds fewer")
-    if expected_ctx0 is not None and terms.ctx0 != expected_ctx0:
-        raise Equivocation(f"the result of round {terms.round} is not of the round that this client took part in")
-    words = await _words(parts, header, terms)
+
+    async def receive() -> None:
+        await download.take(fetch(download.request))
+
+    try:
+        await patiently(patience_s, download.progress)(receive)
+        return _decoded(download, each)
+    except MemoryError:
+        raise StorageError("this machine has no memory for so long a result") from None
+
+
+def _decoded(download: Download, each: Each) -> RoundResult:
+    header, terms, words = download.whole()
     decoded = decode(words, len(header.participants), terms.parameters, terms.ctx0, each=each)
     return RoundResult(
         task=terms.task,
@@ -79,34 +86,3 @@ async def collect(
         terms=terms,
         words=words,
     )
-
-
-async def _header(parts: AsyncIterator[ResultMessage]) -> ResultHeader:
-    async for part in parts:
-        if isinstance(part.body, ResultHeader):
-            return part.body
-        break
-    raise MessageError("a result starts with its header")
-
-
-async def _words(parts: AsyncIterator[ResultMessage], header: ResultHeader, terms: RoundTerms) -> RingVector:
-    parameters, plan = terms.parameters, terms.parameters.result_plan
-    if header.payload_bytes != plan.payload_bytes:
-        raise MessageError(f"the result announces {header.payload_bytes} bytes, expected {plan.payload_bytes}")
-    received: list[RingVector] = []  # memory follows what arrives, not what a header promises
-    async for part in parts:
-        if not isinstance(part.body, Chunk):
-            raise MessageError("a result has one header, then chunks")
-        plan.check(len(received), part.body)
-        words_left = parameters.entries - len(received) * plan.chunk_words
-        target: RingVector = np.empty(min(plan.chunk_words, words_left), word_dtype(parameters.ring_bits))
-        data = np.frombuffer(part.body.data, np.uint8)
-        if not padding_is_zero(data, target.size, parameters.ring_bits):
-            raise MessageError("the result has bits beyond its last word")
-        unpack(data, parameters.ring_bits, target)
-        received.append(target)
-    if len(received) != plan.chunks:
-        raise MessageError(f"the result ended after {len(received)} of {plan.chunks} chunks")
-    words: RingVector = np.empty(parameters.entries, word_dtype(parameters.ring_bits))
-    np.concatenate(received, out=words)
-    return words

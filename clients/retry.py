@@ -1,6 +1,8 @@
 """How long a broken line is retried, and how fast: exponential with jitter, at most 2 s apart."""
 
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential, wait_random
+from time import monotonic
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential, wait_random
 
 from aggregator.errors import Disconnected, Overloaded, StorageError
 
@@ -9,14 +11,33 @@ WAIT_FIRST_S = 0.1
 WAIT_MAX_S = 2.0
 
 
-def patiently(patience_s: float) -> AsyncRetrying:
-    """Attempts until one succeeds or `patience_s` have passed; then the last error is raised.
+class Progress:
+    """How far a transfer has come, over all its attempts. What is sent a second time is no progress."""
+
+    def __init__(self) -> None:
+        self._chunks = 0
+        self.last = monotonic()
+
+    def reached(self, chunks: int) -> None:
+        """So many chunks are on their way, or here."""
+        if chunks > self._chunks:
+            self._chunks = chunks
+            self.last = monotonic()
+
+
+def patiently(patience_s: float, progress: Progress | None = None) -> AsyncRetrying:
+    """Attempts until one succeeds or `patience_s` have passed without progress; then the last error is raised.
 
     Only what time may heal is retried: Disconnected, Overloaded, StorageError (the server's disk).
     """
+
+    def out_of_patience(state: RetryCallState) -> bool:
+        since = max(state.start_time, progress.last if progress else 0.0)
+        return monotonic() - since >= patience_s
+
     return AsyncRetrying(
         retry=retry_if_exception_type((Disconnected, Overloaded, StorageError)),
         wait=wait_exponential(WAIT_FIRST_S, WAIT_MAX_S) + wait_random(0, WAIT_FIRST_S),
-        stop=stop_after_delay(patience_s),
+        stop=out_of_patience,
         reraise=True,
     )

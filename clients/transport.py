@@ -4,14 +4,25 @@ Errors that the server names are raised here under the same name.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from itertools import islice
 from typing import Any, Final, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 import grpc
 
 from aggregator.crypto.identity import Identity
-from aggregator.errors import Disconnected, NotAdmitted, Overloaded, SangamError, by_name
+from aggregator.errors import (
+    Disconnected,
+    Equivocation,
+    MessageError,
+    NotAdmitted,
+    Overloaded,
+    ParameterError,
+    SangamError,
+    by_name,
+)
 from aggregator.wire import messages
 from aggregator.wire.codec import MESSAGE_BYTES_MAX, decode, encode
 from aggregator.wire.messages import (
@@ -27,6 +38,11 @@ from aggregator.wire.vocabulary import sentence
 
 T = TypeVar("T")
 
+KEEPALIVE_S: Final = 20.0  # hospital firewalls cut lines that are silent for a minute or more
+KEEPALIVE_LEAST_S: Final = 1.0  # the server hangs up on whom it takes for a flood
+STALLED_AFTER: Final = 3  # keepalives without a step forward
+CHUNK_DIGITS_MAX: Final = 10
+
 # gRPC's own back-off grows to 120 s and would dominate every recovery; 2 s is the most a client waits here.
 OPTIONS: Final = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
@@ -34,8 +50,7 @@ OPTIONS: Final = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.compression_enabled_algorithms_bitset", 1),  # none: ciphertext does not shrink, and a bomb is not inflated
     ("grpc.http2.max_pings_without_data", 0),
 )
 
@@ -57,23 +72,38 @@ class Transport(Protocol):
         """Open a control stream; it ends with the block."""
 
     async def upload(self, parts: Iterable[UploadMessage]) -> messages.UploadReceipt:
-        """Send one upload."""
+        """Send one upload: its header, and of its chunks those that the server does not hold yet."""
 
     def fetch_result(self, request: ResultRequest) -> AsyncIterator[ResultMessage]:
         """Receive one result."""
 
 
 class GrpcChannel:
-    """A channel to the aggregator that raises our errors."""
+    """A channel to the aggregator that raises our errors.
 
-    def __init__(self, address: str, identity: Identity) -> None:
+    Args:
+        address: host:port of the aggregator.
+        identity: who calls.
+        proxy: http://host:port of a proxy that passes lines on (CONNECT); by default what the environment says
+            (https_proxy, no_proxy).
+        keepalive_s: how long the line may be silent before it is tested, seconds. A line that does not answer for as
+            long counts as broken, an upload that does not move for thrice as long, too.
+
+    Raises:
+        ParameterError: no such proxy, or too short a time.
+    """
+
+    def __init__(self, address: str, identity: Identity, *, proxy: str = "", keepalive_s: float = KEEPALIVE_S) -> None:
         credentials = grpc.ssl_channel_credentials(
             root_certificates=identity.authority.pem,
             private_key=identity.key_pem,
             certificate_chain=identity.certificate.pem,
         )
         self._address = address
-        self._channel: Any = grpc.aio.secure_channel(address, credentials, options=OPTIONS)
+        self._way = f" through the proxy {_shown(proxy)}" if proxy else ""
+        self._stalled_s = STALLED_AFTER * keepalive_s
+        options = (*OPTIONS, *_line_options(proxy, keepalive_s))
+        self._channel: Any = grpc.aio.secure_channel(address, credentials, options=options)
 
     async def connect(self) -> None:
         """Connect now, not with the first call."""
@@ -97,19 +127,50 @@ class GrpcChannel:
     async def upward(self, method: str, requests: Iterable[object], response: type[T]) -> T:
         """A stream of requests, one response. After the first request, the others wait until the server asks for them.
 
-        It does so by its initial metadata. A server that has its answer after the first one gets no more: a write to a
-        call that has ended may hide how it ended.
+        It does so by its initial metadata, which also say how many of the others it holds already: they are left out.
+        A server that has its answer after the first one gets no more: a write to a call that has ended may hide how it
+        ended.
+
+        Raises:
+            Disconnected: also when nothing moved for too long.
+            Equivocation: the server says that it holds more than there is.
+            MessageError: the server asks for something that is no number.
         """
+        call = self._channel.stream_unary(method)()
+        try:
+            with self.errors():
+                await self._send(call, iter(requests))
+                return decode(response, await self._moving(call))
+        finally:
+            call.cancel()
 
-        async def encoded() -> AsyncIterator[bytes]:
-            for index, request in enumerate(requests):
-                if index == 1 and GO_ON_KEY not in (await call.initial_metadata() or ()):
-                    return
-                yield encode(request)
+    async def _send(self, call: Any, requests: Iterator[object]) -> None:
+        try:
+            for first in islice(requests, 1):
+                await self._moving(call.write(encode(first)))
+                go_on = (await self._moving(call.initial_metadata()) or {}).get(GO_ON_KEY)
+                if go_on is not None:
+                    self._leave_out(requests, go_on)
+                    for request in requests:
+                        await self._moving(call.write(encode(request)))
+            await call.done_writing()
+        except asyncio.InvalidStateError:  # the call has ended; its status says how
+            return
 
-        call = self._channel.stream_unary(method)(encoded())
-        with self.errors():
-            return decode(response, await call)
+    def _leave_out(self, requests: Iterator[object], held: str | bytes) -> None:
+        """Skip as many requests as the server holds."""
+        if not isinstance(held, str) or not held.isascii() or not held.isdigit() or len(held) > CHUNK_DIGITS_MAX:
+            raise MessageError(f"{self._address}: the server did not say by a number from which chunk to go on")
+        skipped = sum(1 for _ in islice(requests, int(held)))
+        if skipped < int(held):
+            raise Equivocation(f"{self._address}: the server says that it holds {held} chunks, there are {skipped}")
+
+    async def _moving(self, step: Awaitable[T]) -> T:
+        try:
+            async with asyncio.timeout(self._stalled_s):
+                return await step
+        except TimeoutError:
+            raise Disconnected(f"{self._address}: nothing has moved for {self._stalled_s:g} s") from None
 
     def both_ways(self, method: str) -> Any:
         """A stream each way."""
@@ -138,9 +199,28 @@ class GrpcChannel:
         if error.code() in {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}:
             return NotAdmitted(f"{self._address}: {detail}")
         return Disconnected(
-            f"{self._address} cannot be reached, or TLS was refused "
+            f"{self._address} cannot be reached{self._way}, or TLS was refused "
             f"(is the server up, is its name in its certificate, do both trust one authority?): {detail}"
         )
+
+
+def _line_options(proxy: str, keepalive_s: float) -> list[tuple[str, int | str]]:
+    if not keepalive_s >= KEEPALIVE_LEAST_S:
+        raise ParameterError(f"keepalive_s is {keepalive_s:g}, at least {KEEPALIVE_LEAST_S:g} s are allowed")
+    times = ("grpc.keepalive_time_ms", "grpc.keepalive_timeout_ms")
+    options: list[tuple[str, int | str]] = [(name, round(keepalive_s * 1000)) for name in times]
+    return [*options, ("grpc.http_proxy", proxy)] if proxy else options
+
+
+def _shown(proxy: str) -> str:
+    """A proxy's address without the password that may stand in it."""
+    try:
+        parts = urlsplit(proxy)
+        if parts.scheme == "http" and parts.hostname and parts.port:
+            return f"{parts.hostname}:{parts.port}"
+    except ValueError:
+        pass
+    raise ParameterError("the proxy must be given as http://host:port")
 
 
 class GrpcTransport:

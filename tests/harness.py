@@ -271,7 +271,7 @@ def deliver(outcome: Outcome, phase: Phase[Any], client: int, answer: Sequence[B
     begun = phase.begin(client, bodies[0])
     if begun is None:
         return False
-    for chunk in bodies[1:]:
+    for chunk in bodies[1 + begun.chunks :]:
         phase.receive(begun, chunk)
     phase.commit(begun)
     return True

@@ -11,6 +11,7 @@ A `Cable` is a TCP proxy before the server: tests cut it, or let it carry only s
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -29,9 +30,10 @@ from aggregator.crypto.identity import Identity
 from aggregator.errors import SangamError
 from aggregator.protocol.encoding import RingVector, Update
 from aggregator.protocol.parameters import Mode, Parameters
-from aggregator.service.app import serve
+from aggregator.service.app import Running, Service, serve
 from aggregator.wire.messages import Tensor
 from aggregator.wire.operator_messages import Deadlines, RoundEvent
+from clients.credentials import Credentials
 from clients.journal import Journal
 from clients.session import Session
 from clients.transport import GrpcChannel, GrpcTransport, Transport
@@ -153,6 +155,7 @@ class Hub:
     directory: Path
     operator: clients.Operator
     calls: GrpcChannel  # the operator's raw calls
+    running: Running
 
     @property
     def address(self) -> str:
@@ -185,7 +188,7 @@ class Hub:
             with Journal(self.journal(client)) as journal:
                 transport = (wrap or (lambda same: same))(GrpcTransport(channel))
                 more = options | ({"entropy": entropy} if entropy else {})
-                session = Session(transport, self.consortium.site(client), journal, **more)
+                session = Session(transport, Credentials(self.consortium.site(client)), journal, **more)
                 try:
                     await session.open()
                     yield session
@@ -266,15 +269,15 @@ def configured(directory: Path, consortium: Consortium, **config: Any) -> Server
 
 
 @asynccontextmanager
-async def hub(directory: Path, n: int, **config: Any) -> AsyncIterator[Hub]:
-    """A server for a roster of n participants, and an operator at it."""
+async def hub(directory: Path, n: int, *, further: Sequence[Service] = (), **config: Any) -> AsyncIterator[Hub]:
+    """A server for a roster of n participants, perhaps with further services, and an operator at it."""
     consortium = Consortium.of(n)
     async with asyncio.timeout(TOO_LONG_S), AsyncExitStack() as stack:
-        running = await stack.enter_async_context(serve(configured(directory, consortium, **config)))
+        running = await stack.enter_async_context(serve(configured(directory, consortium, **config), further))
         address = f"localhost:{running.port}"
         leader = await stack.enter_async_context(clients.operate(address, operator()))
         calls = await stack.enter_async_context(raw(address, operator()))
-        yield Hub(running.port, consortium, directory, leader, calls)
+        yield Hub(running.port, consortium, directory, leader, calls, running)
 
 
 def check_mean(run: Run, offered: Mapping[int, Offer], survivors: Sequence[int], ring_bits: int) -> None:
@@ -294,16 +297,29 @@ def check_mean(run: Run, offered: Mapping[int, Offer], survivors: Sequence[int],
 
 
 class Cable:
-    """A TCP proxy to a server's port; used as an async context."""
+    """A TCP proxy to a server's port; used as an async context.
 
-    def __init__(self, port: int) -> None:
+    Args:
+        port: the server's.
+        connect: be a proxy that a client has to ask for its server (HTTP CONNECT).
+        idle_s: cut a connection over which nothing went for so long; 0 is never.
+    """
+
+    def __init__(self, port: int, *, connect: bool = False, idle_s: float = 0.0) -> None:
         self._target = port
+        self._connect = connect
+        self._idle_s = idle_s
         self._ends: set[asyncio.StreamWriter] = set()
         self._pumps: set[asyncio.Task[None]] = set()
         self.upward_bytes = 0
-        self.cut_at: int | None = None  # once this many bytes have gone up, the line breaks, once
+        self.downward_bytes = 0
+        self.upward_cuts: deque[int] = deque()  # each time so many bytes have gone up, the line breaks
+        self.downward_cuts: deque[int] = deque()
+        self.cuts = 0
+        self.asked: list[str] = []  # for which server
         self.refusing = False
         self.refused = asyncio.Event()
+        self.idled = asyncio.Event()
 
     async def __aenter__(self) -> "Cable":
         self._server = await asyncio.start_server(self._carry, "localhost", 0)
@@ -320,31 +336,83 @@ class Cable:
 
     def cut(self) -> None:
         """Break every connection that runs over this cable; new ones work."""
+        self.cuts += 1
         for end in self._ends:
             end.transport.abort()
         self._ends.clear()
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._connect and not await self._may_connect(reader, writer):
+            return
         if self.refusing:
             writer.transport.abort()
             self.refused.set()
             return
         far_reader, far_writer = await asyncio.open_connection("localhost", self._target)
         self._ends |= {writer, far_writer}
-        for pump in (self._pump(reader, far_writer, up=True), self._pump(far_reader, writer, up=False)):
+        line = _Idle(self._idle_s, self._cut_idle)
+        for pump in (self._pump(reader, far_writer, line, up=True), self._pump(far_reader, writer, line, up=False)):
             task = asyncio.create_task(pump)
             self._pumps.add(task)
             task.add_done_callback(self._pumps.discard)
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, up: bool) -> None:
+    async def _may_connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Answer an HTTP CONNECT; what it asks for is written down, and it gets the one server behind this cable."""
+        with suppress(OSError, asyncio.IncompleteReadError):
+            request = (await reader.readuntil(b"\r\n\r\n")).decode().split()
+            self.asked.append(request[1] if request[0] == "CONNECT" else "")
+            writer.write(b"HTTP/1.1 403 Forbidden\r\n\r\n" if self.refusing else b"HTTP/1.1 200 OK\r\n\r\n")
+            await writer.drain()
+            if not self.refusing:
+                return True
+            self.refused.set()
+        writer.close()
+        return False
+
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, line: "_Idle", *, up: bool
+    ) -> None:
         with suppress(OSError):
             while data := await reader.read(1 << 16):
-                if up:
-                    self.upward_bytes += len(data)
-                    if self.cut_at is not None and self.upward_bytes >= self.cut_at:
-                        self.cut_at = None
-                        self.cut()
-                        return
+                line.moved()
+                if self._breaks_after(len(data), up):
+                    self.cut()
+                    return
                 writer.write(data)
                 await writer.drain()
+        line.end()
         writer.close()
+
+    def _breaks_after(self, size: int, up: bool) -> bool:
+        if up:
+            self.upward_bytes += size
+        else:
+            self.downward_bytes += size
+        cuts, gone = (self.upward_cuts, self.upward_bytes) if up else (self.downward_cuts, self.downward_bytes)
+        if not cuts or gone < cuts[0]:
+            return False
+        cuts.popleft()
+        return True
+
+    def _cut_idle(self) -> None:
+        self.idled.set()
+        self.cut()
+
+
+class _Idle:
+    """Calls `cut` when nothing has moved for `idle_s`."""
+
+    def __init__(self, idle_s: float, cut: Callable[[], None]) -> None:
+        self._idle_s = idle_s
+        self._cut = cut
+        self._watch: asyncio.TimerHandle | None = None
+        self.moved()
+
+    def moved(self) -> None:
+        self.end()
+        if self._idle_s:
+            self._watch = asyncio.get_running_loop().call_later(self._idle_s, self._cut)
+
+    def end(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()

@@ -14,7 +14,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from typing import Any, TypeAlias
 
 from aggregator.crypto.certificates import Certificate
@@ -31,6 +31,7 @@ from aggregator.service.results import result_messages
 from aggregator.storage.spool import MemorySpool
 from aggregator.wire import codec, messages, operator_messages
 from aggregator.wire.messages import ClientMessage, ResultMessage, ServerMessage, UploadMessage
+from clients.credentials import Credentials
 from clients.journal import Journal
 from clients.session import Session
 from tests.consortium import ANY_COHORT, DEPLOYMENT, TASK, Consortium
@@ -71,7 +72,7 @@ class MemoryTransport:
         message = carried(message)
         self.sent.append(message.body)
         if isinstance(message.body, messages.Join):
-            self._line = self._task.join(self._site)
+            self._line = self._task.join(self._site, roster_hash=message.body.roster_hash)
             return
         try:
             await self._task.deliver(self._site, message)
@@ -93,13 +94,13 @@ class MemoryTransport:
         opened = await driver.open_upload(driver.client_of(self._site), bodies[0])
         if opened is None:
             return messages.UploadReceipt(already_accepted=True)
-        for chunk in bodies[1:]:
+        for chunk in bodies[1 + opened[1].chunks :]:
             opened[0].receive(opened[1], chunk)
         await driver.close_upload(*opened)
         return messages.UploadReceipt(already_accepted=False)
 
     async def fetch_result(self, request: messages.ResultRequest) -> AsyncIterator[ResultMessage]:
-        for message in result_messages(self._task.result(request.round)):
+        for message in result_messages(self._task.result(request.round), request.first_chunk):
             yield carried(self.lie_about_result(message))
 
 
@@ -129,6 +130,7 @@ class Room:
             spool=MemorySpool(),
             entropy=os.urandom,
             clock=monotonic,
+            now=time,
             first_round=lambda: first_round,
         )
         stated = operator_messages.Task(TASK, self.spec.to_message(), deadlines, result_to_operator_only=False)
@@ -155,7 +157,7 @@ class Room:
         transport = self.transports[client] = MemoryTransport(self.task, who, lie)
         with Journal(self.journal(client)) as journal:
             site = self.consortium.site(client, safeguards)
-            session = Session(transport, site, journal, task=TASK, **options)
+            session = Session(transport, Credentials(site), journal, task=TASK, **options)
             try:
                 async with asyncio.timeout(TOO_LONG_S):
                     await session.open()

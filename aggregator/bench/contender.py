@@ -1,6 +1,5 @@
 """A client's way to the server, as the benchmark has it: bytes are counted, the start is awaited, some vanish."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -33,7 +32,6 @@ class Contender:
     line_up: Callable[[], Awaitable[None]]
     vanishes: bool
     sent_bytes: int = 0
-    gone: bool = False
 
 
 class RacingTransport:
@@ -71,20 +69,12 @@ async def race(
     """
     contender.sent_bytes += sum(len(encode(part)) for part in parts)
     await contender.line_up()
-    if not contender.vanishes:
-        return await send(parts)
-    try:
-        return await send(_half(contender, parts))  # gRPC cancels the call when its parts raise
-    except asyncio.CancelledError:
-        if not contender.gone:
-            raise
-        raise Vanished from None
+    return await send(_half(parts) if contender.vanishes else parts)
 
 
-def _half(contender: Contender, parts: Sequence[UploadMessage]) -> Iterator[UploadMessage]:
-    """The header and half of the chunks."""
+def _half(parts: Sequence[UploadMessage]) -> Iterator[UploadMessage]:
+    """The header and half of the chunks; what they raise ends the call."""
     yield from parts[: 1 + (len(parts) - 1) // 2]
-    contender.gone = True
     raise Vanished
 
 

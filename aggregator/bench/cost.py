@@ -4,9 +4,10 @@ import os
 from statistics import median
 from time import perf_counter
 
-from aggregator.bench.settings import TENSOR, Settings
-from aggregator.bench.updates import Update
+from aggregator.bench.settings import Settings
 from aggregator.cores import Cores
+from aggregator.local.updates import Update
+from aggregator.local.workload import TENSOR, weight
 from aggregator.protocol import modes, pairwise
 from aggregator.protocol.encoding import encode
 from aggregator.protocol.spread import Each
@@ -36,6 +37,6 @@ def _once(settings: Settings, update: Update, each: Each) -> float:
     blind = pairwise.Masking(own, seeds, 0, ctx)
     parameters = settings.parameters()
     start = perf_counter()
-    encoded = encode({TENSOR: update}, settings.weight(0), parameters, ctx, os.urandom(SEED_BYTES), each=each)
+    encoded = encode({TENSOR: update}, weight(0), parameters, ctx, os.urandom(SEED_BYTES), each=each)
     modes.contribute(encoded.words, blind, parameters, ctx1=ctx, entropy=os.urandom, each=each)
     return perf_counter() - start

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 from aggregator.bench import plain, server, signals, worker
 from aggregator.bench.outcome import PlainRound, SecureRound, end_seconds
 from aggregator.bench.settings import TASK, Kind, Settings
-from aggregator.bench.updates import Updates, is_exact
 from aggregator.errors import RoundAborted
 from aggregator.local.processes import Child
 from aggregator.local.screen import Bar
 from aggregator.local.steps import step_seconds
+from aggregator.local.updates import Updates, is_exact
 from aggregator.wire.messages import ResultMessage, ResultRequest
 from aggregator.wire.operator_messages import RoundEvent, RoundReference
 from aggregator.wire.vocabulary import EventKind, Step

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-from aggregator.bench.machine import Machine
 from aggregator.bench.settings import Settings
+from aggregator.local.machine import Machine
 from aggregator.wire.operator_messages import RoundEvent
 from aggregator.wire.vocabulary import EventKind, Step
 

@@ -13,13 +13,13 @@ import grpc
 import numpy as np
 
 from aggregator.bench.settings import FLOAT32_BYTES
-from aggregator.bench.updates import Update
 from aggregator.crypto.certificates import Certificate, Role
 from aggregator.errors import MessageError, OutOfTurn
+from aggregator.local.updates import Update
 from aggregator.rounds.events import EventLog
 from aggregator.rounds.meter import Meter
-from aggregator.service.admission import Admission, Turn
 from aggregator.service.rpc import Gate, GoOn, downward, upward
+from aggregator.service.turns import Turn, Turns
 from aggregator.storage.base import Spool, Staged
 from aggregator.wire.chunks import ChunkPlan
 from aggregator.wire.messages import Chunk, ResultMessage, ResultRequest, UploadHeader, UploadMessage, UploadReceipt
@@ -81,18 +81,18 @@ class PlainService:
     def __init__(self, plan: ChunkPlan, survivors: int) -> None:
         self._new_sum = partial(PlainSum, plan=plan, survivors=survivors)
         self._spool: Spool
-        self._admission: Admission
+        self._turns: Turns
         self.round: PlainSum | None = None
 
-    def mount(self, gate: Gate, spool: Spool, admission: Admission) -> grpc.GenericRpcHandler:
+    def mount(self, gate: Gate, spool: Spool, turns: Turns) -> grpc.GenericRpcHandler:
         """What `service.app.serve` takes, and calls before it listens: the gRPC handlers.
 
         Args:
             gate: who may call.
             spool: room for uploads that are half arrived.
-            admission: whose turn it is.
+            turns: whose turn it is.
         """
-        self._spool, self._admission = spool, admission
+        self._spool, self._turns = spool, turns
         methods = {
             "Upload": upward(gate, Role.PARTICIPANT, UploadMessage, self.upload),
             "Watch": downward(gate, Role.OPERATOR, RoundReference, self.watch),
@@ -112,8 +112,8 @@ class PlainService:
         if first is None or not isinstance(first.body, UploadHeader):
             raise MessageError("an upload starts with its header")
         summed = self._current(first.body.round)
-        async with self._admission.turn(summed.plan.payload_bytes) as turn:
-            await go_on()
+        async with self._turns.turn(SERVICE, summed.plan.payload_bytes) as turn:
+            await go_on(0)
             staged = await self._whole(caller, summed, messages, turn)
             await asyncio.shield(asyncio.create_task(_commit(summed, staged)))
         return UploadReceipt(already_accepted=False)

@@ -5,19 +5,19 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from aggregator.bench import cost, machine, server, updates, worker
+from aggregator.bench import cost, server, worker
 from aggregator.bench.job import Job, Processes
 from aggregator.bench.outcome import Outcome
 from aggregator.bench.server import Serving
-from aggregator.bench.settings import DEADLINES, TASK, Kind, Settings
-from aggregator.bench.updates import Updates
+from aggregator.bench.settings import TASK, Kind, Settings
 from aggregator.bench.worker import Invitation
 from aggregator.config import ServerConfig
 from aggregator.crypto.identity import Identity
-from aggregator.local import consortium
+from aggregator.local import consortium, machine, updates
 from aggregator.local.consortium import HOST, Consortium
 from aggregator.local.processes import Child, ending, nursery
 from aggregator.local.screen import Screen
+from aggregator.local.updates import Updates
 from clients.operator import operate
 from clients.transport import GrpcChannel
 
@@ -67,7 +67,8 @@ async def _race(settings: Settings, members: Consortium, shared: Updates, screen
                 if Kind.SECURE in settings.rounds:
                     parameters = settings.parameters()
                     # clients that fetched the result would be in each other's way
-                    await operator.create_task(TASK, parameters, deadlines=DEADLINES, result_to_operator_only=True)
+                    deadlines = settings.deadlines
+                    await operator.create_task(TASK, parameters, deadlines=deadlines, result_to_operator_only=True)
                 sizes = [len(one.clients) for one in invitations]
                 processes = Processes(children[0], children[1:], [one.directory for one in invitations], sizes)
                 job = Job(settings, members.sites, operator, channel, processes=processes, updates=shared)

@@ -7,11 +7,11 @@ import asyncio
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-from aggregator.bench import machine, signals
+from aggregator.bench import signals
 from aggregator.bench.plain import PlainService
 from aggregator.bench.settings import TASK, Kind, Settings
 from aggregator.config import ServerConfig
-from aggregator.local import child
+from aggregator.local import child, machine
 from aggregator.service.app import Running, serve
 
 PEAK = "peak"

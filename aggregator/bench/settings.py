@@ -1,24 +1,19 @@
 """What a benchmark run is asked for, checked before anything starts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
 from aggregator.errors import ParameterError
-from aggregator.local.tolerance import check_dropouts, minimum_cohort
+from aggregator.local.tolerance import check_dropouts
+from aggregator.local.workload import SECURE_MODES, Workload
 from aggregator.protocol.parameters import Mode, Parameters
 from aggregator.wire.chunks import ChunkPlan
-from aggregator.wire.messages import CHUNK_BYTES_MAX, Tensor
+from aggregator.wire.messages import CHUNK_BYTES_MAX, CLIENTS_MAX
 from aggregator.wire.operator_messages import Deadlines
+from clients.operator import default_deadlines
 
 TASK = "bench"
-TENSOR = "update"
-CLIP = 1.0
-WEIGHT_MAX = 100
-
-# On one machine a line only breaks on purpose, so nobody is waited for; and a slow step is slow, not dead.
-STEP_S = 6 * 3_600.0
-DEADLINES: Final = Deadlines(STEP_S, STEP_S, STEP_S, STEP_S, STEP_S, reconnect_s=0.0)
 
 FLOAT32_BYTES = 4
 
@@ -30,7 +25,7 @@ class Kind(StrEnum):
     SECURE = "secure"
 
 
-MODES: Final = (*sorted(set(Mode) - {Mode.AUTO}), str(Kind.PLAIN))
+MODES: Final = (*SECURE_MODES, str(Kind.PLAIN))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +56,20 @@ class Settings:
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise ParameterError(f"mode {self.mode!r} is not in this version, which has {', '.join(MODES)}")
-        check_dropouts(self.clients, self.dropouts, "clients")
+        check_dropouts(self.clients, self.dropouts, "clients", CLIENTS_MAX)
         if min(self.entries, self.repeats, self.client_processes) < 1:
             raise ParameterError("entries, repeats and client processes must be at least 1 each")
         self.parameters()  # refuses bits and entries that do not fit
 
     def parameters(self) -> Parameters:
         """How updates travel in the secure rounds; of a plain run, how they would."""
-        return Parameters(
-            (Tensor(TENSOR, (self.entries,)),),
-            clip=CLIP,
-            clients_max=self.clients,
-            minimum_cohort=minimum_cohort(self.clients),
-            weight_max=WEIGHT_MAX,
-            value_bits=self.bits,
-            mode=Mode.AUTO if self.mode == Kind.PLAIN else Mode(self.mode),
-        )
+        mode = Mode.AUTO if self.mode == Kind.PLAIN else Mode(self.mode)
+        return Workload(mode, self.clients, self.entries, self.bits).parameters()
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """An operator's own, but that nobody is waited for: on one machine a line only breaks on purpose."""
+        return replace(default_deadlines(self.parameters()), reconnect_s=0.0)
 
     @property
     def plain_plan(self) -> ChunkPlan:
@@ -99,7 +92,3 @@ class Settings:
     def vanishes(self, client: int) -> bool:
         """Whether a client, counted from 0, leaves in the middle of every upload: the last ones do."""
         return client >= self.survivors
-
-    def weight(self, client: int) -> int:
-        """A client's number of samples."""
-        return 1 + client % WEIGHT_MAX

@@ -14,11 +14,12 @@ import numpy as np
 
 from aggregator.bench import plain, signals
 from aggregator.bench.contender import Contender, RacingTransport, Vanished, race
-from aggregator.bench.settings import TASK, TENSOR, Kind, Settings
-from aggregator.bench.updates import Tally, Update, Updates, WordSum
+from aggregator.bench.settings import TASK, Kind, Settings
 from aggregator.crypto.identity import Identity
 from aggregator.local import child
 from aggregator.local.tolerance import minimum_cohort
+from aggregator.local.updates import Tally, Update, Updates, WordSum
+from aggregator.local.workload import TENSOR, weight
 from aggregator.protocol import encoding as protocol
 from aggregator.protocol.participant import Safeguards, Site
 from aggregator.wire.messages import UPLOAD_ID_BYTES, UploadHeader, UploadMessage, UploadReceipt
@@ -120,7 +121,7 @@ class Racer:
         self._directory = directory
         self._update = update
         self._settings = settings
-        self._weight = settings.weight(number)
+        self._weight = weight(number)
         self._who = Identity.load(directory)
         self._channel = GrpcChannel(address, self._who)
         self._joined = AsyncExitStack()
@@ -149,7 +150,6 @@ class Racer:
         """One secure round. Who vanishes lets its control stream go, too."""
         if self._session is None:
             return
-        self.contender.gone = False
         tally = None if self.contender.vanishes else Tally(total)
         update = {TENSOR: self._update}
         try:
@@ -161,7 +161,6 @@ class Racer:
     async def send_plain(self, number: int) -> None:
         """One plain round."""
         plan = self._settings.plain_plan
-        self.contender.gone = False
         header = UploadMessage(UploadHeader(TASK, number, plan.payload_bytes, (), bytes(UPLOAD_ID_BYTES)))
         payload = self._update.copy()  # each client its own, as in a secure round: one that all share stays in cache
         chunks = (UploadMessage(chunk) for chunk in plan.cut(payload.data))

@@ -8,7 +8,7 @@ from rich.console import Console
 
 def bench(
     mode: Annotated[str, typer.Option(help="lattice or pairwise; plain runs the plain sum alone.")] = "lattice",
-    clients: Annotated[int, typer.Option(help="Clients, each with a certificate and a session: 2 to 100.")] = 32,
+    clients: Annotated[int, typer.Option(help="Clients, each with a certificate and a session: 2 to 10,000.")] = 32,
     entries: Annotated[int, typer.Option(help="Values of one update.")] = 1_000_000,
     bits: Annotated[int, typer.Option(help="Bits of one quantised value.")] = 16,
     dropouts: Annotated[int, typer.Option(help="Clients that vanish half-way through every upload.")] = 3,

@@ -32,7 +32,7 @@ class StepLine:
 
 def join(
     address: Annotated[str, typer.Option(help="The aggregator, host:port.")],
-    identity: Annotated[Path, typer.Option(help="This site's directory: key.pem, certificate.pem, authority.pem.")],
+    identity: Annotated[Path, typer.Option(help="This site's directory: key.pem and identity.pem.")],
     update: Annotated[Path, typer.Option(help="The update, an .npz file of arrays by tensor name.")],
     weight: Annotated[int, typer.Option(min=1, help="Number of samples behind the update; travels masked.")],
     *,
@@ -48,7 +48,8 @@ def join(
 ) -> None:
     """Contribute one update to the next round: waits for it to open, and for its end.
 
-    Example: [bold]sangam join --address hub:7443 --identity site --update u.npz --weight 569 --out mean.npz[/bold]
+    Example: [bold]sangam join --address hub:7443 --identity site --update u.npz --weight 569 --base model.npz
+    --out mean.npz[/bold]
     """
     from aggregator.protocol.participant import Safeguards
     from clients.connection import connect

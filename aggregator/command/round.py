@@ -1,111 +1,159 @@
-"""`sangam round`: create a task if it is new, run one round of it, fetch the result."""
+"""`sangam round`: run rounds, watch them, end them, fetch what they gave."""
 
-import asyncio
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
+from aggregator.command import listing
 from aggregator.command.arrays import check_target, read_arrays, write_arrays
-from aggregator.errors import ParameterError
-from aggregator.wire.messages import Tensor
-from aggregator.wire.operator_messages import RoundEvent
+from aggregator.command.asking import ask, collected
+from aggregator.command.options import Address, AsJson, Base, OperatorIdentity, Out, RoundNumber, TaskName
+from aggregator.command.progress import following
+from aggregator.errors import NotFound, RoundAborted
 from aggregator.wire.vocabulary import EventKind
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from clients.operator import Operator
     from clients.result import RoundResult
 
+app = typer.Typer(
+    name="round",
+    help="Rounds of a task: run, watch, abort, fetch. For operators.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
 
+_Number = Annotated[int, typer.Argument(min=0, help="The round's number; by default the last one.")]
+
+
+@app.command(name="run")
 def run_round(
-    address: Annotated[str, typer.Option(help="The aggregator, host:port.")],
-    identity: Annotated[Path, typer.Option(help="The operator's directory: key.pem and both certificates.")],
-    task: Annotated[str, typer.Option(help="The task's name; created if it is new.")],
-    *,
-    like: Annotated[Path | None, typer.Option(help="An .npz file with the update's tensor names and shapes.")] = None,
-    tensor: Annotated[
-        list[str] | None, typer.Option(help="Or one tensor, name=30x2 (name= for a scalar); repeatable.")
-    ] = None,
-    clip: Annotated[float, typer.Option(help="Entries are clipped to [-clip, clip].")] = 8.0,
-    weight_max: Annotated[int, typer.Option(help="Largest number of samples of one site.")] = 1_000,
-    clients_max: Annotated[int, typer.Option(help="Most clients in one sum.")] = 100,
-    minimum_cohort: Annotated[int, typer.Option(help="Fewest clients in one sum.")] = 3,
-    value_bits: Annotated[int, typer.Option(help="Bits of one quantised entry.")] = 16,
-    rotate: Annotated[bool, typer.Option(help="Apply the random rotation before clipping.")] = False,
-    mode: Annotated[
-        str, typer.Option(help="How updates travel: pairwise, lattice, or auto, by their length.")
-    ] = "auto",
-    base: Annotated[Path | None, typer.Option(help="The model that updates start from, .npz.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where to write the round's mean, .npz.")] = None,
-    operator_only: Annotated[bool, typer.Option(help="Participants may not fetch the result.")] = False,
+    task: TaskName, address: Address, identity: OperatorIdentity, *, base: Base = None, out: Out = None
 ) -> None:
-    """Run one round of a task: waits for the sites, shows what happens, fetches the result.
+    """Start a round, show what happens, wait for its end, fetch its mean. A broken line never starts a second round.
 
-    Example: [bold]sangam round --address hub:7443 --identity operator --task lungs --like model.npz
-    --weight-max 500 --base model.npz --out next.npz[/bold]
+    Example: [bold]sangam round run lungs --base model.npz --out next.npz[/bold]
     """
-    from aggregator.protocol.parameters import Mode, Parameters
-    from clients.operator import operate
-
     check_target(out)
-    if mode not in set(Mode):
-        raise ParameterError(f"--mode {mode}: there are {', '.join(Mode)}")
-    parameters = Parameters(
-        tensors=_tensors(like, tensor or []),
-        clip=clip,
-        clients_max=clients_max,
-        minimum_cohort=minimum_cohort,
-        weight_max=weight_max,
-        value_bits=value_bits,
-        rotate=rotate,
-        mode=Mode(mode),
-    )
     start = read_arrays(base) if base is not None else None
-
     console = Console(stderr=True)
 
-    def show(event: RoundEvent) -> None:
-        console.print(_sentence(event), highlight=False)
-
-    async def run() -> "RoundResult":
-        async with operate(address, identity) as operator:
-            await operator.create_task(task, parameters, result_to_operator_only=operator_only)
-            console.print(f"task [bold]{task}[/bold], {parameters.mode}: a round is open; waiting for the sites")
-            return await operator.run_round(task, base=start, on_event=show)
-
-    _show(asyncio.run(run()), out)
+    with following(console) as take:
+        result = ask(address, identity, lambda operator: operator.run_round(task, base=start, on_event=take))
+    _tell(result, out)
 
 
-def _sentence(event: RoundEvent) -> str:
-    step = event.step.replace("_", " ")
-    match event.kind:
-        case EventKind.STEP:
-            text = f"[bold]{step}[/bold]: {event.clients} sites"
-        case EventKind.CLOSED:
-            text = f"[green]closed[/green] with {event.clients} sites"
-        case _:
-            text = escape(f"  {event.client} {event.kind} {event.detail}".rstrip())
-    return f"[dim]{event.seconds:8.2f} s[/dim]  {text}"
+@app.command()
+def start(
+    task: TaskName,
+    address: Address,
+    identity: OperatorIdentity,
+    *,
+    base: Base = None,
+    key: Annotated[str, typer.Option(help="The same key again gives the same round: for schedulers that retry.")] = "",
+) -> None:
+    """Start a round and print its number.
+
+    Example: [bold]sangam round start lungs --base next.npz --key nightly-7[/bold]
+    """
+    model = read_arrays(base) if base is not None else None
+
+    typer.echo(ask(address, identity, lambda operator: operator.start_round(task, base=model, key=key)))
 
 
-def _tensors(like: Path | None, named: list[str]) -> tuple[Tensor, ...]:
-    if (like is None) == (not named):
-        raise ParameterError("say what the update looks like: either --like FILE.npz or --tensor name=shape")
-    if like is not None:
-        return tuple(Tensor(name, array.shape) for name, array in read_arrays(like).items())
-    return tuple(_tensor(text) for text in named)
+@app.command()
+def watch(
+    task: TaskName, address: Address, identity: OperatorIdentity, number: _Number = 0, *, as_json: AsJson = False
+) -> None:
+    """Show a round as it happens, from its beginning until it ends; a failed round ends with exit status 1.
+
+    Example: [bold]sangam round watch lungs[/bold]
+    """
+    console = Console(stderr=True)
+
+    async def question(operator: "Operator") -> None:
+        wanted = number or await _newest(operator, task)
+        async for event in operator.watch(task, wanted):
+            take(event)
+            if event.kind == EventKind.FAILED:
+                raise RoundAborted(f"round {wanted}: {event.detail}")
+
+    with following(console, as_json=as_json) as take:
+        ask(address, identity, question)
 
 
-def _tensor(text: str) -> Tensor:
-    name, equals, shape = text.partition("=")
-    try:
-        return Tensor(name, tuple(int(size) for size in shape.split("x") if equals and shape))
-    except ValueError:
-        raise ParameterError(f"--tensor {text}: expected name=30x2, or name= for a scalar") from None
+@app.command(name="list")
+def list_rounds(task: TaskName, address: Address, identity: OperatorIdentity, *, as_json: AsJson = False) -> None:
+    """The rounds of a task, newest first.
+
+    Example: [bold]sangam round list lungs[/bold]
+    """
+    rounds = ask(address, identity, lambda operator: collected(operator.rounds(task)))
+    listing.show(rounds, listing.ROUND_COLUMNS, as_json=as_json)
 
 
-def _show(result: "RoundResult", out: Path | None) -> None:
+@app.command(name="show")
+def show_round(
+    task: TaskName, number: RoundNumber, address: Address, identity: OperatorIdentity, *, as_json: AsJson = False
+) -> None:
+    """One round as it stands.
+
+    Example: [bold]sangam round show lungs 7[/bold]
+    """
+    found = ask(address, identity, lambda operator: operator.describe_round(task, number))
+    listing.show_one(found, listing.ROUND_COLUMNS, as_json=as_json)
+
+
+@app.command()
+def abort(
+    task: TaskName,
+    number: RoundNumber,
+    address: Address,
+    identity: OperatorIdentity,
+    *,
+    reason: Annotated[str, typer.Option(help="One sentence; the participants read it.")] = "",
+) -> None:
+    """End a running round without a sum; nothing is revealed.
+
+    Example: [bold]sangam round abort lungs 7 --reason "wrong base model"[/bold]
+    """
+    ended = ask(address, identity, lambda operator: operator.abort_round(task, number, reason))
+    typer.echo(f"Round {number} of {task} {ended.state}: {ended.reason}")
+
+
+@app.command()
+def fetch(
+    task: TaskName, address: Address, identity: OperatorIdentity, number: _Number = 0, *, out: Out = None
+) -> None:
+    """Fetch the mean of a closed round, for as long as the task keeps it.
+
+    Example: [bold]sangam round fetch lungs --out mean.npz[/bold]
+    """
+    check_target(out)
+
+    _tell(ask(address, identity, lambda operator: operator.fetch_result(task, number)), out)
+
+
+@app.command()
+def forget(task: TaskName, number: RoundNumber, address: Address, identity: OperatorIdentity) -> None:
+    """Delete the sum of a closed round before its time; what happened in the round stays listed.
+
+    Example: [bold]sangam round forget lungs 7[/bold]
+    """
+    ask(address, identity, lambda operator: operator.delete_result(task, number))
+    typer.echo(f"The sum of round {number} of {task} is deleted.")
+
+
+async def _newest(operator: "Operator", task: str) -> int:
+    async for summary in operator.rounds(task, page_size=1):
+        return summary.round
+    raise NotFound(f"task {task} has had no round yet")
+
+
+def _tell(result: "RoundResult", out: "Path | None") -> None:
     typer.echo(
         f"Round {result.round}: mean over {len(result.participants)} sites ({', '.join(result.participants)}), "
         f"total weight {result.total_weight}, error below {result.error_bound:.3g}."

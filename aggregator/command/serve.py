@@ -1,45 +1,87 @@
 """`sangam serve`: run the aggregator until it is told to stop."""
 
 import asyncio
+import logging
 import signal
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aggregator.config import DEFAULT_STAGING_BYTES, ServerConfig
-
-MIB = 1 << 20
+if TYPE_CHECKING:
+    from aggregator.config import ServerConfig
 
 
 def serve(
-    identity: Annotated[Path, typer.Option(help="Directory with the aggregator's key.pem and both certificates.")],
-    roster: Annotated[Path, typer.Option(help="The consortium's signed roster.json.")],
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file of settings; SANGAM_... and options overrule it. SANGAM_CONFIG.")
+    ] = None,
+    identity: Annotated[
+        Path | None, typer.Option(help="Directory with the aggregator's key.pem and identity.pem.")
+    ] = None,
+    roster: Annotated[Path | None, typer.Option(help="The consortium's signed roster.json.")] = None,
     *,
-    listen: Annotated[str, typer.Option(help="host:port; port 0 lets the system choose.")] = "[::]:7443",
+    listen: Annotated[str | None, typer.Option(help="host:port; port 0 lets the system choose.")] = None,
     staging_mib: Annotated[
-        int, typer.Option(min=0, help="Memory for half-arrived uploads, MiB; beyond it they go to unlinked files.")
-    ] = DEFAULT_STAGING_BYTES // MIB,
+        int | None, typer.Option(help="Memory for half-arrived uploads, MiB; beyond it they go to unlinked files.")
+    ] = None,
     staging_directory: Annotated[Path | None, typer.Option(help="Where those files go.")] = None,
     revoked: Annotated[Path | None, typer.Option(help="File of revoked serial numbers, one per line.")] = None,
+    reload_s: Annotated[
+        float | None, typer.Option(help="Seconds between looks at changed files; 0: on SIGHUP only.")
+    ] = None,
+    keepalive_s: Annotated[float | None, typer.Option(help="Seconds of silence before a line is pinged.")] = None,
+    task_creator: Annotated[
+        list[str] | None, typer.Option(help="An operator that may create tasks, by name; repeatable. Default: all.")
+    ] = None,
+    tasks_max: Annotated[int | None, typer.Option(help="Most tasks at once.")] = None,
 ) -> None:
     """Run the aggregator. It answers to certificates of its own consortium only; Ctrl-C or SIGTERM stops it.
 
+    Identity, roster and revoked serials are read again when they change, and at once on SIGHUP.
+
     Example: [bold]sangam serve --identity hub --roster consortium/roster.json --listen localhost:7443[/bold]
+
+    From a file: [bold]sangam serve --config hub.toml[/bold], after [bold]sangam config check hub.toml[/bold]
     """
-    config = ServerConfig(listen, identity, roster, staging_mib * MIB, staging_directory, revoked)
-    asyncio.run(_serve(config))
+    from aggregator.settings import read_settings
+
+    options = {
+        "identity": identity,
+        "roster": roster,
+        "listen": listen,
+        "staging_mib": staging_mib,
+        "staging_directory": staging_directory,
+        "revoked": revoked,
+        "reload_s": reload_s,
+        "keepalive_s": keepalive_s,
+        "task_creators": task_creator or None,
+        "tasks_max": tasks_max,
+    }
+    asyncio.run(_serve(read_settings(config, options).config))
 
 
-async def _serve(config: ServerConfig) -> None:
+async def _serve(config: "ServerConfig") -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to read again
     from aggregator.service import app as service
 
+    _log_to_stderr()
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     async with service.serve(config) as running:
+        loop.add_signal_handler(signal.SIGHUP, running.reload_soon)
         host = config.address.rpartition(":")[0]
         typer.echo(f"sangam: listening on {host}:{running.port}", err=True)
         await stopped.wait()
         typer.echo("sangam: stopping", err=True)
+
+
+def _log_to_stderr() -> None:
+    """What a server notes while it runs, such as a new roster, goes where its other words go."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("sangam: %(message)s"))
+    ours = logging.getLogger("aggregator")
+    ours.addHandler(handler)
+    ours.setLevel(logging.INFO)

@@ -10,6 +10,7 @@ the files is mended by writing them again (aggregator.consortium).
 
 import base64
 import json
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,9 +21,10 @@ from aggregator.crypto.certificates import Certificate, Role
 from aggregator.crypto.identity import encode_key
 from aggregator.crypto.signing import VerifyingKey
 from aggregator.errors import MessageError, NotAdmitted, ParameterError
-from aggregator.files import whole_lines
 
 REASON_CHARACTERS_MAX = 200
+
+_NOT_IN_A_LINE = frozenset({"Cc", "Cs", "Zl", "Zp"})  # controls, lone surrogates, line and paragraph separators
 
 
 class State(StrEnum):
@@ -50,7 +52,8 @@ class Revoked:
     reason: str
 
     def __post_init__(self) -> None:
-        if not (self.reason.strip() and self.reason.isprintable() and len(self.reason) <= REASON_CHARACTERS_MAX):
+        breaks = _NOT_IN_A_LINE.intersection(map(unicodedata.category, self.reason))
+        if breaks or not self.reason.strip() or len(self.reason) > REASON_CHARACTERS_MAX:
             raise ParameterError(f"say why, in one line of at most {REASON_CHARACTERS_MAX} characters")
 
 
@@ -89,7 +92,7 @@ class Ledger:
         Raises:
             MessageError: any other line is not as `encode` writes it.
         """
-        lines = whole_lines(data).split(b"\n")[:-1]
+        *lines, _cut_short = data.split(b"\n")
         return cls(tuple(_decode(number, line) for number, line in enumerate(lines, start=1)))
 
     def named(self, name: str) -> tuple[Certificate, ...]:
@@ -100,10 +103,6 @@ class Ledger:
         """All certificates of that key, oldest first."""
         wanted = encode_key(key)
         return tuple(found for found in self.certificates if encode_key(found.verifying_key) == wanted)
-
-    def with_serial(self, serial: int) -> Certificate | None:
-        """The certificate with that serial."""
-        return next((certificate for certificate in self.certificates if certificate.serial == serial), None)
 
     def holders(self) -> dict[str, Certificate]:
         """Who goes under each name: the newest of its certificates that is not revoked."""

@@ -3,6 +3,7 @@
 Source: RFC 2986.
 """
 
+import hashlib
 import ipaddress
 import re
 from collections.abc import Sequence
@@ -63,6 +64,12 @@ def sign_request(key: SigningKey, name: str, role: Role, deployment: str, hosts:
     if hosts:
         builder = builder.add_extension(alternative_names(hosts), critical=False)
     return builder.sign(key, SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def key_fingerprint(key: VerifyingKey) -> str:
+    """SHA-256 of the public key's DER in hexadecimal: tells by telephone whose request it is."""
+    der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(der).hexdigest()
 
 
 def hosts_of(certificate: Certificate) -> tuple[str, ...]:

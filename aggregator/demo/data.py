@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_breast_cancer
 
-from aggregator.demo.draws import Floats, Indices, shuffled, uniforms
+from aggregator.local.draws import Floats, Indices, shuffled, uniforms
 
 HELD_OUT = 0.25
 RECORDS_LEAST = 3

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from aggregator.demo.draws import Floats
 from aggregator.demo.outcome import Round
 from aggregator.demo.witness import Words
 from aggregator.errors import StorageError
+from aggregator.local.draws import Floats
 from aggregator.protocol.parameters import Parameters
 
 FILE = "one-hospital.png"

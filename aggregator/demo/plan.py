@@ -8,9 +8,9 @@ its connections go (and keeps its memory), the others kill their own process. Al
 from dataclasses import dataclass
 from enum import StrEnum
 
-from aggregator.demo.draws import shuffled
 from aggregator.errors import ParameterError
 from aggregator.local import tolerance
+from aggregator.local.draws import departures
 from aggregator.wire.vocabulary import Step
 
 
@@ -49,11 +49,9 @@ def of_round(absences: tuple[Absence, ...], number: int) -> dict[int, Absence]:
 
 
 def _absences(sites: int, number: int, dropouts: int, seed: int) -> list[Absence]:
-    steps, exits = list(Step), list(Exit)
-    who = shuffled(seed, f"sites of round {number}", sites)
-    where = shuffled(seed, f"steps of round {number}", len(steps))
+    exits = list(Exit)
     before = seed + (number - 1) * dropouts
     return [
-        Absence(number, int(site), steps[where[i % len(steps)]], exits[(before + i) % len(exits)])
-        for i, site in enumerate(who[:dropouts])
+        Absence(number, site, step, exits[(before + i) % len(exits)])
+        for i, (site, step) in enumerate(departures(seed, number, sites, dropouts))
     ]

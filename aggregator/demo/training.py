@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from aggregator.demo.data import Records
-from aggregator.demo.draws import Floats
+from aggregator.local.draws import Floats
 from aggregator.wire.messages import Tensor
 
 LOCAL_STEPS = 20

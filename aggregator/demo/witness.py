@@ -1,6 +1,5 @@
 """What the demo does to a hospital's own line: it counts what leaves, keeps the words, and lets the hospital vanish."""
 
-import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -114,7 +113,6 @@ class WitnessedTransport:
     def __init__(self, inner: Transport, witness: Witness) -> None:
         self._inner = inner
         self._witness = witness
-        self._vanished: Vanished | None = None
 
     @asynccontextmanager
     async def control(self) -> AsyncIterator[ControlStream]:
@@ -123,13 +121,8 @@ class WitnessedTransport:
             yield _WitnessedStream(stream, self._witness)
 
     async def upload(self, parts: Iterable[UploadMessage]) -> UploadReceipt:
-        """Send one upload; gRPC cancels the call when its parts raise, which is how the stream is cut."""
-        try:
-            return await self._inner.upload(self._counted(parts))
-        except asyncio.CancelledError:
-            if self._vanished is None:
-                raise
-            raise self._vanished from None
+        """Send one upload; what its parts raise ends the call, which is how the stream is cut."""
+        return await self._inner.upload(self._counted(parts))
 
     def fetch_result(self, request: ResultRequest) -> AsyncIterator[ResultMessage]:
         """Receive one result."""
@@ -139,16 +132,9 @@ class WitnessedTransport:
     def _counted(self, parts: Iterable[UploadMessage]) -> Iterator[UploadMessage]:
         for part in parts:
             if isinstance(part.body, Chunk):
-                self._leave_if_planned()
+                self._witness.uploading()
             self._witness.sent_bytes += len(encode(part))
             yield part
-
-    def _leave_if_planned(self) -> None:
-        try:
-            self._witness.uploading()
-        except Vanished as vanished:
-            self._vanished = vanished
-            raise
 
 
 class _WitnessedStream:

@@ -1,5 +1,6 @@
 """What a check says: how bad it is, in a sentence, and what to do about it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -17,7 +18,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check's answer; texts come from foreign certificates and proxies too, so control characters are dropped."""
+    """One check's answer. Its texts may come from a foreign certificate or proxy: control characters are dropped."""
 
     check: str
     level: Level
@@ -29,24 +30,27 @@ class Finding:
         object.__setattr__(self, "remedy", sentence(self.remedy))
 
 
-@dataclass(frozen=True, slots=True)
-class Opinion:
-    """A finding before it has its check's name."""
-
-    says: str
-    level: Level = Level.GOOD
-    remedy: str = ""
-
-    def of(self, check: str) -> Finding:
-        """The finding of that check."""
-        return Finding(check, self.level, self.says, self.remedy)
+def good(check: str, says: str) -> Finding:
+    """As it should be."""
+    return Finding(check, Level.GOOD, says)
 
 
-def warning(says: str, remedy: str) -> Opinion:
+def warning(check: str, says: str, remedy: str) -> Finding:
     """It works, but not for long, or not as meant."""
-    return Opinion(says, Level.WARNING, remedy)
+    return Finding(check, Level.WARNING, says, remedy)
 
 
-def fault(says: str, remedy: str) -> Opinion:
+def fault(check: str, says: str, remedy: str) -> Finding:
     """It cannot work."""
-    return Opinion(says, Level.FAULT, remedy)
+    return Finding(check, Level.FAULT, says, remedy)
+
+
+def skipped(checks: Iterable[str], findings: Iterable[Finding]) -> list[Finding]:
+    """For checks that cannot be made, or would only repeat the faults among the findings."""
+    faults = ", ".join(finding.check for finding in findings if finding.level is Level.FAULT)
+    return [Finding(check, Level.SKIPPED, f"not tried: first mend {faults}") for check in checks]
+
+
+def is_sound(findings: Iterable[Finding]) -> bool:
+    """Whether there is no fault among them."""
+    return all(finding.level in (Level.GOOD, Level.WARNING) for finding in findings)

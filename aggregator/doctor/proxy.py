@@ -2,6 +2,7 @@
 
 gRPC takes the first of grpc_proxy, https_proxy and http_proxy that is set, even to nothing; lower case only; http://
 only. The first of no_grpc_proxy and no_proxy that is set exempts hosts by the end of their names, and by subnet.
+What a client is told outright (proxy=) comes before the three.
 
 Source: gRPC's core, http_proxy_mapper.cc; RFC 9110, section 9.3.6 (CONNECT).
 """
@@ -14,6 +15,9 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from aggregator.errors import ParameterError
+
+OPTION: Final = "--proxy"
 VARIABLES: Final = ("grpc_proxy", "https_proxy", "http_proxy")
 EXEMPTIONS: Final = ("no_grpc_proxy", "no_proxy")
 _HEAD_BYTES_MAX: Final = 16 << 10
@@ -46,10 +50,20 @@ class Refused(OSError):
     """The proxy answered, but opens no tunnel."""
 
 
-def choose_route(environment: Mapping[str, str], host: str) -> Route:
-    """The way that gRPC will take, from the environment alone."""
-    variable = next((name for name in VARIABLES if name in environment), "")
-    if not environment.get(variable):
+def choose_route(environment: Mapping[str, str], host: str, proxy: str = "") -> Route:
+    """The way that gRPC will take to a host.
+
+    Args:
+        environment: with the proxies' variables.
+        host: a name or an address.
+        proxy: one that is named outright comes before the environment's; exemptions hold for it, too.
+
+    Raises:
+        ParameterError: it is named outright, and gRPC cannot use it.
+    """
+    set_here = {OPTION: proxy} if proxy else {name: environment[name] for name in VARIABLES if name in environment}
+    variable, text = next(iter(set_here.items()), ("", ""))
+    if not text:
         deaf = next((name.upper() for name in VARIABLES if environment.get(name.upper())), "")
         if deaf and not variable:
             return Route(None, f"{deaf} is set, but gRPC reads only lower-case names, and goes directly", ignored=True)
@@ -57,10 +71,12 @@ def choose_route(environment: Mapping[str, str], host: str) -> Route:
     exempting = next((name for name in EXEMPTIONS if name in environment), "")
     if exempting and _is_exempt(host, environment[exempting]):
         return Route(None, f"{exempting} exempts {host} from {variable}: the line goes directly")
-    proxy = _parse(variable, environment[variable])
-    if proxy is None:
+    chosen = _parse(variable, text)
+    if chosen is None and variable == OPTION:
+        raise ParameterError(f"{OPTION} must be http://host:port")
+    if chosen is None:
         return Route(None, f"{variable} is no http:// address, so gRPC ignores it and goes directly", ignored=True)
-    return Route(proxy, f"the line goes through the proxy {proxy}")
+    return Route(chosen, f"the line goes through the proxy {chosen}")
 
 
 def open_tunnel(proxy: Proxy, host: str, port: int, timeout_s: float) -> socket.socket:

@@ -1,22 +1,39 @@
-"""A throw-away consortium in one directory: the authority, the aggregator, an operator and the sites.
+"""A throw-away consortium: the authority, the aggregator, an operator and the sites; in memory, or in one directory.
 
-directory/authority            the consortium's key and roster
+directory/roster.json          the signed list of sites
 directory/aggregator           who serves        directory/operator      who starts the rounds
 directory/hospital-01 ...      a site's key, its identity, its journal, its log
+
+The authority's key is forgotten: nobody joins later.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from aggregator import consortium, enrolment
+from aggregator.consortium import ROSTER_FILE
+from aggregator.crypto import authority as authorities
+from aggregator.crypto.authority import Authority
 from aggregator.crypto.certificates import Role
+from aggregator.crypto.identity import Identity
+from aggregator.crypto.roster import Roster, sign_roster
+from aggregator.files import write_new
 
 DEPLOYMENT = "local"
 HOST = "127.0.0.1"
 LIFETIME = timedelta(days=1)
 AUTHORITY_LIFETIME = timedelta(days=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """Everybody, in memory; the sites in the roster's order."""
+
+    aggregator: Identity
+    operator: Identity
+    sites: tuple[Identity, ...]
+    roster: Roster = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +56,7 @@ class Consortium:
     @property
     def roster(self) -> Path:
         """The signed list of sites."""
-        return self.directory / "authority" / consortium.ROSTER_FILE
+        return self.directory / ROSTER_FILE
 
     def site(self, index: int) -> Path:
         """One site's own directory."""
@@ -52,19 +69,30 @@ def site_names(kind: str, count: int) -> tuple[str, ...]:
     return tuple(f"{kind}-{number:0{width}}" for number in range(1, count + 1))
 
 
+def certify(sites: Sequence[str], now: datetime) -> Members:
+    """Make an authority and certify everybody; the roster is signed once, at the end."""
+    authority = authorities.create_authority(DEPLOYMENT, now, AUTHORITY_LIFETIME)
+    aggregator = _issued(authority, "aggregator", Role.AGGREGATOR, now, (HOST,))
+    operator = _issued(authority, "operator", Role.OPERATOR, now)
+    participants = tuple(_issued(authority, name, Role.PARTICIPANT, now) for name in sites)
+    roster = sign_roster(authority, [one.certificate for one in participants], version=1)
+    return Members(aggregator, operator, participants, roster)
+
+
 def found(directory: Path, sites: Sequence[str], now: datetime) -> Consortium:
-    """Make the authority and certify everybody, as `sangam pki init`, `request`, `issue` and `install` do."""
-    authority = directory / "authority"
-    consortium.initialise(authority, DEPLOYMENT, now, AUTHORITY_LIFETIME)
-    _admit(authority, directory / "aggregator", Role.AGGREGATOR, now, (HOST,))
-    _admit(authority, directory / "operator", Role.OPERATOR, now)
-    for name in sites:
-        _admit(authority, directory / name, Role.PARTICIPANT, now)
+    """Certify everybody and write their files.
+
+    Raises:
+        StorageError: a file cannot be written.
+    """
+    members = certify(sites, now)
+    for one in (members.aggregator, members.operator, *members.sites):
+        one.save(directory / one.certificate.name)
+    write_new(directory, {}, {ROSTER_FILE: members.roster.to_bytes()})
     return Consortium(directory, tuple(sites))
 
 
-def _admit(authority: Path, out: Path, role: Role, now: datetime, hosts: Sequence[str] = ()) -> None:
-    request = enrolment.request_identity(out, out.name, role, DEPLOYMENT, hosts)
-    file = authority / f"{out.name}.pem"
-    consortium.issue_identity(request, authority, file, now, valid_for=LIFETIME, role=role, hosts=hosts)
-    enrolment.install_identity(file, out, now)
+def _issued(authority: Authority, name: str, role: Role, now: datetime, hosts: Sequence[str] = ()) -> Identity:
+    key_pem, request = authorities.request(name, role, DEPLOYMENT, hosts)
+    certificate = authorities.issue(authority, request, now, valid_for=LIFETIME, role=role, hosts=hosts)
+    return Identity(certificate, key_pem, authority.certificate)

@@ -81,7 +81,7 @@ class Child:
 
     def start(self) -> None:
         """Start the process, for the first time or after its end."""
-        self._inbox: asyncio.Queue[dict[str, Any] | EOFError] = asyncio.Queue()
+        self._inbox: asyncio.Queue[bytes | EOFError] = asyncio.Queue()
         self._pipe, theirs = self._context.Pipe()
         self._process = self._context.Process(target=self._target, args=(self._argument, theirs), daemon=True)
         self._process.start()
@@ -90,11 +90,20 @@ class Child:
 
     def tell(self, number: int) -> None:
         """Send one number; to a process that has ended, it is lost."""
+        self.send(str(number).encode())
+
+    def send(self, data: bytes) -> None:
+        """Send bytes, for a process that reads its pipe itself, and at all times: this waits while the pipe is full."""
         with suppress(OSError):
-            self._pipe.send_bytes(str(number).encode())
+            self._pipe.send_bytes(data)
 
     async def hear(self, within_s: float = START_S) -> dict[str, Any]:
-        """The next message: numbers, as its sender named them.
+        """The next message: numbers, as its sender named them; errors as `receive`."""
+        message: dict[str, Any] = json.loads(await self.receive(within_s))
+        return message
+
+    async def receive(self, within_s: float = START_S) -> bytes:
+        """The next message, as it came.
 
         Raises:
             EOFError: the process has ended.
@@ -147,7 +156,7 @@ class Child:
 
     def _read(self) -> None:
         try:
-            self._inbox.put_nowait(json.loads(self._pipe.recv_bytes()))
+            self._inbox.put_nowait(self._pipe.recv_bytes())
         except (EOFError, OSError):
             self._inbox.put_nowait(EOFError(self.name))
             self._hang_up()

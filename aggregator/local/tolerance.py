@@ -11,31 +11,34 @@ def minimum_cohort(sites: int) -> int:
     return max(min(3, sites), sites // 2 + 1)
 
 
-def tolerance(sites: int, called: str) -> int:
+def tolerance(sites: int, called: str, sites_most: int = COMPLETE_UP_TO) -> int:
     """How many sites may vanish in any steps of one round.
 
     Who vanishes before its advert makes n and so t smaller, never larger: t of the full roster holds for all plans.
+    Above 100 it is the threat model's share of dropouts, with which a round fails once in 2**failure_bits.
 
     Args:
         sites: of the roster.
         called: how a sentence to the user names them.
+        sites_most: how many the caller can run.
 
     Raises:
         ParameterError: one machine does not run that many.
     """
-    if not SITES_LEAST <= sites <= COMPLETE_UP_TO:
-        raise ParameterError(f"{sites} {called}: this runs {SITES_LEAST} to {COMPLETE_UP_TO} {called}")
-    threshold = degree(sites, sites, ThreatModel()).t
-    return sites - max(threshold, minimum_cohort(sites))
+    if not SITES_LEAST <= sites <= sites_most:
+        raise ParameterError(f"{sites} {called}: this runs {SITES_LEAST} to {sites_most:,} {called}")
+    threat = ThreatModel()
+    fewest = max(degree(sites, sites, threat).t, threat.fewest_survivors(sites))
+    return sites - max(fewest, minimum_cohort(sites))
 
 
-def check_dropouts(sites: int, dropouts: int, called: str) -> None:
-    """Refuse a number of dropouts that a round would not survive.
+def check_dropouts(sites: int, dropouts: int, called: str, sites_most: int = COMPLETE_UP_TO) -> None:
+    """Refuse a number of dropouts that a round would not survive; arguments as `tolerance`.
 
     Raises:
         ParameterError: negative, or more than the threshold tolerates.
     """
-    most = tolerance(sites, called)
+    most = tolerance(sites, called, sites_most)
     if dropouts < 0:
         raise ParameterError(f"{dropouts} dropouts: at least 0 are needed")
     if dropouts > most:

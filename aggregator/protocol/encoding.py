@@ -44,8 +44,8 @@ PIECE_ENTRIES = 1 << 16
 entries two threads take 0.55 of one thread's time; with 1 << 14 they take 0.75, for waking each other."""
 
 ROUNDINGS = 8
-"""Of float64, at most, on one entry's way from the update to the mean: weight / weight_max, / scale, the product; the
-sum's steps as a float, the mean's step (4 with a huge sum of weights), the product."""
+"""Of float64 on an entry's way from the update to the mean, without a rotation: weight / weight_max, / scale, times x;
+the sum's steps, the sum of weights, weight_max times scale, / sum of weights, times the steps."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,8 +102,9 @@ def encode(
     coded = parameters.coded_entries
     words: RingVector = np.empty(coded + len(limbs), word_dtype(parameters.ring_bits))
     words[coded:] = limbs
-    ratios = Runs.of(row.tensors, int(weight) / parameters.weight_max / np.array(parameters.scales), coded)
-    job = _Encoding(row, ratios, parameters, ctx0, rounding_seed, words[:coded])
+    factor = int(weight) / parameters.weight_max
+    ratios = Runs.of(row.tensors, [factor / scale for scale in parameters.scales], coded)
+    job = _Encoding(row, ratios, parameters, parameters.rotation_block, ctx0, rounding_seed, words[:coded])
     clipped, bad = 0, -1
     for more, index in each(job.block, range(0, coded, _block_entries(parameters))):
         clipped += more
@@ -128,14 +129,15 @@ def decode(total: RingVector, participants: int, parameters: Parameters, ctx0: b
     """
     coded = _in_range(total, participants, parameters)
     total_weight = _join_limbs(total[coded.size :], participants, parameters)
-    units = np.array(parameters.scales) * float(parameters.weight_max) / float(total_weight)
+    units = [scale * parameters.weight_max / total_weight for scale in parameters.scales]
     mean = np.empty(coded.size)
-    steps = Runs.of(parameters.tensors, units, coded.size)
-    job = _Decoding(coded, participants * parameters.zero_point, steps, parameters, ctx0, mean)
+    runs = Runs.of(parameters.tensors, units, coded.size)
+    offset = participants * parameters.zero_point
+    job = _Decoding(coded, offset, runs, parameters, parameters.rotation_block, ctx0, mean)
     list(each(job.block, range(0, coded.size, _block_entries(parameters))))
-    bounds = (units * _error_steps(participants, parameters)).tolist()
-    names = [tensor.name for tensor in parameters.tensors]
-    return Decoded(_unflatten(mean, parameters), total_weight, dict(zip(names, bounds, strict=True)))
+    steps = _error_steps(participants, parameters)
+    bounds = {tensor.name: unit * steps for tensor, unit in zip(parameters.tensors, units, strict=True)}
+    return Decoded(_unflatten(mean, parameters), total_weight, bounds)
 
 
 def _block_entries(parameters: Parameters) -> int:
@@ -150,6 +152,7 @@ class _Encoding:
     row: Row
     ratios: Runs
     parameters: Parameters
+    rotation_block: int
     ctx0: bytes
     rounding_seed: bytes = field(repr=False)
     words: RingVector = field(repr=False)
@@ -182,7 +185,7 @@ class _Encoding:
         self.ratios.multiply(at, values, steps)
         if signs is not None:
             flip(steps, signs)
-            walsh_hadamard(steps, spec.rotation_block)
+            walsh_hadamard(steps, self.rotation_block)
         # Finite entries may overflow in the product or the rotation: that is clipped, like all that is too large.
         return quantize(steps, 1.0, spec.zero_point, draws, words)[0], bad
 
@@ -209,6 +212,7 @@ class _Decoding:
     offset: int
     units: Runs
     parameters: Parameters
+    rotation_block: int
     ctx0: bytes
     mean: Floats
 
@@ -224,7 +228,7 @@ class _Decoding:
                 self.units.multiply(at, steps, mean)
                 continue
             np.copyto(mean, steps)
-            walsh_hadamard(mean, spec.rotation_block)
+            walsh_hadamard(mean, self.rotation_block)
             flip(mean, sign)
             self.units.multiply(at, mean, mean)
 
@@ -258,10 +262,10 @@ def _error_steps(participants: int, parameters: Parameters) -> float:
     one entry is at most Σ|E|/√B <= n·√B steps. All of a block are in steps until then; only afterwards does an entry
     become a value, by its own tensor's scale: so the bound of each tensor is this number of its own steps.
 
-    Floats add up to one unit in 2^53 per rounding, of at most Z·√B steps (the length of a block's vector before the
-    rotation is what it is after it, where no entry exceeds Z). A transform rounds once per doubling, and three times
-    for 1/√B.
+    Floats add one part in 2^53 of Z·√B steps for each rounding: a block's vector is as long before the rotation as
+    after it, where no entry exceeds Z. A transform rounds once per doubling, and three times for 1/√B. The 2 is for the
+    roundings of the bound itself.
     """
     block = parameters.rotation_block
     roundings = ROUNDINGS + 2 * (block.bit_length() + 2) * (block > 1)
-    return participants * (1.0 + roundings * 2.0**-53 * parameters.zero_point) * sqrt(block)
+    return participants * (1.0 + roundings * 2.0**-53 * (parameters.zero_point + 2)) * sqrt(block)

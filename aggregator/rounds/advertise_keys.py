@@ -10,19 +10,19 @@ from aggregator.wire.vocabulary import Step
 
 
 class AdvertiseKeys(Phase[Advert]):
-    """Collect adverts from the roster."""
+    """Collect adverts from those who are invited, by default the whole roster."""
 
     step = Step.ADVERTISE_KEYS
     answer_type = Advert
 
-    def __init__(self, setting: Setting) -> None:
-        super().__init__(set(range(len(setting.roster))))
+    def __init__(self, setting: Setting, invited: frozenset[ClientId] | None = None) -> None:
+        super().__init__(set(range(len(setting.roster))) if invited is None else invited)
         self._setting = setting
         self._opened = RoundOpened(setting.terms.to_message(), setting.roster_bytes)
 
     @property
     def awaited(self) -> frozenset[ClientId]:
-        """The rest of the roster; nobody, once the sum is full."""
+        """The rest of the invited; nobody, once the sum is full."""
         full = len(self.answers) >= self._setting.terms.parameters.clients_max
         return frozenset() if full else super().awaited
 

@@ -18,7 +18,7 @@ from aggregator.rounds.events import EventLog
 from aggregator.rounds.lines import Lines
 from aggregator.rounds.masked_input import MaskedInput, Upload
 from aggregator.rounds.meter import Meter
-from aggregator.rounds.phase import Completed, Failed, Phase, Setting
+from aggregator.rounds.phase import Completed, Failed, Over, Phase, Setting
 from aggregator.rounds.share_keys import ShareKeys
 from aggregator.rounds.unmasking import Unmasking
 from aggregator.wire.messages import (
@@ -52,6 +52,8 @@ class Driver:
         lines: who is connected.
         result_shared: whether participants may fetch the result.
         clock: seconds, monotonic.
+        invited: who may take part; None for the whole roster.
+        events: where to say what happens; None for a log of its own.
         meter: counts what the phases cost; None counts nothing.
     """
 
@@ -63,11 +65,13 @@ class Driver:
         *,
         result_shared: bool,
         clock: Callable[[], float],
+        invited: frozenset[ClientId] | None = None,
+        events: EventLog | None = None,
         meter: Meter | None = None,
     ) -> None:
-        self.events = EventLog(clock)
+        self.events = EventLog(clock) if events is None else events
         self._setting = setting
-        self._round = setting.terms.round
+        self.round = setting.terms.round
         self._name = setting.roster.name
         self._deadlines = deadlines
         self._lines = lines
@@ -75,7 +79,7 @@ class Driver:
         self._clock = clock
         self._meter = meter or Meter()
         self._start = clock()
-        self._phase: Phase[Any] = AdvertiseKeys(setting)
+        self._phase: Phase[Any] = AdvertiseKeys(setting, invited)
         self._entered: frozenset[ClientId] = frozenset()
         self._summed: frozenset[ClientId] = frozenset()  # U, once it is fixed
         self._withdrawn: set[ClientId] = set()
@@ -92,6 +96,16 @@ class Driver:
         self._conclude(phase)
         return phase
 
+    @property
+    def step(self) -> Step:
+        """The step that the round is in, or in which it ended."""
+        return self._phase.step
+
+    @property
+    def clients(self) -> int:
+        """How many are in that step, whether or not they have answered."""
+        return len(self._phase.members - self._withdrawn)
+
     def client_of(self, site: Certificate) -> ClientId:
         """The site's place in this round; NotAdmitted when its certificate is not in the roster of the round."""
         return self._setting.roster.index_of(site.fingerprint)
@@ -106,7 +120,7 @@ class Driver:
             self._exclude(client)
 
     def end_unexpectedly(self, reason: str) -> None:
-        """End a round that its phases did not end: the server is stopping, or a step failed for no named reason."""
+        """End a round that its phases did not end: by its operator, by the server that stops, or by a step's mishap."""
         if self._ending is None:
             self._conclude(Failed(self._phase.step, reason))
 
@@ -118,7 +132,7 @@ class Driver:
             Overloaded: the round is full.
         """
         body = message.body
-        if message.round != self._round or self._ending is not None:
+        if message.round != self.round or self._ending is not None:
             self._lines.send(self._name(client), message.round, Excluded(f"round {message.round} is over"))
             return
         if isinstance(body, Withdrawal):
@@ -147,7 +161,7 @@ class Driver:
         """
         async with self._turn:
             phase = self._phase
-            if header.round != self._round or self._ending is not None or not isinstance(phase, MaskedInput):
+            if header.round != self.round or self._ending is not None or not isinstance(phase, MaskedInput):
                 raise OutOfTurn(f"client {client}: round {header.round} takes no input now")
             with self._meter.part(f"{phase.step} accept"):
                 upload = phase.begin(client, header)
@@ -174,7 +188,7 @@ class Driver:
         async with self._turn:
             if self._ending is not None:
                 phase.abandon(upload)
-                raise OutOfTurn(f"client {upload.client}: round {self._round} is over")
+                raise OutOfTurn(f"client {upload.client}: round {self.round} is over")
             await self._in_thread(f"{phase.step} add", phase.commit, upload)
         self._answered(upload.client)
         for complaint in upload.header.complaints:
@@ -262,7 +276,7 @@ class Driver:
         """Tell a client that its update is not in the sum; one in U that missed a later step hears how it ends."""
         if client in self._summed:
             return
-        reason = f"round {self._round} went on without this client: its answer did not arrive in time"
+        reason = f"round {self.round} went on without this client: its answer did not arrive in time"
         self._tell(client, Excluded(reason))
 
     def _conclude(self, end: Completed | Failed) -> None:
@@ -275,11 +289,14 @@ class Driver:
             told = self._entered | self._phase.members
             self.events.add(EventKind.FAILED, end.step, detail=end.reason)
         self._told = told
+        if isinstance(self._phase, MaskedInput):
+            self._phase.abandon_all()  # of a round that was ended in this step, nothing that is half arrived stays
+        self._phase = Over(self._phase)  # what was said, and the masked sum, need room and are needed no more
         for client in told:
             self._tell(client, self._ending)
 
     def _tell(self, client: ClientId, body: ServerBody) -> None:
-        self._lines.send(self._name(client), self._round, body)
+        self._lines.send(self._name(client), self.round, body)
 
     def _log(self, kind: EventKind, client: ClientId, detail: str = "") -> None:
         """Note what one client did; a hostile one cannot fill the log."""

@@ -18,16 +18,35 @@ class EventLog:
         self._clock = clock
         self._start = clock()
         self._events: list[RoundEvent] = []
-        self._ended = False
+        self._end: RoundEvent | None = None
+        self.forgotten = False
         self._grown = asyncio.Event()
 
-    def add(self, kind: EventKind, step: Step, *, client: str = "", detail: str = "", clients: int = 0) -> None:
-        """Append one event, with the time since the round's start."""
-        seconds = self._clock() - self._start
-        self._events.append(RoundEvent(seconds, kind, step, client, sentence(detail), clients))
-        self._ended |= kind in {EventKind.CLOSED, EventKind.FAILED}
+    def __len__(self) -> int:
+        return len(self._events)
+
+    @property
+    def seconds(self) -> float:
+        """Since the round's start."""
+        return self._clock() - self._start
+
+    @property
+    def end(self) -> RoundEvent | None:
+        """The event that ended the round; None while it has not."""
+        return self._end
+
+    def add(self, kind: EventKind, step: Step | None, *, client: str = "", detail: str = "", clients: int = 0) -> None:
+        """Append one event, with the time since the round's start; `step` is None before the first."""
+        event = RoundEvent(self.seconds, kind, step or "", client, sentence(detail), clients)
+        self._events.append(event)
+        if self._end is None and kind in {EventKind.CLOSED, EventKind.FAILED}:
+            self._end = event
         self._grown.set()
         self._grown = asyncio.Event()
+
+    def forget(self) -> None:
+        """Drop the events of a round that has ended."""
+        self._events, self.forgotten = [], True
 
     async def follow(self) -> AsyncIterator[RoundEvent]:
         """All events from the first; ends with the round."""
@@ -37,7 +56,7 @@ class EventLog:
             for event in self._events[seen:]:
                 yield event
                 seen += 1
-            if self._ended and seen == len(self._events):
+            if self._end is not None and seen >= len(self._events):
                 return
             if seen == len(self._events):
                 await grown.wait()

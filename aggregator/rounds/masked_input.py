@@ -85,6 +85,10 @@ class MaskedInput(Phase[tuple[Complaint, ...]]):
         upload = self._open[client] = self._begun(client, header)
         return upload
 
+    def bytes_left(self, upload: Upload) -> int:
+        """What is still to come of an upload, in bytes."""
+        return self._plan.payload_bytes - min(self._plan.start(upload.chunks), self._plan.payload_bytes)
+
     def receive(self, upload: Upload, chunk: Chunk) -> None:
         """Stage one chunk.
 

@@ -7,7 +7,7 @@ what arrived, asks whether enough did, and calls `finish`, whose return type is 
 from abc import ABC, abstractmethod
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, NoReturn, TypeVar, cast
 
 from aggregator.crypto.roster import Roster
 from aggregator.errors import MessageError, OutOfTurn
@@ -57,7 +57,7 @@ class Phase(ABC, Generic[Answer]):
     `members` are the clients still in the round; of those, `awaited` have not answered yet.
     """
 
-    step: ClassVar[Step]
+    step: Step
     answer_type: ClassVar[type]
 
     def __init__(self, members: AbstractSet[ClientId]) -> None:
@@ -118,3 +118,30 @@ class Phase(ABC, Generic[Answer]):
     def too_few(self, answers: str) -> Failed:
         """The end of a round to which this step has not brought enough."""
         return Failed(self.step, f"{self.step.replace('_', ' ')}: {len(self.answers)} {answers}, need {self.needed}")
+
+
+class Over(Phase[None]):
+    """What is left of a round's last phase once the round has ended: who was in it, and nothing that they said."""
+
+    answer_type = type(None)
+
+    def __init__(self, last: Phase[Any]) -> None:
+        super().__init__(last.members)
+        self.step = last.step
+
+    @property
+    def needed(self) -> int:
+        """Nothing."""
+        return 0
+
+    def announcement(self, client: ClientId) -> NoReturn:
+        """Nothing is announced any more: OutOfTurn."""
+        raise OutOfTurn(f"{self.step}: the round is over")
+
+    def check(self, client: ClientId, answer: None) -> NoReturn:
+        """Nothing is taken any more: OutOfTurn."""
+        raise OutOfTurn(f"client {client}: the round is over")
+
+    def finish(self) -> NoReturn:
+        """It has finished: OutOfTurn."""
+        raise OutOfTurn(f"{self.step}: the round is over")

@@ -9,24 +9,26 @@ from dataclasses import dataclass, field
 from aggregator.crypto.agreement import Entropy
 from aggregator.crypto.certificates import Certificate
 from aggregator.crypto.roster import Roster
-from aggregator.errors import NotAdmitted, NotFound, OutOfTurn, ParameterError
+from aggregator.errors import Cancelled, NotAdmitted, OutOfTurn, SangamError
 from aggregator.protocol.cohort import ClientId
 from aggregator.protocol.context import RoundTerms
 from aggregator.protocol.parameters import Parameters
 from aggregator.protocol.spread import Each
 from aggregator.rounds.driver import Driver
 from aggregator.rounds.events import EventLog
+from aggregator.rounds.history import History
 from aggregator.rounds.lines import Line, Lines
 from aggregator.rounds.meter import Meter, stopped_clock
+from aggregator.rounds.opening import Gathering, check_fits, present
 from aggregator.rounds.phase import Completed, Setting
+from aggregator.rounds.record import Round
 from aggregator.storage.base import Spool
 from aggregator.wire import messages, operator_messages
 from aggregator.wire.messages import PROTOCOL_VERSION
+from aggregator.wire.vocabulary import EventKind
 
 _LOG = logging.getLogger(__name__)
 
-RESULTS_KEPT = 3  # rounds; an operator fetches a result when its round closes
-EVENT_LOGS_KEPT = 1_000
 STOPPED = "the server stopped in this step"
 NONCE_BYTES = 32
 
@@ -35,10 +37,11 @@ NONCE_BYTES = 32
 class Host:
     """What the server gives to every task.
 
-    `roster` gives the present one, verified against `authority`; a round keeps the one that it began with. `clock` is
-    monotonic, in seconds. `first_round` gives a new task's first round number; it must never recur, even after a
-    restart, since clients enter a round once for ever. `each` runs independent parts of the work on a vector, perhaps
-    in several threads. `cpu_clock` gives the CPU seconds of the thread that asks, for `Task.cpu_seconds`.
+    `roster` gives the present one, verified against `authority`; a round keeps the one that it opened with. `clock` is
+    monotonic, in seconds; `now` is the wall clock, in seconds since 1970. `first_round` gives a new task's first round
+    number; it must never recur, even after a restart, since clients enter a round once for ever. `each` runs
+    independent parts of the work on a vector, perhaps in several threads. `cpu_clock` gives the CPU seconds of the
+    thread that asks, for `Task.cpu_seconds`.
     """
 
     deployment: str
@@ -47,6 +50,7 @@ class Host:
     spool: Spool = field(repr=False)
     entropy: Entropy = field(repr=False)
     clock: Callable[[], float] = field(repr=False)
+    now: Callable[[], float] = field(repr=False)
     first_round: Callable[[], int] = field(repr=False)
     each: Each = field(repr=False, default=map)
     cpu_clock: Callable[[], float] = field(repr=False, default=stopped_clock)
@@ -61,60 +65,89 @@ class Task:
 
     def __init__(self, spec: operator_messages.Task, host: Host) -> None:
         self.spec = spec
+        self.parameters = Parameters.from_message(spec.parameters)
+        check_fits(self.parameters, spec.opening, len(host.roster()))
         self.lines = Lines(host.clock)
-        self._parameters = Parameters.from_message(spec.parameters)
-        _check_fits(self._parameters, len(host.roster()))
+        self.history = History(spec.name, spec.retention, host.clock)
+        self.cancelled = False
+        self._gathering = Gathering.of(spec.opening, self.parameters)
         self._host = host
-        self._driver: Driver | None = None
+        self._driver: Driver | None = None  # of the last round that opened
         self._running: asyncio.Task[None] | None = None
-        self._rounds = host.first_round() - 1
-        self._results: dict[int, Completed] = {}
-        self._events: dict[int, EventLog] = {}
+        self._number = host.first_round() - 1
         self._meter = Meter()
 
     @property
     def last_round(self) -> int:
         """The last round that closed with a result; 0 before the first."""
-        return max(self._results, default=0)
+        return self.history.last_closed
 
-    def join(self, site: Certificate, version: int = PROTOCOL_VERSION) -> Line:
-        """Open a site's line, and tell it where the task is.
+    def join(self, site: Certificate, version: int = PROTOCOL_VERSION, roster_hash: bytes = b"") -> Line:
+        """Open a site's line, and tell it where the task is; without the roster if it holds the one of this hash.
 
         Raises:
+            Cancelled: the task was cancelled.
             NotAdmitted: its certificate is neither in the present roster nor in the one of the round that is running.
         """
+        self._check_open()
         client = self._client_now(site)
         if client is None:
             self._host.roster().index_of(site.fingerprint)
-        line = self.lines.connect(site.name)
+        line = self.lines.connect(site.name, roster_hash)
         line.send(0, messages.Welcome(self.spec.name, self.last_round, version))
         if self._driver is not None and client is not None:
             self._driver.greet(client)
         return line
 
-    def start_round(self, model_hash: bytes) -> int:
-        """Open the next round; its number.
+    def check_member(self, site: Certificate) -> None:
+        """Whether a site may keep its line; one that the roster has left out since stays until the running round ends.
 
         Raises:
-            OutOfTurn: a round is running.
+            NotAdmitted: its certificate is neither in the present roster nor in the one of the round that is running.
         """
-        if self._running is not None and not self._running.done():
-            raise OutOfTurn(f"task {self.spec.name}: round {self._rounds} is still running")
-        self._rounds += 1
-        host = self._host
-        self._meter = Meter(host.cpu_clock)
-        each = self._meter.spread(host.each)
-        roster = host.roster()
-        _check_fits(self._parameters, len(roster))
-        setting = Setting(self._terms(model_hash, roster), roster, roster.to_bytes(), host.spool, each)
-        shared = not self.spec.result_to_operator_only
-        self._driver = Driver(
-            setting, self.spec.deadlines, self.lines, result_shared=shared, clock=host.clock, meter=self._meter
-        )
-        self._events[self._rounds] = self._driver.events
-        self._events.pop(self._rounds - EVENT_LOGS_KEPT, None)
-        self._running = asyncio.create_task(self._run(self._driver, self._rounds))
-        return self._rounds
+        if self.history.running is None or self._client_now(site) is None:
+            self._host.roster().index_of(site.fingerprint)
+
+    def start_round(self, model_hash: bytes) -> int:
+        """Start the next round, which opens at once or gathers first; its number.
+
+        Raises:
+            Cancelled: the task was cancelled.
+            OutOfTurn: a round is running.
+            ParameterError: the roster has become too small for the task.
+        """
+        self._check_open()
+        if self.history.running is not None:
+            raise OutOfTurn(f"task {self.spec.name}: round {self._number} is still running")
+        host, number = self._host, self._number + 1
+        check_fits(self.parameters, self.spec.opening, len(host.roster()))
+        round_ = Round(number, host.now(), EventLog(host.clock), lambda: len(present(self.lines, host.roster())))
+        if self._gathering.enough:
+            round_.events.add(EventKind.GATHERING, None, clients=self._gathering.enough)
+        else:
+            self._open(round_, model_hash, None)
+        self._number = number
+        self.history.begin(round_)
+        self._running = asyncio.create_task(self._run(round_, model_hash))
+        return number
+
+    async def abort_round(self, number: int, reason: str) -> None:
+        """End the running round without a sum; who is in it is told why.
+
+        Raises:
+            NotFound: there is no such round.
+            OutOfTurn: it has ended already.
+        """
+        round_ = self.history.find(number)
+        if not round_.runs:
+            raise OutOfTurn(f"task {self.spec.name}: round {number} has ended already, it {round_.summary().state}")
+        await self._stop(reason)
+
+    async def cancel(self, reason: str) -> None:
+        """End the task: a running round is aborted, lines are closed, results stay. Again changes nothing."""
+        self.cancelled = True
+        await self._stop(reason)
+        self.lines.close(Cancelled(reason))
 
     @property
     def cpu_seconds(self) -> Mapping[str, float]:
@@ -127,7 +160,7 @@ class Task:
         Raises:
             OutOfTurn: that round is not the current one.
         """
-        if self._driver is None or round_number != self._rounds:
+        if self._driver is None or round_number != self._driver.round:
             raise OutOfTurn(f"task {self.spec.name}: round {round_number} is not the current one")
         return self._driver
 
@@ -142,31 +175,22 @@ class Task:
         await self._driver.deliver(self._driver.client_of(site), message)
 
     def events(self, round_number: int) -> EventLog:
-        """The events of one round. NotFound when there is no such round."""
-        if round_number not in self._events:
-            raise NotFound(f"task {self.spec.name} has no round {round_number}")
-        return self._events[round_number]
+        """The events of one round; errors as `History.events`."""
+        return self.history.events(round_number)
 
     def result(self, round_number: int) -> Completed:
-        """The result of one round, 0 for the last.
-
-        Raises:
-            NotFound: the round did not close with a result, or the result is no longer kept.
-        """
-        wanted = round_number or self.last_round
-        if wanted not in self._results:
-            kept = f"the last {RESULTS_KEPT} are kept" if 0 < wanted <= self.last_round else "there is none yet"
-            raise NotFound(f"task {self.spec.name} has no result of round {wanted}: {kept}")
-        return self._results[wanted]
+        """The result of one round, 0 for the last; errors as `History.result`."""
+        return self.history.result(round_number)
 
     async def close(self) -> None:
         """Stop a running round, so that nothing of it remains, and end every line."""
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.gather(self._running, return_exceptions=True)
-        if self._driver is not None:
-            self._driver.end_unexpectedly(STOPPED)  # also a round that had not had its first turn
+        await self._stop(STOPPED)
         self.lines.close()
+        self.history.close()
+
+    def _check_open(self) -> None:
+        if self.cancelled:
+            raise Cancelled(f"task {self.spec.name} was cancelled by its operator")
 
     def _client_now(self, site: Certificate) -> ClientId | None:
         """A site's place in the current round; None where there is none, as for who entered the roster since."""
@@ -174,35 +198,72 @@ class Task:
             return self._driver.client_of(site) if self._driver is not None else None
         return None
 
-    async def _run(self, driver: Driver, number: int) -> None:
+    async def _run(self, round_: Round, model_hash: bytes) -> None:
+        total: Completed | None = None
         try:
-            end = await driver.run()
+            total = await self._conduct(round_, model_hash)
+        except SangamError as error:
+            self._end(round_, None, str(error))
         except Exception:
-            _LOG.exception("task %s: round %d broke off", self.spec.name, number)
+            _LOG.exception("task %s: round %d broke off", self.spec.name, round_.number)
             raise
         finally:
-            driver.end_unexpectedly(STOPPED)
-        if isinstance(end, Completed):
-            self._results[number] = end
-            for old in sorted(self._results)[:-RESULTS_KEPT]:
-                del self._results[old]
+            self._end(round_, total, STOPPED)
 
-    def _terms(self, model_hash: bytes, roster: Roster) -> RoundTerms:
+    async def _conduct(self, round_: Round, model_hash: bytes) -> Completed | None:
+        driver = round_.driver
+        if driver is None:
+            here = await self._gathering.wait(self.lines, self._host.roster, self._host.clock)
+            driver = self._open(round_, model_hash, self._gathering.invited(here, self._host.entropy))
+        end = await driver.run()
+        return end if isinstance(end, Completed) else None
+
+    def _open(self, round_: Round, model_hash: bytes, invited: frozenset[str] | None) -> Driver:
+        host, roster = self._host, self._host.roster()
+        check_fits(self.parameters, self.spec.opening, len(roster))
+        self._meter = Meter(host.cpu_clock)
+        each = self._meter.spread(host.each)
+        setting = Setting(self._terms(round_.number, model_hash, roster), roster, roster.to_bytes(), host.spool, each)
+        names = (certificate.name for certificate in roster.certificates)
+        round_.driver = self._driver = Driver(
+            setting,
+            self.spec.deadlines,
+            self.lines,
+            result_shared=not self.spec.result_to_operator_only,
+            clock=host.clock,
+            invited=None if invited is None else frozenset(i for i, name in enumerate(names) if name in invited),
+            events=round_.events,
+            meter=self._meter,
+        )
+        return self._driver
+
+    async def _stop(self, reason: str) -> None:
+        """End the running round, if there is one; only then stop its work, so that the reason is this one."""
+        if self.history.running is not None:
+            self._end(self.history.running, None, reason)
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+
+    def _end(self, round_: Round, total: Completed | None, reason: str) -> None:
+        """Note that a round has ended, the first time that it does; the reason counts where its phases gave none."""
+        if not round_.runs:
+            return
+        if round_.driver is not None:
+            round_.driver.end_unexpectedly(reason)
+        elif round_.events.end is None:
+            round_.events.add(EventKind.FAILED, None, detail=reason)
+        self.history.end(round_, total)
+
+    def _terms(self, number: int, model_hash: bytes, roster: Roster) -> RoundTerms:
         return RoundTerms(
             deployment=self._host.deployment,
             task=self.spec.name,
-            round=self._rounds,
+            round=number,
             server_nonce=self._host.entropy(NONCE_BYTES),
             roster_size=len(roster),
             roster_root=roster.root,
             authority_hash=self._host.authority.fingerprint,
             model_hash=model_hash,
-            parameters=self._parameters,
-        )
-
-
-def _check_fits(parameters: Parameters, roster_size: int) -> None:
-    if parameters.minimum_cohort > roster_size:
-        raise ParameterError(
-            f"minimum_cohort is {parameters.minimum_cohort}, the roster has {roster_size} participants"
+            parameters=self.parameters,
         )

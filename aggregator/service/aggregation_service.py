@@ -2,27 +2,33 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
-from typing import TypeVar
+from importlib.metadata import version as installed_version
+from typing import Final, TypeVar
 
 import grpc
 
 from aggregator.crypto.certificates import Certificate, Role
-from aggregator.errors import MessageError, NotAdmitted, VersionMismatch
+from aggregator.errors import MessageError, NotAdmitted, SangamError, VersionMismatch
+from aggregator.rounds.driver import Driver
 from aggregator.rounds.lines import Line
+from aggregator.rounds.masked_input import MaskedInput, Upload
+from aggregator.rounds.phase import Completed
 from aggregator.rounds.task import Task
-from aggregator.service.admission import Admission
 from aggregator.service.results import result_messages
-from aggregator.service.rpc import Gate, GoOn, both_ways, downward, upward
+from aggregator.service.rpc import ANY_ROLE, Gate, GoOn, both_ways, downward, unary, upward
+from aggregator.service.takeover import NewestStreams
 from aggregator.service.tasks import Tasks
+from aggregator.service.turns import Turn, Turns
 from aggregator.wire.messages import (
     OLDEST_VERSION,
     PROTOCOL_VERSION,
     Chunk,
     ClientMessage,
     Join,
+    ProbeRequest,
     ResultMessage,
     ResultRequest,
+    ServerInfo,
     ServerMessage,
     UploadHeader,
     UploadMessage,
@@ -31,29 +37,59 @@ from aggregator.wire.messages import (
 
 Message = TypeVar("Message")
 
+SOFTWARE: Final = f"sangam {installed_version('sangam')}"
+
 
 class AggregationService:
     """What participants call."""
 
-    def __init__(self, tasks: Tasks, admission: Admission) -> None:
+    def __init__(self, tasks: Tasks, turns: Turns) -> None:
         self._tasks = tasks
-        self._admission = admission
+        self._turns = turns
+        self._uploading = NewestStreams()
+        self._joined_by: dict[Line, tuple[Task, Certificate]] = {}
 
     def handlers(self, gate: Gate) -> grpc.GenericRpcHandler:
-        """The gRPC handlers, each behind the participant's role."""
+        """The gRPC handlers, each behind the participant's role, but for the probe."""
         role = Role.PARTICIPANT
         methods = {
+            "Probe": unary(gate, ANY_ROLE, ProbeRequest, self.probe),
             "Participate": both_ways(gate, role, ClientMessage, self.participate),
             "Upload": upward(gate, role, UploadMessage, self.upload),
             "FetchResult": downward(gate, role, ResultRequest, self.fetch_result),
         }
         return grpc.method_handlers_generic_handler("sangam.v1.Aggregation", methods)
 
+    def review(self, gate: Gate) -> None:
+        """End the lines of sites that are revoked, expired or no longer in a roster that counts; they are told why."""
+        for line, (task, site) in self._joined_by.items():
+            try:
+                gate.check(site)
+                task.check_member(site)
+            except NotAdmitted as error:
+                line.close(error)
+
+    async def probe(self, caller: Certificate, _: ProbeRequest) -> ServerInfo:
+        """Who answers, and which protocol it speaks; for any role."""
+        host = self._tasks.host
+        roster = host.roster()
+        return ServerInfo(
+            oldest_version=OLDEST_VERSION,
+            newest_version=PROTOCOL_VERSION,
+            software=SOFTWARE,
+            deployment=host.deployment,
+            roster_version=roster.version,
+            in_roster=caller in roster.certificates,
+            time_s=host.now(),
+            caller=caller.name,
+        )
+
     async def participate(
         self, caller: Certificate, messages: AsyncIterator[ClientMessage]
     ) -> AsyncIterator[ServerMessage]:
         """One participant's control stream. It ends when the client ends it, errs, or opens a newer one."""
         task, line = await self._joined(caller, messages)
+        self._joined_by[line] = task, caller
         reader = asyncio.create_task(self._read(task, caller, messages))
         reader.add_done_callback(lambda _: line.close())
         try:
@@ -64,11 +100,16 @@ class AggregationService:
             if reader.done():
                 reader.result()  # raises what the reader raised
         finally:
+            del self._joined_by[line]
             task.lines.disconnect(line)
             reader.cancel()
 
     async def upload(self, caller: Certificate, messages: AsyncIterator[UploadMessage], go_on: GoOn) -> UploadReceipt:
-        """One masked input: its header is looked at at once, its chunks come when it is this upload's turn."""
+        """One masked input: its header is looked at at once, its chunks come when it is this upload's turn.
+
+        A stream that breaks leaves what it brought for the next one with the same header, which is told from where to
+        go on. What is refused is destroyed.
+        """
         header = (await _first(messages)).body
         if not isinstance(header, UploadHeader):
             raise MessageError("an upload starts with its header")
@@ -77,27 +118,49 @@ class AggregationService:
         if opened is None:
             return UploadReceipt(already_accepted=True)
         phase, upload = opened
-        with ExitStack() as half_arrived:
-            half_arrived.callback(phase.abandon, upload)
-            async with self._admission.turn(header.payload_bytes) as turn:
-                await go_on()
-                async for message in messages:
-                    if not isinstance(message.body, Chunk):
-                        raise MessageError("an upload has one header, then chunks")
-                    driver.receive(phase, upload, message.body)
-                    turn.progress()
-                half_arrived.pop_all()  # whole: from here on the driver has it, even if the caller leaves
-                await driver.close_upload(phase, upload)
+        async with (
+            self._uploading.stream((header.task, header.round, upload.client)),
+            self._turns.turn(header.task, phase.bytes_left(upload)) as turn,
+        ):
+            await go_on(upload.chunks)
+            await self._receive(driver, phase, upload, messages, turn)
+            await driver.close_upload(phase, upload)
         return UploadReceipt(already_accepted=False)
 
     async def fetch_result(self, caller: Certificate, request: ResultRequest) -> AsyncIterator[ResultMessage]:
         """A closed round's sum, for participants of the roster, unless the task keeps it for its operator."""
-        self._tasks.host.roster().index_of(caller.fingerprint)
         task = self._tasks.find(request.task)
         if task.spec.result_to_operator_only:
             raise NotAdmitted(f"the results of task {request.task} go to its operator only")
-        for message in result_messages(task.result(request.round)):
+        result = task.result(request.round)
+        self._check_reader(caller, result)
+        for message in result_messages(result, request.first_chunk):
             yield message
+
+    def _check_reader(self, caller: Certificate, result: Completed) -> None:
+        """A round's sum is for its own roster, even under a certificate renewed since, and for the present one."""
+        try:
+            self._tasks.host.roster().index_of(caller.fingerprint)
+        except NotAdmitted:
+            result.setting.roster.index_of(caller.fingerprint)
+
+    async def _receive(
+        self,
+        driver: Driver,
+        phase: MaskedInput,
+        upload: Upload,
+        messages: AsyncIterator[UploadMessage],
+        turn: Turn,
+    ) -> None:
+        try:
+            async for message in messages:
+                if not isinstance(message.body, Chunk):
+                    raise MessageError("an upload has one header, then chunks")
+                driver.receive(phase, upload, message.body)
+                turn.progress()
+        except SangamError:  # what a caller that has left brought is kept, a lie is not
+            phase.abandon(upload)
+            raise
 
     async def _joined(self, caller: Certificate, messages: AsyncIterator[ClientMessage]) -> tuple[Task, Line]:
         join = (await _first(messages)).body
@@ -105,7 +168,7 @@ class AggregationService:
             raise MessageError("a control stream starts with Join")
         version = common_version(join)
         task = self._tasks.find(join.task)
-        return task, task.join(caller, version)
+        return task, task.join(caller, version, join.roster_hash)
 
     async def _read(self, task: Task, site: Certificate, messages: AsyncIterator[ClientMessage]) -> None:
         async for message in messages:

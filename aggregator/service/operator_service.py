@@ -1,50 +1,151 @@
-"""What operators call: each method hands its message to a task and passes on what the task says."""
+"""What operators call: each method finds the caller's task, hands the message to it, and passes on what it says."""
 
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import grpc
 
-from aggregator.crypto.certificates import Certificate, Role, check_name
+from aggregator.crypto.certificates import Certificate, Role
+from aggregator.rounds.task import Task
 from aggregator.service.results import result_messages
 from aggregator.service.rpc import Gate, downward, unary
+from aggregator.service.start_keys import StartKeys
 from aggregator.service.tasks import Tasks
 from aggregator.wire.messages import ResultMessage, ResultRequest
-from aggregator.wire.operator_messages import RoundEvent, RoundReference, RoundRequest, RoundStarted, TaskCreated
+from aggregator.wire.operator_messages import (
+    AbortRequest,
+    RoundEvent,
+    RoundPage,
+    RoundPageRequest,
+    RoundReference,
+    RoundRequest,
+    RoundStarted,
+    RoundSummary,
+    SitePage,
+    SitePageRequest,
+    SiteSummary,
+    TaskCreated,
+    TaskDeleted,
+    TaskDescription,
+    TaskPage,
+    TaskPageRequest,
+    TaskReference,
+)
 from aggregator.wire.operator_messages import Task as TaskSpec
 
 
 class OperatorService:
-    """What operators call."""
+    """What operators call. A task's owner and its starters may use it; its owner alone may end it."""
 
     def __init__(self, tasks: Tasks) -> None:
         self._tasks = tasks
+        self._keys = StartKeys(tasks.host.now)
 
     def handlers(self, gate: Gate) -> grpc.GenericRpcHandler:
         """The gRPC handlers, each behind the operator's role."""
         role = Role.OPERATOR
+
+        async def list_sites(caller: Certificate, request: SitePageRequest) -> SitePage:
+            return self.list_sites(caller, request, gate.revoked())
+
         methods = {
             "CreateTask": unary(gate, role, TaskSpec, self.create_task),
+            "ListTasks": unary(gate, role, TaskPageRequest, self.list_tasks),
+            "DescribeTask": unary(gate, role, TaskReference, self.describe_task),
+            "CancelTask": unary(gate, role, TaskReference, self.cancel_task),
+            "DeleteTask": unary(gate, role, TaskReference, self.delete_task),
             "StartRound": unary(gate, role, RoundRequest, self.start_round),
+            "AbortRound": unary(gate, role, AbortRequest, self.abort_round),
+            "ListRounds": unary(gate, role, RoundPageRequest, self.list_rounds),
+            "DescribeRound": unary(gate, role, RoundReference, self.describe_round),
             "WatchRound": downward(gate, role, RoundReference, self.watch_round),
             "FetchResult": downward(gate, role, ResultRequest, self.fetch_result),
+            "DeleteResult": unary(gate, role, RoundReference, self.delete_result),
+            "ListSites": unary(gate, role, SitePageRequest, list_sites),
         }
         return grpc.method_handlers_generic_handler("sangam.v1.Operator", methods)
 
     async def create_task(self, caller: Certificate, spec: TaskSpec) -> TaskCreated:
         """Create a task, or find the very same one."""
-        check_name("task", spec.name)
-        return TaskCreated(existed=self._tasks.create(spec))
+        return TaskCreated(existed=self._tasks.create(caller.name, spec))
+
+    async def list_tasks(self, caller: Certificate, request: TaskPageRequest) -> TaskPage:
+        """The caller's tasks, by name."""
+        found, following = self._tasks.page(caller.name, request.size, request.after)
+        return TaskPage(tuple(owned.summary() for owned in found), following)
+
+    async def describe_task(self, caller: Certificate, request: TaskReference) -> TaskDescription:
+        """One task, as it was created and as it stands."""
+        return self._tasks.used_by(caller.name, request.task).description()
+
+    async def cancel_task(self, caller: Certificate, request: TaskReference) -> TaskDescription:
+        """End a task; its results stay."""
+        return (await self._tasks.cancel(caller.name, request.task)).description()
+
+    async def delete_task(self, caller: Certificate, request: TaskReference) -> TaskDeleted:
+        """Forget a cancelled task."""
+        await self._tasks.delete(caller.name, request.task)
+        self._keys.forget(request.task)
+        return TaskDeleted()
 
     async def start_round(self, caller: Certificate, request: RoundRequest) -> RoundStarted:
-        """Open the next round of a task."""
-        return RoundStarted(self._tasks.find(request.task).start_round(request.model_hash), existed=False)
+        """Start the next round of a task, once per key. Nothing awaits here: two requests cannot both find none."""
+        task = self._task(caller, request.task)
+        if not request.idempotency_key:
+            return RoundStarted(task.start_round(request.model_hash), existed=False)
+        known = self._keys.round_of(caller.name, request)
+        if known is not None:
+            return RoundStarted(known, existed=True)
+        number = task.start_round(request.model_hash)
+        self._keys.keep(caller.name, request, number)
+        return RoundStarted(number, existed=False)
+
+    async def abort_round(self, caller: Certificate, request: AbortRequest) -> RoundSummary:
+        """End a running round without a sum."""
+        task = self._task(caller, request.task)
+        by = f"operator {caller.name} aborted the round"
+        await task.abort_round(request.round, f"{by}: {request.reason}" if request.reason else by)
+        return task.history.find(request.round).summary()
+
+    async def list_rounds(self, caller: Certificate, request: RoundPageRequest) -> RoundPage:
+        """The rounds of a task, newest first."""
+        return RoundPage(*self._task(caller, request.task).history.page(request.size, request.before))
+
+    async def describe_round(self, caller: Certificate, request: RoundReference) -> RoundSummary:
+        """One round as it stands."""
+        return self._task(caller, request.task).history.find(request.round).summary()
 
     async def watch_round(self, caller: Certificate, request: RoundReference) -> AsyncIterator[RoundEvent]:
         """The events of one round, from its beginning until it ends."""
-        async for event in self._tasks.find(request.task).events(request.round).follow():
+        async for event in self._task(caller, request.task).history.events(request.round).follow():
             yield event
 
     async def fetch_result(self, caller: Certificate, request: ResultRequest) -> AsyncIterator[ResultMessage]:
-        """A closed round's sum."""
-        for message in result_messages(self._tasks.find(request.task).result(request.round)):
+        """A closed round's sum. A stream that has begun goes on even if the sum is deleted meanwhile."""
+        result = self._task(caller, request.task).result(request.round)
+        for message in result_messages(result, request.first_chunk):
             yield message
+
+    async def delete_result(self, caller: Certificate, request: RoundReference) -> RoundSummary:
+        """Forget the sum of a closed round."""
+        return self._task(caller, request.task).history.delete_result(request.round)
+
+    def list_sites(self, caller: Certificate, request: SitePageRequest, revoked: frozenset[int]) -> SitePage:
+        """The participants of the present roster, by name, and to how many of the caller's tasks each is connected."""
+        asked = (self._tasks.used_by(caller.name, request.task),) if request.task else self._tasks.all_of(caller.name)
+        connected = Counter(site for owned in asked for site in owned.task.lines.connected)
+        roster = self._tasks.host.roster()
+        start = bisect_right(roster.certificates, request.after, key=lambda site: site.name)
+        page = roster.certificates[start : start + request.size]
+        more = start + request.size < len(roster)
+        sites = tuple(_site(site, site.serial in revoked, connected[site.name]) for site in page)
+        return SitePage(sites, page[-1].name if more else "", roster.version)
+
+    def _task(self, caller: Certificate, name: str) -> Task:
+        return self._tasks.used_by(caller.name, name).task
+
+
+def _site(certificate: Certificate, revoked: bool, connected: int) -> SiteSummary:
+    expires_s = certificate.not_after.timestamp()
+    return SiteSummary(certificate.name, f"{certificate.serial:x}", expires_s, revoked, connected)

@@ -2,17 +2,24 @@
 
 from collections.abc import Iterator
 
+from aggregator.errors import MessageError
 from aggregator.rounds.phase import Completed
 from aggregator.wire.messages import Chunk, ResultHeader, ResultMessage
 from native.pack import pack
 
 
-def result_messages(result: Completed) -> Iterator[ResultMessage]:
-    """Header and chunks; each chunk is packed when its turn comes."""
+def result_messages(result: Completed, first_chunk: int = 0) -> Iterator[ResultMessage]:
+    """The header, and the chunks from `first_chunk` on; each is packed when its turn comes.
+
+    Raises:
+        MessageError: the result has not so many chunks.
+    """
     terms, total = result.setting.terms, result.total
     plan = terms.parameters.result_plan
+    if first_chunk > plan.chunks:
+        raise MessageError(f"chunk {first_chunk} was asked for, the result has {plan.chunks} chunks")
     names = tuple(result.setting.roster.name(client) for client in result.survivors)
     yield ResultMessage(ResultHeader(terms.to_message(), names, plan.payload_bytes))
-    for index in range(plan.chunks):
+    for index in range(first_chunk, plan.chunks):
         words = pack(total[plan.words(index)], terms.parameters.ring_bits)
         yield ResultMessage(Chunk(index, words.data.toreadonly()))

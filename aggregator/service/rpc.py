@@ -1,6 +1,6 @@
 """How a method becomes a gRPC handler: admit the caller by certificate, decode, call, encode, report errors.
 
-There is no way to register a method without a role, so none can be forgotten.
+There is no way to register a method without a role, so none can be forgotten; where any will do, ANY_ROLE says so.
 """
 
 from collections import Counter
@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeAlias, TypeVar
+from enum import Enum
+from typing import Any, Final, TypeAlias, TypeVar
 
 import grpc
 
@@ -22,27 +23,36 @@ Request = TypeVar("Request")
 Response = TypeVar("Response")
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
-GoOn: TypeAlias = Callable[[], Awaitable[None]]
+GoOn: TypeAlias = Callable[[int], Awaitable[None]]
+
+
+class Everyone(Enum):
+    """In a role's place: every certificate of the consortium, valid now and not revoked."""
+
+    ANY_ROLE = "any role"
+
+
+ANY_ROLE: Final = Everyone.ANY_ROLE
 
 CERTIFICATES_REMEMBERED = 20_000
-CALLS_PER_CERTIFICATE_MAX = 32  # over all its connections; a participant needs two
+CALLS_PER_CERTIFICATE_MAX = 32  # over all its connections; a participant needs two for each task
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
     """Who may call: a certificate of this authority, of the right role, valid now and not revoked.
 
-    TLS has checked the chain before; this checks what TLS does not know.
+    TLS has checked the chain before; this checks what TLS does not know. `revoked` gives the serials revoked by now.
     """
 
     authority: Certificate
-    revoked_serials: frozenset[int]
+    revoked: Callable[[], frozenset[int]] = field(repr=False)
     now: Callable[[], datetime] = field(repr=False)
     _seen: dict[bytes, Certificate] = field(default_factory=dict, repr=False)
     _calls: Counter[bytes] = field(default_factory=Counter, repr=False)
 
     @contextmanager
-    def admitted(self, context: Context, role: Role) -> Iterator[Certificate]:
+    def admitted(self, context: Context, role: Role | Everyone) -> Iterator[Certificate]:
         """The caller, for as long as its call lasts.
 
         Raises:
@@ -60,19 +70,23 @@ class Gate:
             if not self._calls[caller.fingerprint]:
                 del self._calls[caller.fingerprint]
 
-    def admit(self, context: Context, role: Role) -> Certificate:
+    def admit(self, context: Context, role: Role | Everyone) -> Certificate:
         """The caller's certificate.
 
         Raises:
             NotAdmitted: no certificate, another consortium's, another role's, expired or revoked.
         """
         certificate = self._certificate(context)
-        if certificate.role is not role:
+        if role is not ANY_ROLE and certificate.role is not role:
             raise NotAdmitted(f"{certificate.name} is certified as {certificate.role}, this call is for {role}")
-        if certificate.serial in self.revoked_serials:
+        self.check(certificate)
+        return certificate
+
+    def check(self, certificate: Certificate) -> None:
+        """Whether one of this consortium's certificates counts now; NotAdmitted when revoked or out of its time."""
+        if certificate.serial in self.revoked():
             raise NotAdmitted(f"the certificate of {certificate.name} was revoked")
         certificate.check_valid_at(self.now())
-        return certificate
 
     def _certificate(self, context: Context) -> Certificate:
         auth: Any = context.auth_context()
@@ -90,7 +104,7 @@ class Gate:
 
 
 def unary(
-    gate: Gate, role: Role, kind: type[Request], method: Callable[[Certificate, Request], Awaitable[object]]
+    gate: Gate, role: Role | Everyone, kind: type[Request], method: Callable[[Certificate, Request], Awaitable[object]]
 ) -> Handler:
     """One request, one response."""
 
@@ -104,7 +118,10 @@ def unary(
 
 
 def downward(
-    gate: Gate, role: Role, kind: type[Request], method: Callable[[Certificate, Request], AsyncIterator[object]]
+    gate: Gate,
+    role: Role | Everyone,
+    kind: type[Request],
+    method: Callable[[Certificate, Request], AsyncIterator[object]],
 ) -> Handler:
     """One request, a stream of responses."""
 
@@ -112,6 +129,7 @@ def downward(
         async with reporting(context):
             with gate.admitted(context, role) as caller:
                 async for response in method(caller, decode(kind, data)):
+                    gate.check(caller)  # it may be revoked while it listens
                     yield encode(response)
 
     return grpc.unary_stream_rpc_method_handler(call)
@@ -119,15 +137,15 @@ def downward(
 
 def upward(
     gate: Gate,
-    role: Role,
+    role: Role | Everyone,
     kind: type[Request],
     method: Callable[[Certificate, AsyncIterator[Request], GoOn], Awaitable[object]],
 ) -> Handler:
-    """A stream of requests, one response. The method says when the rest of the stream may come."""
+    """A stream of requests, one response. The method says when the rest of the stream may come, and from where on."""
 
     async def call(stream: AsyncIterator[bytes], context: Context) -> bytes:
-        async def go_on() -> None:
-            await context.send_initial_metadata(((GO_ON_KEY, "1"),))
+        async def go_on(first_chunk: int) -> None:
+            await context.send_initial_metadata(((GO_ON_KEY, str(first_chunk)),))
 
         async with reporting(context):
             with gate.admitted(context, role) as caller:
@@ -139,7 +157,7 @@ def upward(
 
 def both_ways(
     gate: Gate,
-    role: Role,
+    role: Role | Everyone,
     kind: type[Request],
     method: Callable[[Certificate, AsyncIterator[Request]], AsyncIterator[object]],
 ) -> Handler:
@@ -155,7 +173,7 @@ def both_ways(
 
 
 async def _decoded(
-    gate: Gate, context: Context, role: Role, kind: type[Request], stream: AsyncIterator[bytes]
+    gate: Gate, context: Context, role: Role | Everyone, kind: type[Request], stream: AsyncIterator[bytes]
 ) -> AsyncIterator[Request]:
     """Each message, its author admitted anew: a certificate may end while its stream is open."""
     async for data in stream:

@@ -1,49 +1,185 @@
-"""The tasks of one server, by name."""
+"""The tasks of one server, by name: whose they are, and who may do what with them."""
 
-from aggregator.errors import NotFound, Overloaded, ParameterError
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from aggregator.config import DEFAULT_TASKS_MAX
+from aggregator.crypto.certificates import check_name
+from aggregator.errors import Gone, NameTaken, NotAdmitted, NotFound, OutOfTurn, Overloaded
 from aggregator.rounds.task import Host, Task
 from aggregator.wire.operator_messages import Task as TaskSpec
+from aggregator.wire.operator_messages import TaskDescription, TaskSummary
 
-TASKS_MAX = 1_000
+DELETED_NAMES_KEPT = 1_000
+NAMES_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Owned:
+    """A task, the operator who created it, and when: unix seconds."""
+
+    task: Task
+    owner: str
+    created_s: float
+
+    def is_open_to(self, operator: str) -> bool:
+        """Whether this operator may use the task."""
+        return operator == self.owner or operator in self.task.spec.starters
+
+    def summary(self) -> TaskSummary:
+        """How the task stands."""
+        task = self.task
+        running = task.history.running
+        return TaskSummary(
+            name=task.spec.name,
+            owner=self.owner,
+            state="cancelled" if task.cancelled else "open",
+            mode=task.parameters.mode,
+            entries=task.parameters.entries,
+            rounds=task.history.started,
+            running_round=running.number if running is not None else 0,
+            last_round=task.last_round,
+            connected=len(task.lines.connected),
+            created_s=self.created_s,
+        )
+
+    def description(self) -> TaskDescription:
+        """The task as it was created and as it stands."""
+        return TaskDescription(self.task.spec, self.summary())
 
 
 class Tasks:
-    """What operators created here."""
+    """What operators created here.
 
-    def __init__(self, host: Host) -> None:
+    Args:
+        host: what every task gets from the server.
+        creators: the operators that may create tasks; empty for every operator.
+        tasks_max: how many tasks there may be at once, cancelled ones included.
+    """
+
+    def __init__(self, host: Host, creators: frozenset[str] = frozenset(), tasks_max: int = DEFAULT_TASKS_MAX) -> None:
         self.host = host
-        self._tasks: dict[str, Task] = {}
+        self._creators = creators
+        self._tasks_max = tasks_max
+        self._tasks: dict[str, Owned] = {}
+        self._deleted: dict[str, None] = {}  # names, oldest first
 
-    def create(self, spec: TaskSpec) -> bool:
-        """Create a task; True when the very same one was there.
+    def create(self, operator: str, spec: TaskSpec) -> bool:
+        """Create a task; True when this operator's very same one was there.
 
         Raises:
-            ParameterError: the name is taken by another task, or the parameters don't hold.
+            NotAdmitted: this operator may not create tasks.
+            NameTaken: by another operator's task, by one with other content, or by one that was deleted.
+            ParameterError: the name is malformed, or the parameters don't hold.
             Overloaded: the server has as many tasks as it keeps.
         """
+        if self._creators and operator not in self._creators:
+            raise NotAdmitted(f"operator {operator} may not create tasks on this server")
+        check_name("task", spec.name)
+        for starter in spec.starters:
+            check_name("starter", starter)
         if spec.name in self._tasks:
-            if self._tasks[spec.name].spec != spec:
-                raise ParameterError(f"task {spec.name} exists with other parameters")
-            return True
-        if len(self._tasks) >= TASKS_MAX:
-            raise Overloaded(f"this server keeps at most {TASKS_MAX} tasks")
-        self._tasks[spec.name] = Task(spec, self.host)
+            return self._same(operator, spec)
+        if spec.name in self._deleted:
+            raise NameTaken(
+                f"there was a task {spec.name}, which was deleted: sites have pinned its parameters under this name, "
+                "choose another"
+            )
+        if len(self._tasks) >= self._tasks_max:
+            raise Overloaded(f"this server keeps at most {self._tasks_max} tasks: cancel and delete some")
+        self._tasks[spec.name] = Owned(Task(spec, self.host), operator, self.host.now())
         return False
 
     def find(self, name: str) -> Task:
-        """A task by name; the empty name finds the only one.
+        """A task by name, for participants; the empty name finds the only one.
 
         Raises:
+            Gone: it was deleted.
             NotFound: no such task, or no name where there are several.
         """
         if not name and len(self._tasks) == 1:
-            return next(iter(self._tasks.values()))
+            return next(iter(self._tasks.values())).task
         if name in self._tasks:
-            return self._tasks[name]
-        known = ", ".join(sorted(self._tasks)[:10]) or "none yet"
-        raise NotFound(f"there is no task {name!r} here; tasks: {known}" if name else f"name a task: {known}")
+            return self._tasks[name].task
+        raise self._missing(name, sorted(self._tasks))
+
+    def used_by(self, operator: str, name: str) -> Owned:
+        """A task that this operator may use: its own, or one that names it as a starter.
+
+        Raises:
+            NotAdmitted: it is another operator's.
+            NotFound: no such task.
+            Gone: it was deleted.
+        """
+        if name not in self._tasks:
+            raise self._missing(name, self._names(operator))
+        found = self._tasks[name]
+        if not found.is_open_to(operator):
+            raise NotAdmitted(f"task {name} belongs to operator {found.owner}")
+        return found
+
+    def owned_by(self, operator: str, name: str) -> Owned:
+        """A task of this operator's own; errors as `used_by`."""
+        found = self.used_by(operator, name)
+        if found.owner != operator:
+            raise NotAdmitted(f"task {name} belongs to operator {found.owner}, who alone may cancel and delete it")
+        return found
+
+    def all_of(self, operator: str) -> Iterator[Owned]:
+        """The tasks that this operator may use, by name."""
+        return (self._tasks[name] for name in self._names(operator))
+
+    def page(self, operator: str, size: int, after: str) -> tuple[tuple[Owned, ...], str]:
+        """So many of the operator's tasks after a name, and the name after which the next page begins, or nothing."""
+        names = self._names(operator)
+        rest = islice(names, bisect_right(names, after), None)
+        found = tuple(self._tasks[name] for name in islice(rest, size))
+        return found, found[-1].task.spec.name if next(rest, None) is not None else ""
+
+    async def cancel(self, operator: str, name: str) -> Owned:
+        """End a task: its running round too, with its participants told; again changes nothing. As `owned_by`."""
+        found = self.owned_by(operator, name)
+        if not found.task.cancelled:
+            await found.task.cancel(f"operator {operator} cancelled task {name}")
+        return found
+
+    async def delete(self, operator: str, name: str) -> None:
+        """Forget a cancelled task, with its rounds and sums; its name is not given again for a while. As `owned_by`.
+
+        Raises:
+            OutOfTurn: it is not cancelled.
+        """
+        found = self.owned_by(operator, name)
+        if not found.task.cancelled:
+            raise OutOfTurn(f"task {name} is open: cancel it, then delete it")
+        del self._tasks[name]
+        self._deleted[name] = None
+        if len(self._deleted) > DELETED_NAMES_KEPT:
+            del self._deleted[next(iter(self._deleted))]
+        await found.task.close()
 
     async def close(self) -> None:
         """Stop every round."""
-        for task in self._tasks.values():
-            await task.close()
+        for owned in tuple(self._tasks.values()):
+            await owned.task.close()
+
+    def _same(self, operator: str, spec: TaskSpec) -> bool:
+        found = self._tasks[spec.name]
+        if found.owner != operator:
+            raise NameTaken(f"task {spec.name} belongs to operator {found.owner}: choose another name")
+        if found.task.spec != spec:
+            raise NameTaken(
+                f"task {spec.name} exists with other content: choose another name, or describe it to compare"
+            )
+        return True
+
+    def _names(self, operator: str) -> list[str]:
+        return sorted(name for name, owned in self._tasks.items() if owned.is_open_to(operator))
+
+    def _missing(self, name: str, known: list[str]) -> NotFound:
+        if name in self._deleted:
+            return Gone(f"task {name} was deleted")
+        shown = ", ".join(known[:NAMES_SHOWN]) or "none yet"
+        return NotFound(f"there is no task {name!r} here; tasks: {shown}" if name else f"name a task: {shown}")

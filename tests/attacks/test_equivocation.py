@@ -203,8 +203,10 @@ def test_low_order_point_that_the_server_lets_pass(advertised, point):
 
 
 PARAMETERS = parameters(N)
+LOWERED = tuple(dataclasses.replace(tensor, clip=1e-3) for tensor in PARAMETERS.tensors)
 DOWNGRADES = {
     "clip": {"parameters": dataclasses.replace(PARAMETERS, clip=1e-3)},
+    "clip of a tensor": {"parameters": dataclasses.replace(PARAMETERS, tensors=LOWERED)},
     "scale": {"parameters": dataclasses.replace(PARAMETERS, value_bits=8)},
     "clients_max": {"parameters": dataclasses.replace(PARAMETERS, clients_max=2 * N)},
     "weight_max": {"parameters": dataclasses.replace(PARAMETERS, weight_max=10)},
@@ -246,12 +248,13 @@ def test_scale_or_clip_downgrade_control():
     assert outcome.players[0].react(replace_advert(outcome, 0, 4, advert))
 
 
-def test_scale_or_clip_downgrade_is_refused_by_the_servers_own_check():
+@pytest.mark.parametrize("lower", [{"clip": 1e-3}, {"tensors": LOWERED}])
+def test_scale_or_clip_downgrade_is_refused_by_the_servers_own_check(lower):
     def lie(step, client, body):
         if not isinstance(body, RoundOpened) or client != 4:
             return body
-        lower = dataclasses.replace(body.terms.parameters, clip=1e-3)
-        return dataclasses.replace(body, terms=dataclasses.replace(body.terms, parameters=lower))
+        lowered = dataclasses.replace(body.terms.parameters, **lower)
+        return dataclasses.replace(body, terms=dataclasses.replace(body.terms, parameters=lowered))
 
     outcome = short_round(N, lie=lie)
     assert str(outcome.refusals[4]) == "the advert of client 4 is not signed by it for round 1"

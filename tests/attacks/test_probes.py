@@ -26,6 +26,7 @@ from aggregator.wire.messages import (
 )
 from aggregator.wire.operator_messages import Deadlines
 from aggregator.wire.vocabulary import Step, sentence
+from clients.credentials import Credentials
 from clients.journal import Journal
 from clients.result import RoundResult
 from clients.session import REFUSED_UPDATE, RESTARTED, Session
@@ -61,7 +62,7 @@ async def test_unnamed_task_renamed_between_two_processes(tmp_path):
     for lie, match in ((None, ""), (instead(Welcome, lambda body: replace(body, task="other")), "was sepsis and is")):
         transport = MemoryTransport(room.task, room.consortium.identities[0].certificate, *([lie] if lie else []))
         with Journal(room.journal(0)) as journal:
-            session = Session(transport, room.consortium.site(0, ANY_COHORT), journal)
+            session = Session(transport, Credentials(room.consortium.site(0, ANY_COHORT)), journal)
             if lie is None:
                 await session.open()
                 assert session.task == TASK

@@ -181,7 +181,7 @@ def two_chunks():
 
 
 def test_offset_zero_resend_is_bit_identical(two_chunks):
-    """The upload breaks in its second chunk and starts again at offset zero: the same bytes, counted once."""
+    """The upload breaks in its second chunk and comes again: the same bytes, those that are held counted once."""
     outcome, answers = two_chunks
     phase = outcome.end
     again = outcome.players[1].react(phase.announcement(1))
@@ -190,8 +190,10 @@ def test_offset_zero_resend_is_bit_identical(two_chunks):
     phase.receive(broken, answers[1][1])
     with pytest.raises(MessageError, match="client 1 sent 1 of 2 chunks"):
         phase.commit(broken)
-    assert not outcome.setting.spool.held_bytes
+    assert outcome.setting.spool.held_bytes == len(answers[1][1].data), "what had arrived is kept"
+    assert not phase.answers
     assert [deliver(outcome, phase, c, answers[c]) for c in range(4)] == [True] * 4
+    assert not outcome.setting.spool.held_bytes
     assert not deliver(outcome, phase, 1, again), "the second arrival is told that the first was accepted"
     outcome.end = finish(outcome)
     assert outcome.total == plain_sum(outcome, range(4))
@@ -205,10 +207,12 @@ def test_offset_zero_resend_beside_the_first_upload_counts_once(two_chunks):
     for chunk in answers[1][1:]:
         phase.receive(first, chunk)
     second = phase.begin(1, answers[1][0])
-    with pytest.raises(OutOfTurn, match="client 1"):
+    assert second.chunks == 2, "it goes on where the first one was"
+    with pytest.raises(OutOfTurn, match="client 1: a newer stream takes this upload's place"):
         phase.commit(first)
-    for chunk in answers[1][1:]:
-        phase.receive(second, chunk)
+    with pytest.raises(MessageError, match="chunk 0 is surplus"):
+        phase.receive(second, answers[1][1])
+    phase.abandon(first)
     phase.commit(second)
     with pytest.raises(OutOfTurn, match="client 1"):
         phase.commit(second)

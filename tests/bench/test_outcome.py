@@ -6,9 +6,9 @@ import pytest
 from rich.console import Console
 
 from aggregator.bench import report
-from aggregator.bench.machine import Machine
 from aggregator.bench.outcome import Outcome, PlainRound, SecureRound, end_seconds
 from aggregator.bench.settings import Settings
+from aggregator.local.machine import Machine
 from aggregator.wire.operator_messages import RoundEvent
 
 MIB = 2**20

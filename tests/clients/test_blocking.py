@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from aggregator.errors import NotFound, RoundAborted
-from clients.blocking import Loop, connect_blocking, operate_blocking
+from clients.blocking import Loop, connect_blocking, open_site_blocking, operate_blocking
 from tests.consortium import ANY_COHORT, Consortium
 from tests.loopback import BRISK, Watcher, hub, offers, operator, parameters
 
@@ -72,3 +72,17 @@ def test_a_session_that_cannot_open_leaves_no_thread(served, tmp_path):
     with pytest.raises(NotFound), connect_blocking(served.address, who, journal=tmp_path / "journal"):
         pass
     assert threading.active_count() == before
+
+
+def test_one_site_in_two_tasks_without_asyncio(served, tmp_path):
+    who = Consortium.of(3).identities[0]
+    with operate_blocking(served.address, operator()) as leader:
+        for task in ("sepsis", "stroke"):
+            leader.create_task(task, parameters(), deadlines=BRISK)
+    with open_site_blocking(served.address, who, journal=tmp_path / "journal") as site:
+        with site.join("sepsis") as one, site.join("stroke") as other:
+            for session in (one, other):
+                with pytest.raises(NotFound, match="has no result"):
+                    session.fetch_result()
+        with site.join("sepsis"):
+            pass

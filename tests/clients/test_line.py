@@ -1,5 +1,6 @@
 import asyncio
 from contextlib import asynccontextmanager
+from hashlib import sha256
 
 import pytest
 
@@ -16,7 +17,9 @@ from aggregator.wire.messages import (
     SurvivorSignature,
     Welcome,
 )
+from clients.credentials import Credentials
 from clients.line import INBOX_MESSAGES_MAX, Line
+from clients.rosters import Rosters
 from tests.consortium import Consortium
 from tests.loopback import TOO_LONG_S, parameters, until
 
@@ -55,7 +58,7 @@ class _Stream:
 @asynccontextmanager
 async def opened(*streams, task="sepsis", patience_s=5.0):
     script = Script(*streams)
-    line = Line(script, task, patience_s, lambda _: None)
+    line = Line(script, task, patience_s, lambda _: None, Credentials(Consortium.of(2).site(0)), rosters=Rosters())
     try:
         async with asyncio.timeout(TOO_LONG_S):
             await line.open()
@@ -70,7 +73,7 @@ def excluded(number):
 
 async def test_a_line_begins_with_join_and_gives_what_comes():
     async with opened([WELCOME, excluded(1), excluded(2)]) as (script, line):
-        assert script.sent == [ClientMessage(0, Join(1, PROTOCOL_VERSION, "sepsis"))]
+        assert script.sent == [ClientMessage(0, Join(1, PROTOCOL_VERSION, "sepsis", sha256(b"").digest()))]
         assert [await line.receive() for _ in range(3)] == [WELCOME, excluded(1), excluded(2)]
 
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 import clients
-from aggregator.errors import NotFound, ParameterError, RoundAborted
+from aggregator.errors import NameTaken, NotFound, ParameterError, RoundAborted
 from aggregator.wire import operator_messages
 from aggregator.wire.messages import Tensor
-from aggregator.wire.operator_messages import TaskCreated
+from aggregator.wire.operator_messages import Opening, Retention, TaskCreated
 from clients.operator import default_deadlines
 from tests.loopback import BRISK, PATIENT, hub, offers, parameters
 
@@ -19,12 +19,15 @@ async def test_a_task_is_created_once_and_found_again(tmp_path):
         assert await create("sepsis", parameters(), deadlines=BRISK) is False
         assert await create("sepsis", parameters(), deadlines=BRISK) is True
         for changed in (
-            create("sepsis", parameters(clip=5.0), deadlines=BRISK),
-            create("sepsis", parameters(), deadlines=PATIENT),
-            create("sepsis", parameters(), deadlines=BRISK, result_to_operator_only=True),
+            {"parameters": parameters(clip=5.0)},
+            {"deadlines": PATIENT},
+            {"result_to_operator_only": True},
+            {"opening": Opening(enough=2)},
+            {"retention": Retention(results=7)},
+            {"starters": ["platform"]},
         ):
-            with pytest.raises(ParameterError, match="task sepsis exists with other parameters"):
-                await changed
+            with pytest.raises(NameTaken, match="task sepsis exists with other content"):
+                await create("sepsis", **{"parameters": parameters(), "deadlines": BRISK} | changed)
 
 
 @pytest.mark.parametrize("name", ["Sepsis", "a b", "-a", "ünit", "../a"])

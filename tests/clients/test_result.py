@@ -6,8 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from aggregator.errors import Equivocation, MessageError, RoundAborted
-from aggregator.wire.messages import Chunk, ResultHeader, ResultMessage
+from aggregator.errors import Disconnected, Equivocation, MessageError, RoundAborted, StorageError
+from aggregator.local.machine import resident_bytes
+from aggregator.wire.messages import Chunk, ResultHeader, ResultMessage, ResultRequest, Tensor
+from clients.download import Download
 from clients.result import collect
 from tests.loopback import offers, parameters, weighted_mean
 from tests.memory import Room, result_messages
@@ -28,7 +30,64 @@ async def stream(parts):
 
 
 async def collected(parts, ctx0=None):
-    return await collect(stream(parts), ctx0)
+    return await collect(lambda request: stream(parts), Download("sepsis", 0, ctx0))
+
+
+class Breaking:
+    """A line that breaks at the end of each of these streams but the last; `asked` holds what was asked for."""
+
+    def __init__(self, *streams):
+        self._streams = list(streams)
+        self.asked = []
+
+    async def fetch(self, request):
+        self.asked.append(request)
+        for part in self._streams.pop(0):
+            yield part
+        if self._streams:
+            raise Disconnected("the line broke")
+
+
+async def test_a_result_goes_on_where_its_line_broke(room):
+    header, first, last = result_messages(room.end)
+    line = Breaking([], [header], [header, first], [header, last])
+    result = await collect(line.fetch, Download("sepsis", 0), patience_s=20)
+    assert np.array_equal(result.words, room.end.total)
+    assert line.asked == [ResultRequest("sepsis", *asked) for asked in ((0, 0), (0, 0), (1, 0), (1, 1))], (
+        "the last round is that of the first header, whatever closes meanwhile"
+    )
+
+
+async def test_a_result_that_goes_on_as_another_one_is_refused(room):
+    header, first, last = result_messages(room.end)
+    body = header.body
+    assert isinstance(body, ResultHeader)
+    fewer = ResultMessage(replace(body, participants=body.participants[:1]))
+    other = ResultMessage(replace(body, terms=replace(body.terms, server_nonce=bytes(32))))
+    for forged in (fewer, other):
+        with pytest.raises(Equivocation, match="the result of round 1 goes on under another header"):
+            await collect(Breaking([header, first], [forged, last]).fetch, Download("sepsis", 0), patience_s=20)
+    with pytest.raises(MessageError, match="chunk 0 arrived, expected chunk 1"):
+        await collect(Breaking([header, first], [header, first, last]).fetch, Download("sepsis", 0), patience_s=20)
+
+
+async def test_a_result_arrives_in_the_memory_of_its_words(tmp_path):
+    """And of one chunk, a mebibyte here, which is a third of them; the words are kept, and are part of the result."""
+    room = Room(tmp_path, 2, spec=parameters((3_000_000,), clients_max=20))
+    await room.play(offers(2, (3_000_000,)))
+    download = Download("sepsis", 1)
+
+    async def parts():
+        for part in result_messages(room.end):
+            yield part
+
+    tracemalloc.start()
+    await download.take(parts())
+    held_bytes, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    words_bytes = download.whole()[2].nbytes
+    assert words_bytes <= held_bytes < words_bytes + (1 << 20)
+    assert peak_bytes < words_bytes + (4 << 20)
 
 
 async def test_a_whole_result(room):
@@ -40,6 +99,21 @@ async def test_a_whole_result(room):
     assert np.abs(result.mean["x"] - weighted_mean(offers(2, SHAPE), range(2))).max() <= result.error_bound
     assert "mean" not in repr(result)
     assert "words" not in repr(result)
+
+
+async def test_each_tensor_has_its_own_error_bound(tmp_path):
+    spec = parameters(tensors=(Tensor("small", (50,), clip=1e-3), Tensor("large", (2, 5))))
+    rng = np.random.default_rng(3)
+    offered = {
+        client: ({"small": rng.uniform(-1e-3, 1e-3, 50), "large": rng.uniform(-4, 4, (2, 5))}, 80 + client)
+        for client in range(3)
+    }
+    for result in (await Room(tmp_path, 3, spec=spec).play(offered)).values():
+        for name, mean in result.mean.items():
+            error = np.abs(mean - weighted_mean(offered, range(3), name)).max()
+            assert 0 < error <= result.error_bounds[name]
+        assert result.error_bounds["small"] == pytest.approx(1e-3 / 32767 * 3 * 100 / (80 + 81 + 82))
+        assert result.error_bound == result.error_bounds["large"] == pytest.approx(4000 * result.error_bounds["small"])
 
 
 async def test_results_that_are_not_whole(room):
@@ -79,14 +153,23 @@ async def test_headers_that_lie(room):
             await collected([ResultMessage(forged), *chunks], room.end.setting.terms.ctx0)
 
 
-async def test_a_header_that_promises_gigabytes_allocates_nothing(room):
+async def test_a_header_that_promises_gigabytes_takes_none(room):
     header = next(iter(result_messages(room.end)))
     huge = parameters((10**9 - 10,), clients_max=20)
     terms = replace(header.body.terms, parameters=huge.to_message())
     promise = replace(header.body, terms=terms, payload_bytes=huge.result_plan.payload_bytes)
-    tracemalloc.start()
+    before_bytes = resident_bytes()
+    download = Download("sepsis", 1)
     with pytest.raises(MessageError, match="the result ended after 0 of"):
-        await collected([ResultMessage(promise)])
-    peak_bytes = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak_bytes < 1 << 20
+        await download.take(stream([ResultMessage(promise)]))
+    assert download.whole()[2].nbytes > 3 * 10**9
+    assert resident_bytes() - before_bytes < 16 << 20
+
+
+async def test_a_result_that_this_machine_cannot_hold(room):
+    async def fetch(request):
+        raise MemoryError
+        yield
+
+    with pytest.raises(StorageError, match="this machine has no memory for so long a result"):
+        await collect(fetch, Download("sepsis", 1), patience_s=20)

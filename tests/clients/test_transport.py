@@ -143,7 +143,7 @@ async def test_a_call_over_a_closed_session_is_named(tmp_path):
         async with h.join(0) as session:
             pass
         with pytest.raises(Disconnected, match="this session is closed"):
-            await session._transport._channel.unary("/sangam.v1.Operator/StartRound", Join(1, 1, ""), Join)
+            await session._transport._channel().unary("/sangam.v1.Operator/StartRound", Join(1, 1, ""), Join)
 
 
 async def test_the_servers_words_come_without_control_characters(tmp_path):

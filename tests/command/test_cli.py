@@ -29,7 +29,21 @@ def commands(group=None, path=()):
 
 def test_the_commands_are_those_that_the_readme_names():
     leaves = {" ".join(path) for path, found in commands() if not hasattr(found, "commands")}
-    assert leaves == {"pki init", "pki request", "pki issue", "serve", "round", "join", "demo", "bench", "version"}
+    identities = {f"pki {word}" for word in ("init", "request", "issue", "install", "renew", "revoke", "list", "show")}
+    assert leaves == identities | {
+        "serve",
+        *(f"task {word}" for word in ("create", "list", "show", "cancel", "delete")),
+        *(f"round {word}" for word in ("run", "start", "watch", "list", "show", "abort", "fetch", "forget")),
+        "site list",
+        "join",
+        "demo",
+        "bench",
+        "gateway",
+        "version",
+        "doctor",
+        "config check",
+        "config show",
+    }
 
 
 @pytest.mark.parametrize("path", [path for path, _ in commands()], ids=" ".join)
@@ -60,20 +74,25 @@ def files(tmp_path):
 
 
 JOIN = ["join", "--address", "localhost:1", "--weight", "5"]
-ROUND = ["round", "--address", "localhost:1", "--identity", "nowhere", "--task", "t"]
+WHERE = ["--address", "localhost:1", "--identity", "nowhere"]
+CREATE = ["task", "create", "t", *WHERE]
 ERRORS = [
     ([*JOIN, "--identity", "nowhere", "--update", "none.npz"], "cannot read none.npz: No such file or directory"),
     ([*JOIN, "--identity", "nowhere", "--update", "garbage"], "garbage is not an .npz file of numeric arrays"),
     ([*JOIN, "--identity", "nowhere", "--update", "update.npz"], "cannot read nowhere/key.pem: No such file"),
     ([*JOIN, "--identity", "nowhere", "--update", "update.npz", "--out", "no/m.npz"], "cannot write no/m.npz"),
-    (ROUND, "say what the update looks like: either --like FILE.npz or --tensor name=shape"),
-    ([*ROUND, "--tensor", "w=3", "--mode", "quick"], "--mode quick: there are auto, pairwise, lattice"),
-    ([*ROUND, "--tensor", "w=3xx"], "--tensor w=3xx: expected name=30x2, or name= for a scalar"),
-    ([*ROUND, "--tensor", "w"], "cannot read nowhere/key.pem"),
-    ([*ROUND, "--tensor", "w=3", "--clients-max", "10000", "--value-bits", "54"], "the ring has at most 64"),
-    ([*ROUND, "--tensor", "w=3", "--out", "no/m.npz"], "cannot write no/m.npz: its directory must exist"),
+    (CREATE, "say what the update looks like: either --like FILE.npz or --tensor name=shape"),
+    ([*CREATE, "--tensor", "w=3", "--mode", "quick"], "--mode quick: there are auto, pairwise, lattice"),
+    ([*CREATE, "--tensor", "w=3xx"], "--tensor w=3xx: expected name=30x2, or name= for a scalar"),
+    ([*CREATE, "--tensor", "w"], "cannot read nowhere/key.pem"),
+    ([*CREATE, "--tensor", "w=3", "--tensor-clip", "w=much"], "--tensor-clip w=much: expected name=0.5"),
+    ([*CREATE, "--tensor", "w=3", "--tensor-clip", "v=1"], "--tensor-clip v: the update has no such tensor"),
+    ([*CREATE, "--tensor", "w=3", "--clients-max", "10000", "--value-bits", "54"], "the ring has at most 64"),
+    (["round", "run", "t", *WHERE, "--out", "no/m.npz"], "cannot write no/m.npz: its directory must exist"),
+    (["site", "list", *WHERE], "cannot read nowhere/key.pem"),
     (["serve", "--identity", "nowhere", "--roster", "garbage"], "cannot read nowhere/key.pem"),
-    (["pki", "issue", "garbage", "--authority", "nowhere", "--out", "x"], "cannot read nowhere/"),
+    (["pki", "issue", "garbage", "--authority", "nowhere"], "not a signing request that can be read"),
+    (["pki", "list", "--authority", "nowhere"], "cannot read nowhere/issued.jsonl"),
     (["pki", "init", "c", "--deployment", "Not A Name"], "use 1 to 63 of a-z"),
 ]
 
@@ -106,9 +125,9 @@ def enrol(home: Path, name: str, *more: str) -> Path:
     """The whole flow of one site, as the help tells it."""
     pki("request", name, "--deployment", "demo", "--out", home / name, *more)
     role = more[:2]
-    pki("issue", home / name / "request.pem", "--authority", home / "consortium", "--out", home / f"{name}-out", *role)
-    for file in (home / f"{name}-out").iterdir():
-        file.rename(home / name / file.name)
+    file = home / f"{name}.pem"
+    pki("issue", home / name / "request.pem", "--authority", home / "consortium", "--out", file, *role)
+    pki("install", file, "--identity", home / name)
     return home / name
 
 
@@ -149,10 +168,13 @@ class Consortium:
         self.address = (await line_with(server, "listening on")).split()[-1]
         return server
 
-    async def lead(self, *more):
-        words = ("round", "--address", self.address, "--identity", self.operator, "--task", "lungs")
-        leader = await self.start(*words, "--like", self.home / "cmc" / "update.npz", *more)
-        await line_with(leader, "is open; waiting for the sites")
+    async def lead(self, *more, out):
+        where = ("--address", self.address, "--identity", self.operator)
+        like = ("--like", self.home / "cmc" / "update.npz")
+        said, _ = await ended(await self.start("task", "create", "lungs", *where, *like, *more))
+        assert said == "Task lungs is created: 6 values in 1 tensors, pairwise mode.\n"
+        leader = await self.start("round", "run", "lungs", *where, "--out", out)
+        await line_with(leader, "advertise keys")
         return leader
 
     async def join(self, name, weight):
@@ -162,14 +184,14 @@ class Consortium:
 
 
 async def test_a_round_from_end_to_end(tmp_path):
-    """pki init, request, issue; serve; a round that waits for its sites; three joins; the mean on everybody's disk."""
+    """pki, all of an enrolment; serve; a round that waits for its sites; three joins; the mean on everybody's disk."""
     here = Consortium(tmp_path)
     weights = {name: 10 * i for i, name in enumerate(SITES, start=1)}
     try:
         async with asyncio.timeout(60):
             server = await here.serve()
             mean = tmp_path / "mean.npz"
-            leader = await here.lead("--weight-max", 100, "--clip", 4, "--out", mean)
+            leader = await here.lead("--weight-max", 100, "--clip", 4, out=mean)
             joins = [await here.join(name, weight) for name, weight in weights.items()]
             said = await asyncio.gather(*map(ended, joins))
             led, watched = await ended(leader)

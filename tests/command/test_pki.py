@@ -1,187 +1,243 @@
-import os
+"""`sangam pki` as people type it: the help's examples and the guide's lines are run as they are written."""
+
+import json
 import re
-import stat
+import shlex
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from aggregator import consortium as consortiums
 from aggregator.command import pki
-from aggregator.crypto.authority import Authority
 from aggregator.crypto.certificates import Role
 from aggregator.crypto.identity import Identity
-from aggregator.errors import MessageError, NotAdmitted, ParameterError, SangamError, StorageError
+from aggregator.errors import MessageError, NotAdmitted, ParameterError, SangamError
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-YEAR = timedelta(days=365)
-
-
-@pytest.fixture
-def consortium(tmp_path):
-    consortiums.initialise(tmp_path / "consortium", "demo", NOW, 10 * YEAR)
-    return tmp_path / "consortium"
+GUIDE = Path(__file__).parents[2] / "docs" / "consortium.md"
+AUTHORITY = ("--authority", "consortium")
 
 
-def issue(consortium, request_file, out, now=NOW, **options):
-    return consortiums.issue_identity(request_file, consortium, out, now, valid_for=YEAR, **options)
-
-
-def enrol(consortium, name, role=Role.PARTICIPANT, hosts=(), again=""):
-    """The whole flow of one site, ending with the two files beside its key."""
-    site, out = consortium.parent / f"{name}{again}", consortium.parent / f"{name}{again}-out"
-    request_file = consortiums.request_identity(site, name, role, "demo", hosts)
-    issue(consortium, request_file, out, role=role)
-    assert sorted(os.listdir(out)) == ["authority.pem", "certificate.pem"]
-    for file in out.iterdir():
-        file.rename(site / file.name)
-    return Identity.load(site)
-
-
-def current(consortium):
-    return consortiums.load_roster(consortium, Authority.load(consortium).certificate, NOW)
-
-
-def test_a_new_consortium_has_an_authority_and_an_empty_roster(consortium):
-    assert sorted(os.listdir(consortium)) == ["authority-key.pem", "authority.pem", "roster.json"]
-    assert stat.S_IMODE((consortium / "authority-key.pem").stat().st_mode) == 0o600
-    assert (current(consortium).version, len(current(consortium))) == (0, 0)
-
-
-def test_a_consortium_is_never_overwritten(consortium):
-    before = (consortium / "authority-key.pem").read_bytes()
-    with pytest.raises(ParameterError, match="never overwritten"):
-        consortiums.initialise(consortium, "demo", NOW, YEAR)
-    assert (consortium / "authority-key.pem").read_bytes() == before
-
-
-def test_participants_enter_the_roster_and_its_version_rises(consortium):
-    delhi, cmc = enrol(consortium, "delhi"), enrol(consortium, "cmc")
-    roster = current(consortium)
-    assert (roster.version, [roster.name(i) for i in range(len(roster))]) == (2, ["cmc", "delhi"])
-    assert roster.index_of(delhi.certificate.fingerprint) == 1
-    delhi.check(Role.PARTICIPANT, NOW)
-    assert cmc.authority == Authority.load(consortium).certificate
-
-
-def test_a_renewal_replaces_the_old_certificate(consortium):
-    old, new = enrol(consortium, "delhi"), enrol(consortium, "delhi", again="-2")
-    roster = current(consortium)
-    assert (roster.version, len(roster)) == (2, 1)
-    assert roster.index_of(new.certificate.fingerprint) == 0
-    with pytest.raises(NotAdmitted):
-        roster.index_of(old.certificate.fingerprint)
-
-
-def test_others_do_not_enter_the_roster(consortium):
-    hub = enrol(consortium, "hub", Role.AGGREGATOR, ("localhost", "10.0.0.5"))
-    hub.check(Role.AGGREGATOR, NOW)
-    enrol(consortium, "auditor", Role.AUDITOR)
-    assert (current(consortium).version, len(current(consortium))) == (0, 0)
-
-
-def test_the_site_keeps_its_key_to_itself(tmp_path):
-    request_file = consortiums.request_identity(tmp_path / "site", "delhi", Role.PARTICIPANT, "demo")
-    assert request_file == tmp_path / "site" / "request.pem"
-    assert stat.S_IMODE((tmp_path / "site" / "key.pem").stat().st_mode) == 0o600
-    assert b"PRIVATE" not in request_file.read_bytes()
-    with pytest.raises(ParameterError, match="never overwritten"):
-        consortiums.request_identity(tmp_path / "site", "delhi", Role.PARTICIPANT, "demo")
-
-
-def test_a_role_that_was_not_allowed_is_refused(consortium, tmp_path):
-    request_file = consortiums.request_identity(tmp_path / "x", "x", Role.AGGREGATOR, "demo", ("localhost",))
-    with pytest.raises(ParameterError, match="asks for the role aggregator"):
-        issue(consortium, request_file, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-    assert not (consortium / "issue.lock").exists()
-
-
-def test_an_existing_hand_over_is_refused_before_the_roster_changes(consortium, tmp_path):
-    enrol(consortium, "delhi")
-    with pytest.raises(ParameterError, match="choose a new directory"):
-        issue(consortium, tmp_path / "delhi" / "request.pem", tmp_path / "delhi")
-    assert current(consortium).version == 1
-
-
-def test_only_one_process_issues(consortium, tmp_path):
-    request_file = consortiums.request_identity(tmp_path / "x", "x", Role.PARTICIPANT, "demo")
-    (consortium / "issue.lock").touch()
-    with pytest.raises(StorageError, match=r"another `sangam pki issue` is at work.*issue\.lock"):
-        issue(consortium, request_file, tmp_path / "out")
-    assert current(consortium).version == 0
-    (consortium / "issue.lock").unlink()
-    issue(consortium, request_file, tmp_path / "out")
-    assert not (consortium / "issue.lock").exists()
-
-
-def test_a_crash_before_the_roster_is_in_place_leaves_the_old_one(consortium, tmp_path):
-    (consortium / "roster.new").write_bytes(b"half a ros")
-    request_file = consortiums.request_identity(tmp_path / "x", "x", Role.PARTICIPANT, "demo")
-    issue(consortium, request_file, tmp_path / "out")
-    assert current(consortium).version == 1
-    assert not (consortium / "roster.new").exists()
-
-
-def test_a_damaged_or_foreign_roster_is_refused(consortium, tmp_path):
-    request_file = consortiums.request_identity(tmp_path / "x", "x", Role.PARTICIPANT, "demo")
-    consortiums.initialise(tmp_path / "other", "demo", NOW, YEAR)
-    (consortium / "roster.json").write_bytes((tmp_path / "other" / "roster.json").read_bytes())
-    with pytest.raises(NotAdmitted, match="not signed"):
-        issue(consortium, request_file, tmp_path / "out")
-    (consortium / "roster.json").write_bytes(b"{}")
-    with pytest.raises(MessageError):
-        issue(consortium, request_file, tmp_path / "out")
-
-
-def test_missing_files_are_named(consortium, tmp_path):
-    with pytest.raises(StorageError, match=r"nowhere\.pem: No such file"):
-        issue(consortium, tmp_path / "nowhere.pem", tmp_path / "out")
-    with pytest.raises(StorageError, match=r"authority\.pem: No such file"):
-        issue(tmp_path / "nobody", tmp_path / "x", tmp_path / "out")
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 def run(*arguments):
     result = CliRunner().invoke(pki.app, [str(argument) for argument in arguments])
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
-    return result
+    assert result.exit_code == 0, result.output
+    return result.output
 
 
-def test_the_commands_make_a_working_identity(tmp_path):
-    consortium, site, out = tmp_path / "consortium", tmp_path / "site", tmp_path / "out"
-    said = run("init", consortium, "--deployment", "demo").output
-    said += run("request", "aiims-delhi", "--role", "participant", "--deployment", "demo", "--out", site).output
-    said += run("issue", site / "request.pem", "--authority", consortium, "--out", out, "--days", "30").output
-    for file in out.iterdir():
-        file.rename(site / file.name)
-    identity = Identity.load(site)
-    identity.check(Role.PARTICIPANT, datetime.now(UTC))
-    with pytest.raises(NotAdmitted, match="expired"):
-        identity.check(Role.PARTICIPANT, datetime.now(UTC) + timedelta(days=31))
-    fingerprints = re.findall(r"[0-9a-f]{64}", said)
-    assert fingerprints == [identity.authority.fingerprint.hex()] * 2
+def type_in(line):
+    """A line of a shell, as it is written."""
+    words = shlex.split(line, comments=True)
+    assert words[:2] == ["sangam", "pki"]
+    return run(*words[2:])
+
+
+def enrol(name="delhi", *more, site=None):
+    """The whole flow of one site."""
+    site = site or name
+    said = run("request", name, "--deployment", "demo", "--out", site, *more)
+    said += run("issue", f"{site}/request.pem", *AUTHORITY, *more[:2])
+    return said + run("install", f"{name}.pem", "--identity", site)
+
+
+@pytest.fixture
+def consortium():
+    return run("init", "consortium", "--deployment", "demo")
+
+
+def test_the_guides_lines_work_as_they_are_written():
+    lines = [line for line in GUIDE.read_text().splitlines() if line.startswith("sangam pki ")]
+    used = {line.split()[2] for line in lines}
+    assert used == {"init", "request", "issue", "install", "list", "renew", "revoke"}
+    for line in lines:
+        type_in(line)
+    identities = [Identity.load(Path(name)) for name in ("hub", "site", "operator", "new-site")]
+    states = [entry["state"] for entry in json.loads(run("list", *AUTHORITY, "--json"))]
+    roles = [identity.certificate.role for identity in identities]
+    assert roles == [Role.AGGREGATOR, Role.PARTICIPANT, Role.OPERATOR, Role.PARTICIPANT]
+    assert states == ["revoked", "revoked", "valid", "valid", "valid"]
+    roster = consortiums.load_roster(Path("consortium"), identities[0].authority, datetime.now(UTC))
+    assert roster.certificates == (identities[3].certificate,)
+
+
+def test_the_commands_that_the_guide_speaks_of_in_passing():
+    run("init", "consortium", "--deployment", "demo")
+    said = enrol("aiims-delhi", site="site")
+    text = GUIDE.read_text()
+    (shown,) = re.findall(r"`(sangam pki show [^`]*)`", text)
+    (key,) = re.findall(r"^Key .*: ([0-9a-f]{64})$", said, re.M)
+    assert f"key {key}" in type_in(shown)
+    for option in re.findall(r"--[a-z-]+", text.partition("## Serving")[0]):
+        assert option in " ".join(run(command, "--help") for command in commands())
+
+
+def commands():
+    return typer.main.get_command(pki.app).commands
+
+
+def test_every_examples_line_works_as_it_is_written():
+    order = ["init", "request", "issue", "install", "renew", "list", "show", "revoke"]
+    assert sorted(order) == sorted(commands())
+    for name in order:
+        help_text = commands()[name].help
+        (example,) = re.findall(r"Example: \[bold\](.*?)\[/bold\]", help_text)
+        assert example.startswith(f"sangam pki {name} ")
+        type_in(example)
+    for name in ("request", "issue"):
+        (example,) = re.findall(r"Aggregator: \[bold\](.*?)\[/bold\]", commands()[name].help)
+        type_in(example)
+
+
+def test_the_fingerprint_is_told_until_it_is_given(consortium):
+    said = consortium + enrol()
+    fingerprints = re.findall(r"^Authority .*: ([0-9a-f]{64})$", said, re.M)
+    authority = Identity.load(Path("delhi")).authority
+    assert fingerprints == [authority.fingerprint.hex()] * 3
     assert "PRIVATE" not in said
+    given = ("--authority-fingerprint", fingerprints[0])
+    assert "Authority" not in run("install", "delhi.pem", "--identity", "delhi", *given)
+    with pytest.raises(NotAdmitted, match="not the one expected"):
+        run("install", "delhi.pem", "--identity", "delhi", "--authority-fingerprint", "0" * 64)
 
 
-def test_the_commands_make_an_aggregator(tmp_path):
-    consortium, hub, out = tmp_path / "consortium", tmp_path / "hub", tmp_path / "out"
-    run("init", consortium, "--deployment", "demo")
+@pytest.mark.usefixtures("consortium")
+def test_a_certificate_lasts_for_the_days_that_were_said():
+    run("request", "delhi", "--deployment", "demo", "--out", "delhi")
+    run("issue", "delhi/request.pem", *AUTHORITY, "--days", "30", "--out", "out/here.pem")
+    run("install", "out/here.pem", "--identity", "delhi")
+    identity, now = Identity.load(Path("delhi")), datetime.now(UTC)
+    identity.check(Role.PARTICIPANT, now)
+    with pytest.raises(NotAdmitted, match="expired"):
+        identity.check(Role.PARTICIPANT, now + timedelta(days=31))
+
+
+@pytest.mark.usefixtures("consortium")
+def test_an_aggregator_is_named_with_its_hosts():
     hosts = ("--host", "localhost", "--host", "10.0.0.5")
-    run("request", "hub", "--role", "aggregator", *hosts, "--deployment", "demo", "--out", hub)
+    run("request", "hub", "--role", "aggregator", *hosts, "--deployment", "demo", "--out", "hub")
     with pytest.raises(SangamError, match="allows only participant"):
-        run("issue", hub / "request.pem", "--authority", consortium, "--out", out)
-    said = run("issue", hub / "request.pem", "--role", "aggregator", "--authority", consortium, "--out", out).output
-    assert "hub is aggregator until" in said
+        run("issue", "hub/request.pem", *AUTHORITY)
+    said = run("issue", "hub/request.pem", "--role", "aggregator", *AUTHORITY)
+    assert re.match(r"hub is aggregator until .*, at localhost, 10\.0\.0\.5\.", said)
     assert "roster" not in said
 
 
-def test_faults_are_our_errors_for_the_top_level_to_print(tmp_path):
+@pytest.mark.usefixtures("consortium")
+def test_the_list_for_programs_and_for_people(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    enrol("delhi")
+    enrol("lead", "--role", "operator")
+    run("revoke", "delhi", *AUTHORITY, "--reason", "stolen [bold]laptop[/bold]")
+    delhi, lead = (Identity.load(Path(name)).certificate for name in ("delhi", "lead"))
+    entries = json.loads(run("list", *AUTHORITY, "--json"))
+    assert [entry["name"] for entry in entries] == ["delhi", "lead"]
+    assert entries[1] == {
+        "name": "lead",
+        "role": "operator",
+        "serial": f"{lead.serial:#x}",
+        "not_before": lead.not_before.isoformat(),
+        "not_after": lead.not_after.isoformat(),
+        "expires_in_days": 364,
+        "state": "valid",
+        "revoked_at": None,
+        "reason": None,
+    }
+    assert (entries[0]["state"], entries[0]["reason"]) == ("revoked", "stolen [bold]laptop[/bold]")
+    assert datetime.fromisoformat(entries[0]["revoked_at"]) >= delhi.not_before
+    table = run("list", *AUTHORITY)
+    for certificate in (delhi, lead):
+        assert f"{certificate.serial:#x}" in table
+    for word in (
+        "name",
+        "role",
+        "expires",
+        "364",
+        "participant",
+        "operator",
+        "revoked",
+        "valid",
+        "stolen [bold]laptop[/bold]",
+    ):
+        assert word in table
+
+
+@pytest.mark.usefixtures("consortium")
+def test_what_is_about_to_end():
+    for name, days in (("a", "10"), ("b", "100"), ("c", "20"), ("d", "1")):
+        run("request", name, "--deployment", "demo", "--out", name)
+        run("issue", f"{name}/request.pem", *AUTHORITY, "--days", days)
+    run("issue", "a/request.pem", *AUTHORITY)
+    run("revoke", "d", *AUTHORITY, "--reason", "left")
+
+    def expiring(days):
+        return [entry["name"] for entry in json.loads(run("list", *AUTHORITY, "--json", "--expiring", days))]
+
+    assert (expiring(30), expiring(150), expiring(0)) == (["c"], ["b", "c"], [])
+
+
+@pytest.mark.usefixtures("consortium")
+def test_revoking_says_what_it_did():
+    enrol("delhi")
+    serial = f"{Identity.load(Path('delhi')).certificate.serial:x}"
+    said = run("revoke", "--serial", serial, *AUTHORITY, "--reason", "stolen")
+    assert f"delhi, participant, serial 0x{serial} is revoked." in said
+    assert "delhi was revoked already." in run("revoke", "delhi", *AUTHORITY, "--reason", "stolen")
+    with pytest.raises(ParameterError, match="--serial 12xy: a serial number is hexadecimal"):
+        run("revoke", "--serial", "12xy", *AUTHORITY, "--reason", "stolen")
+    enrol("cmc")
+    with pytest.raises(ParameterError, match="say why, in one line"):
+        run("revoke", "cmc", *AUTHORITY, "--reason", " ")
+
+
+@pytest.mark.usefixtures("consortium")
+def test_what_is_in_every_file():
+    enrol("delhi")
+    enrol("hub", "--role", "aggregator", "--host", "hub.example.org")
+    delhi = Identity.load(Path("delhi"))
+    serial, fingerprint = f"serial {delhi.certificate.serial:#x}", f"fingerprint {delhi.certificate.fingerprint.hex()}"
+    request, identity = run("show", "hub/request.pem"), run("show", "delhi/identity.pem")
+    assert request.startswith("a signing request: hub, aggregator of demo\n  hosts hub.example.org\n  key ")
+    assert identity.startswith("an identity\na certificate: delhi, participant of demo\n  from ")
+    assert serial in identity
+    assert fingerprint in identity
+    assert "issued by the authority below: yes\nan authority of demo\n" in identity
+    assert delhi.authority.fingerprint.hex() in run("show", "consortium/authority.pem")
+    roster = run("show", "consortium/roster.json")
+    assert roster.startswith("a roster of demo: version 1, 1 participants\n  root ")
+    assert re.search(rf"   0  delhi, until .* UTC, {serial}\n", roster)
+
+
+@pytest.mark.usefixtures("consortium")
+def test_an_identity_with_another_authority_is_shown_for_what_it_is():
+    enrol("delhi")
+    run("init", "other", "--deployment", "demo")
+    own = Identity.load(Path("delhi")).certificate.pem
+    Path("false.pem").write_bytes(own + Path("other/authority.pem").read_bytes())
+    assert "issued by the authority below: NO" in run("show", "false.pem")
+
+
+def test_what_cannot_be_shown(home):
+    run("request", "delhi", "--deployment", "demo", "--out", "delhi")
+    with pytest.raises(ParameterError, match="nothing to show: this is a private key"):
+        run("show", "delhi/key.pem")
+    (home / "x").write_bytes(b"x")
+    with pytest.raises(ParameterError, match="nothing to show: this is no PEM file of ours"):
+        run("show", "x")
+    (home / "x").write_bytes(b"{}")
+    with pytest.raises(MessageError, match="roster: needs exactly"):
+        run("show", "x")
+
+
+def test_faults_are_our_errors_for_the_top_level_to_print(home):
     with pytest.raises(ParameterError, match="use 1 to 63"):
-        run("request", "AIIMS Delhi", "--deployment", "demo", "--out", tmp_path / "site")
-    assert not (tmp_path / "site").exists()
-
-
-@pytest.mark.parametrize("command", ["init", "request", "issue"])
-def test_every_command_shows_an_example(command):
-    assert f"Example: sangam pki {command}" in run(command, "--help").output
+        run("request", "AIIMS Delhi", "--deployment", "demo", "--out", "site")
+    assert not (home / "site").exists()

@@ -26,7 +26,8 @@ class Numbers:
         self.parameters = parameters
         v, n_max = parameters.value_bits, parameters.clients_max
         self.zero = 2 ** (v - 1) - 1
-        self.scale = parameters.clip / self.zero
+        self.clips = [tensor.clip or parameters.clip for tensor in parameters.tensors]
+        self.scales = [clip / self.zero for clip in self.clips]
         self.ring_bits = (n_max * (2**v - 1)).bit_length()
         self.tensor_entries = sum(prod(tensor.shape) for tensor in parameters.tensors)
         self.block = min(4096, 1 << (self.tensor_entries - 1).bit_length()) if parameters.rotate else 1
@@ -38,6 +39,10 @@ class Numbers:
         self.result_chunk_bytes = CHUNK_BYTES_MAX // self.ring_bits * self.ring_bits
         self.result_bytes = -(-self.entries * self.ring_bits // 8)
 
+    def per_entry(self) -> np.ndarray:
+        """Each entry's scale."""
+        return np.repeat(self.scales, [prod(tensor.shape) for tensor in self.parameters.tensors])
+
     def fields(self) -> tuple[Any, ...]:
         """What ctx0 covers of the parameters."""
         p, t = self.parameters, self.parameters.threat
@@ -45,8 +50,11 @@ class Numbers:
             p.mode,
             self._lattice_fields() if p.mode == "lattice" else (),
             (p.value_bits, self.ring_bits, p.clients_max, self.entries),
-            tuple((tensor.name, tuple(tensor.shape)) for tensor in p.tensors),
-            (p.clip, self.scale, p.weight_max),
+            tuple(
+                (tensor.name, tuple(tensor.shape), clip, scale)
+                for tensor, clip, scale in zip(p.tensors, self.clips, self.scales, strict=True)
+            ),
+            (p.clip, p.clip / self.zero, p.weight_max),
             ("rotated" if p.rotate else "plain", self.block),
             ("noise: none", 0.0),
             p.minimum_cohort,
@@ -101,14 +109,13 @@ def model_hash(base: Mapping[str, np.ndarray]) -> bytes:
 
 
 def encode(update: Mapping[str, np.ndarray], weight: int, terms: Any) -> list[int]:
-    """One update as words of the ring: clipped, weighted, perhaps rotated, rounded, offset; then the weight's limbs."""
+    """One update as words of the ring: weighted, in steps, perhaps rotated, rounded, clipped, offset; then limbs."""
     p, numbers = terms.parameters, Numbers(terms.parameters)
-    flat = np.concatenate([np.asarray(update[tensor.name], np.float64).reshape(-1) for tensor in p.tensors])
-    values = np.zeros(numbers.coded)
-    values[: flat.size] = flat * (weight / p.weight_max)
+    flat = [np.asarray(update[tensor.name], np.float64).reshape(-1) for tensor in p.tensors]
+    steps = np.zeros(numbers.coded)
+    steps[: numbers.tensor_entries] = np.concatenate(flat) * (weight / p.weight_max) / numbers.per_entry()
     if p.rotate:
-        values = _transformed(values * _signs(terms, numbers), numbers.block)
-    steps = values / numbers.scale
+        steps = _transformed(steps * _signs(terms, numbers), numbers.block)
     below = np.floor(steps)
     draws = (np.frombuffer(os.urandom(8 * steps.size), "<u8") >> np.uint64(11)) * 2.0**-53
     rounded = np.clip(below + (draws < steps - below), -numbers.zero, numbers.zero)
@@ -121,9 +128,9 @@ def decode(total: Sequence[int], clients: int, terms: Any) -> tuple[dict[str, np
     p, numbers = terms.parameters, Numbers(terms.parameters)
     weight = sum(limb << (p.value_bits * i) for i, limb in enumerate(total[numbers.coded :]))
     steps = np.array([entry - clients * numbers.zero for entry in total[: numbers.coded]], np.float64)
-    values = steps * (numbers.scale * p.weight_max / weight)
     if p.rotate:
-        values = _transformed(values, numbers.block) * _signs(terms, numbers)
+        steps = _transformed(steps, numbers.block) * _signs(terms, numbers)
+    values = steps[: numbers.tensor_entries] * numbers.per_entry() * (p.weight_max / weight)
     mean, start = {}, 0
     for tensor in p.tensors:
         size = prod(tensor.shape)

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 import grpc
@@ -48,22 +49,24 @@ async def channel_of(address: str, who: Who) -> AsyncIterator[Any]:
 
 
 @asynccontextmanager
-async def join(address: str, who: Who, task: str, versions: tuple[int, int] = (1, 1)) -> AsyncIterator["Line"]:
-    """Join a task; the block begins when the server has said welcome."""
+async def join(
+    address: str, who: Who, task: str, versions: tuple[int, int] = (1, 1), roster: bytes = b""
+) -> AsyncIterator["Line"]:
+    """Join a task; the block begins when the server has said welcome. A roster that is held need not come again."""
     async with channel_of(address, who) as channel:
         control = channel.stream_stream(
             SERVICE + "Participate",
             request_serializer=pb.ClientMessage.SerializeToString,
             response_deserializer=pb.ServerMessage.FromString,
         )()
-        await control.write(
-            pb.ClientMessage(join=pb.Join(oldest_version=versions[0], newest_version=versions[1], task=task))
-        )
+        held = sha256(roster).digest() if roster else b""
+        hello = pb.Join(oldest_version=versions[0], newest_version=versions[1], task=task, roster_hash=held)
+        await control.write(pb.ClientMessage(join=hello))
         message = await control.read()
         if message is grpc.aio.EOF:
             await _raise(control)
         insist(message.WhichOneof("body") == "welcome" and message.welcome.task == task, "no welcome")
-        line = Line(channel, control, who, message.welcome)
+        line = Line(channel, control, who, message.welcome, roster)
         try:
             yield line
         finally:
@@ -73,8 +76,9 @@ async def join(address: str, who: Who, task: str, versions: tuple[int, int] = (1
 class Line:
     """One participant of one task."""
 
-    def __init__(self, channel: Any, control: Any, who: Who, welcome: Any) -> None:
-        self._channel, self._control, self._who, self.welcome = channel, control, who, welcome
+    def __init__(self, channel: Any, control: Any, who: Who, welcome: Any, roster: bytes) -> None:
+        self._channel, self._control, self._who = channel, control, who
+        self.welcome, self.roster, self.rosters_sent = welcome, roster, 0
 
     def close(self) -> None:
         self._control.cancel()
@@ -93,7 +97,9 @@ class Line:
         insist(terms.model_hash == model_hash(base or {}), "the round starts from another model")
         insist(terms.task == self.welcome.task and terms.round == opened.round, "another task or round")
         outcome = Outcome(encode(update, weight, terms))
-        part = Participant(self._who, opened.round_opened, outcome.words)
+        self.rosters_sent += opened.round_opened.roster != b""
+        self.roster = opened.round_opened.roster or self.roster
+        part = Participant(self._who, terms, self.roster, outcome.words)
         answers: dict[str, Callable[[Any], Any]] = {
             "advert_list": part.deal,
             "survivors": part.sign,

@@ -43,7 +43,7 @@ def insist(holds: bool, otherwise: str) -> None:
 
 @dataclass(frozen=True)
 class Who:
-    """A site's three files, and what it insists on."""
+    """A site's key, its certificate and its authority's, and what it insists on."""
 
     key_pem: bytes
     certificate_pem: bytes
@@ -52,8 +52,9 @@ class Who:
 
     @classmethod
     def load(cls, directory: Path, minimum_cohort: int) -> "Who":
-        names = "key.pem", "certificate.pem", "authority.pem"
-        return cls(*((directory / name).read_bytes() for name in names), minimum_cohort)
+        own, authority = x509.load_pem_x509_certificates((directory / "identity.pem").read_bytes())
+        pems = (each.public_bytes(serialization.Encoding.PEM) for each in (own, authority))
+        return cls((directory / "key.pem").read_bytes(), *pems, minimum_cohort)
 
     @property
     def key(self) -> Any:
@@ -92,6 +93,7 @@ def read_roster(data: bytes, who: Who, terms: Any) -> list[x509.Certificate]:
     root, signature = merkle.root(encoded), base64.b64decode(content["signature"])
     about = content["deployment"], content["version"], root
     insist(signed(who.authority.public_key(), signature, "roster", *about), "the authority did not sign this roster")
+    insist(terms.deployment == content["deployment"], "another deployment")
     insist((terms.roster_size, terms.roster_root) == (len(encoded), root), "the terms name another roster")
     insist(terms.authority_hash == sha256(der(who.authority)).digest(), "the terms name another authority")
     certificates = [x509.load_der_x509_certificate(item) for item in encoded]
@@ -103,14 +105,14 @@ def read_roster(data: bytes, who: Who, terms: Any) -> list[x509.Certificate]:
 class Participant:
     """One client in one round. The round's secrets are in here, and nowhere else."""
 
-    def __init__(self, who: Who, opened: Any, words: list[int]) -> None:
-        self.who, self.terms, self.words = who, opened.terms, words
-        self.numbers, self.ctx0 = Numbers(opened.terms.parameters), ctx0(opened.terms)
-        insist(opened.terms.protocol_version == 1, "another version of the protocol")
-        roster = read_roster(opened.roster, who, opened.terms)
+    def __init__(self, who: Who, terms: Any, roster_file: bytes, words: list[int]) -> None:
+        self.who, self.terms, self.words = who, terms, words
+        self.numbers, self.ctx0 = Numbers(terms.parameters), ctx0(terms)
+        insist(terms.protocol_version == 1, "another version of the protocol")
+        roster = read_roster(roster_file, who, terms)
         self.keys = [certificate.public_key() for certificate in roster]
         self.me = [der(certificate) for certificate in roster].index(der(who.certificate))
-        self.least = max(who.minimum_cohort, opened.terms.parameters.minimum_cohort)
+        self.least = max(who.minimum_cohort, terms.parameters.minimum_cohort)
         self.mask_key, self.share_key = X25519PrivateKey.generate(), X25519PrivateKey.generate()
         self.self_seed, self.upload_id = os.urandom(32), os.urandom(16)
         self.held: dict[int, tuple[bytes, bytes]] = {}
@@ -137,7 +139,7 @@ class Participant:
     # ------------------------------------------------------------ step 2, share keys
 
     def deal(self, adverts: Any) -> Any:
-        self._freeze(adverts.listed)
+        self.freeze(adverts.listed)
         listed = {item.client: item.hash for item in adverts.listed}
         insist(listed.get(self.me) == self._advert_hash(self.me, self.own_advert), "the list lacks my own advert")
         insist([item.client for item in adverts.neighbours] == self.neighbours(self.me), "not my neighbours' adverts")
@@ -148,7 +150,7 @@ class Participant:
         self.adverts = {item.client: item.advert for item in adverts.neighbours}
         return self._dealing()
 
-    def _freeze(self, listed: Any) -> None:
+    def freeze(self, listed: Any) -> None:
         """U1, and all that follows from it: n, k, t, ctx1."""
         self.members = [item.client for item in listed]
         n, roster, threat = len(self.members), len(self.keys), self.terms.parameters.threat

@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -12,19 +13,23 @@ import grpc
 import numpy as np
 import pytest
 
+from aggregator.protocol.cohort import freeze
+from aggregator.protocol.context import SUITE
+from aggregator.protocol.graph import ThreatModel
 from aggregator.protocol.parameters import Mode
 from aggregator.wire import codec
 from aggregator.wire._pb import aggregation_pb2 as pb
-from tests.consortium import TASK
+from aggregator.wire.messages import ERROR_NAME_KEY, GO_ON_KEY, Tensor
+from tests.consortium import TASK, Consortium
 from tests.contract.encoding import Numbers
 from tests.contract.line import Outcome, join, named
-from tests.contract.participant import Refused, Who
+from tests.contract.participant import Participant, Refused, Who
 from tests.loopback import Hub, Offer, Watcher, hub, offers, parameters, weighted_mean
 
 HERE = Path(__file__).parent
 ALLOWED = {"grpc", "cryptography", "numpy", "tests.reference", "tests.contract", "aggregator.wire._pb"}
 STDLIB = {
-    "ast", "asyncio", "base64", "collections", "contextlib", "dataclasses", "fractions", "hashlib", "hmac", "json",
+    "asyncio", "base64", "collections", "contextlib", "dataclasses", "fractions", "hashlib", "hmac", "json",
     "math", "os", "pathlib", "struct", "typing",
 }  # fmt: skip
 ANY_COHORT = 2
@@ -66,7 +71,7 @@ class Played:
 
 
 def who(h: Hub, client: int, minimum: int = ANY_COHORT) -> Who:
-    """A participant's three files."""
+    """A participant's two files, as the consortium's tools leave them."""
     directory = h.directory / f"stranger-{client}"
     if not directory.exists():
         h.consortium.identities[client].save(directory)
@@ -123,7 +128,9 @@ def check(
         outcome = played.outcomes[client]
         assert (outcome.total, outcome.survivors) == (total, survivors)
         assert outcome.weight == result.total_weight == sum(offered[c][1] for c in survivors)
-        np.testing.assert_allclose(outcome.mean["x"], result.mean["x"], rtol=0, atol=result.error_bound * 1e-6)
+        assert outcome.mean.keys() == result.mean.keys()
+        for name, mean in result.mean.items():
+            np.testing.assert_allclose(outcome.mean[name], mean, rtol=1e-12, atol=1e-12)
     for client in set(played.results) & set(survivors):
         assert played.results[client].words.tolist() == total
 
@@ -141,7 +148,10 @@ ENCODINGS = {
 @pytest.mark.parametrize("strangers", [(1, 3), (0, 1, 2, 3)], ids=["with the SDK's", "among themselves"])
 @pytest.mark.parametrize("changes", ENCODINGS.values(), ids=ENCODINGS)
 async def test_the_sum_is_exact(tmp_path, strangers, changes):
-    spec, offered = parameters((5, 3), **changes), offers(4, (5, 3))
+    tensors = Tensor("x", (5, 3)), Tensor("bias", (2,), clip=0.01), Tensor("scalar", ())
+    spec = parameters(tensors=tensors, **changes)
+    more = {"bias": np.array([0.002, -0.001]), "scalar": np.float64(1.5)}
+    offered = {c: (update | more, weight) for c, (update, weight) in offers(4, (5, 3)).items()}
     async with hub(tmp_path, 4) as h:
         await h.create(spec)
         base = {"w": np.arange(3.0), "b": np.array(1, np.int32)}
@@ -173,6 +183,36 @@ def test_uploads_are_cut_as_the_server_expects(mode, entries):
     assert Numbers(sent).cuts() == [(plan.start(i), plan.start(i) + plan.size(i)) for i in range(plan.chunks)]
 
 
+def test_above_100_clients_the_graph_is_the_same(tmp_path):
+    sites = 130
+    consortium = Consortium.of(sites)
+    spec = parameters(clients_max=200, threat=ThreatModel(0.05, 0.1, security_bits=40))
+    terms = consortium.terms(spec)
+    hashes = [(client, bytes([client]) * 32) for client in range(sites) if client % 7]
+    cohort = freeze(terms, hashes)
+    consortium.identities[0].save(tmp_path / "site")
+    sent = pb.Terms.FromString(codec.encode(terms.to_message()))
+    stranger = Participant(Who.load(tmp_path / "site", ANY_COHORT), sent, consortium.roster.to_bytes(), [])
+    stranger.freeze([pb.ListedAdvert(client=client, hash=known) for client, known in hashes])
+    assert not cohort.graph.complete
+    assert (stranger.ctx1, stranger.t, stranger.k) == (cohort.ctx1, cohort.threshold, cohort.graph.k)
+    for client in cohort.members:
+        assert tuple(stranger.neighbours(client)) == cohort.neighbours(client)
+
+
+async def test_a_roster_that_is_held_does_not_come_again(tmp_path):
+    spec, offered = parameters(), offers(3)
+    async with hub(tmp_path, 3) as h, AsyncExitStack() as stack:
+        await h.create(spec)
+        held = [b"", b"", h.consortium.roster.to_bytes()]
+        joining = [join(h.address, who(h, c), TASK, roster=roster) for c, roster in enumerate(held)]
+        lines = [await stack.enter_async_context(line) for line in joining]
+        await h.operator.start_round(TASK)
+        ends = await asyncio.gather(*(line.contribute(*offered[c]) for c, line in enumerate(lines)))
+    assert [line.rosters_sent for line in lines] == [1, 1, 0]
+    assert ends[0].total == ends[2].total == [sum(column) for column in zip(*(end.words for end in ends), strict=True)]
+
+
 async def test_errors_have_names(tmp_path):
     async with hub(tmp_path, 2) as h:
         await h.create(parameters())
@@ -195,3 +235,25 @@ async def test_a_stranger_insists_on_its_own_cohort(tmp_path):
             await h.operator.start_round(TASK)
             ends = await asyncio.gather(*(line.contribute(*offers(3)[0]) for line in lines), return_exceptions=True)
             assert [type(end) for end in ends] == [Refused] * 3
+
+
+SOURCES = [path for folder in ("crypto", "protocol") for path in (HERE.parents[1] / "aggregator" / folder).glob("*.py")]
+SPOKEN = [
+    r'digest\(\s*"([^"]+)"',
+    r'_DOMAIN = "([^"]+)"',
+    r': Final = "([^"]+)"',
+    r'"(A|key|error|rounding|rotation|self|pair)"',
+]
+
+
+def test_the_document_names_every_domain():
+    """Whoever adds a digest, a signature or a stream tells strangers of it."""
+    told = (HERE.parents[1] / "docs" / "contract.md").read_text()
+    text = "\n".join(path.read_text() for path in SOURCES)
+    spoken = {found for pattern in SPOKEN for found in re.findall(pattern, text)}
+    own_business = {"sangam/v1/parameters", "rounding"}
+    assert {"sangam/v1/ctx0", "roster", "advert", "dealing", "survivors", "self seed", "A"} <= spoken
+    for name in spoken - own_business:
+        assert f"`{name}`" in told, name
+    for key in (GO_ON_KEY, ERROR_NAME_KEY, SUITE):
+        assert f"`{key}`" in told, key

@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 from aggregator import files
 from aggregator.crypto import authority as authorities
 from aggregator.crypto import certificates, signing
+from aggregator.crypto import identity as identities
 from aggregator.crypto.authority import Authority
 from aggregator.crypto.certificates import Certificate, Role
 from aggregator.crypto.identity import Identity
+from aggregator.crypto.request import SigningRequest, hosts_of
 from aggregator.errors import NotAdmitted, ParameterError, SangamError, StorageError
 
 NOW = datetime.now(UTC).replace(microsecond=0)  # gRPC checks validity against the real clock
@@ -280,7 +282,8 @@ def test_save_and_load(tmp_path):
     assert Identity.load(site) == SITE
     assert Identity.load(site).key_pem == SITE.key_pem
     assert Authority.load(consortium) == AUTHORITY
-    assert sorted(os.listdir(site)) == ["authority.pem", "certificate.pem", "key.pem"]
+    assert sorted(os.listdir(site)) == ["identity.pem", "key.pem"]
+    assert b"PRIVATE" not in (site / "identity.pem").read_bytes()
     assert stat.S_IMODE((site / "key.pem").stat().st_mode) == 0o600
     assert stat.S_IMODE((consortium / "authority-key.pem").stat().st_mode) == 0o600
 
@@ -298,7 +301,7 @@ def test_the_key_file_is_private_from_its_first_byte(tmp_path, monkeypatch):
     assert opened["key.pem"] == (os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
 
 
-@pytest.mark.parametrize("taken", ["key.pem", "certificate.pem", "authority.pem"])
+@pytest.mark.parametrize("taken", ["key.pem", "identity.pem"])
 def test_save_never_overwrites(tmp_path, taken):
     (tmp_path / taken).write_bytes(b"precious")
     with pytest.raises(ParameterError, match="never overwritten"):
@@ -307,12 +310,60 @@ def test_save_never_overwrites(tmp_path, taken):
     assert (tmp_path / taken).read_bytes() == b"precious"
 
 
-@pytest.mark.parametrize("missing", ["key.pem", "certificate.pem", "authority.pem"])
+@pytest.mark.parametrize("missing", ["key.pem", "identity.pem"])
 def test_a_missing_file_is_named(tmp_path, missing):
     SITE.save(tmp_path)
     (tmp_path / missing).unlink()
     with pytest.raises(StorageError, match=f"cannot read .*{missing}: No such file"):
         Identity.load(tmp_path)
+
+
+CHAIN = identities.write_chain(SITE.certificate, SITE.authority)
+CSR = authorities.request("x", Role.PARTICIPANT, "demo")[1]
+
+
+def test_a_chain_reads_back_with_text_around_it():
+    assert identities.read_chain(b"aiims-delhi, by mail:\r\n" + CHAIN.replace(b"\n", b"\r\n")) == (
+        SITE.certificate,
+        SITE.authority,
+    )
+
+
+@pytest.mark.parametrize(
+    ("pem", "what"),
+    [
+        (b"", "no PEM file of ours"),
+        (SITE.certificate.pem, "a file of 1 certificates"),
+        (CHAIN + CHAIN, "a file of 4 certificates"),
+        (CSR, "a signing request, which goes to the consortium"),
+        (SITE.key_pem, "a private key, which never leaves its owner"),
+        (CHAIN + SITE.key_pem, "a private key, which never leaves its owner"),
+    ],
+)
+def test_another_file_than_an_identity_is_named(pem, what):
+    with pytest.raises(NotAdmitted, match=f"two certificates, the site's and the authority's; this is {what}"):
+        identities.read_chain(pem)
+
+
+def test_half_an_identity_is_refused_at_every_length():
+    for length in range(0, len(CHAIN) - 1, 7):
+        with pytest.raises(NotAdmitted):
+            identities.read_chain(CHAIN[:length])
+
+
+def test_a_renewal_asks_for_the_same_once_more():
+    for old in (SITE, HUB):
+        asked = SigningRequest.from_pem(authorities.renew(old))
+        assert (asked.name, asked.role, asked.deployment) == (old.certificate.name, old.certificate.role, "demo")
+        assert asked.hosts == hosts_of(old.certificate)
+        assert asked.verifying_key == old.certificate.verifying_key
+    assert hosts_of(HUB.certificate) == ("localhost", "127.0.0.1")
+
+
+@pytest.mark.parametrize("pem", [CHAIN, SITE.certificate.pem])
+def test_an_identity_is_no_request(pem):
+    with pytest.raises(ParameterError, match=r"not a signing request but a file of . certificates: .*install"):
+        SigningRequest.from_pem(pem)
 
 
 def test_a_directory_that_is_a_file_is_named(tmp_path):

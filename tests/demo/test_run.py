@@ -125,7 +125,7 @@ def test_one_wrong_word_is_not_exact(tmp_path: Path) -> None:
     for name, times in (("a", 1), ("b", 2)):
         Words(times * words, words).save(Words.path(tmp_path, 1, name))
     terms = Consortium.of(2).terms(job.parameters(data.deal(4, 0)))
-    result = RoundResult("t", 99, {}, 0, ("a", "b"), 0.0, terms, 3 * words)
+    result = RoundResult("t", 99, {}, 0, ("a", "b"), {}, terms, 3 * words)
     assert job.is_exact(result, tmp_path, 1)
     for place in (0, 31):
         wrong = 3 * words

@@ -13,23 +13,10 @@ from aggregator.errors import ParameterError, RoundAborted
 from aggregator.protocol import encoding
 from aggregator.wire.messages import Tensor
 from tests.consortium import drbg
+from tests.encoded import BLOCK, CTX0, SEED, backwards, encode, signs, slowly, total_of, transform
 from tests.harness import parameters
 from tests.reference import keystream as twin_keystream
 from tests.reference import quantize as twin
-
-CTX0 = bytes(range(32))
-SEED = drbg("rounding")(32)
-
-
-def encode(update, weight, made, label=0):
-    return encoding.encode(update, weight, made, CTX0, drbg("rounding", label)(32))
-
-
-def total_of(encoded, made):
-    total = encoded[0].words.copy()
-    for each in encoded[1:]:
-        total += each.words
-    return total & (2**made.ring_bits - 1)
 
 
 def quantised_sum(total, participants, made):
@@ -47,10 +34,9 @@ def quantised_sum(total, participants, made):
 def test_encode_is_the_twins(values, value_bits, weight, seed):
     made = parameters(4, len(values), value_bits=value_bits, clip=2.5, weight_max=40)
     got = encoding.encode({"x": values}, weight, made, CTX0, seed)
-    scaled = [value * (weight / 40) for value in values]
     draws = twin_keystream.draws(seed, CTX0, len(values))
     limbs = [(weight >> (value_bits * i)) % 2**value_bits for i in range(made.weight_limbs)]
-    assert [int(word) for word in got.words] == twin.quantize(scaled, 2.5, value_bits, draws) + limbs
+    assert [int(word) for word in got.words] == twin.quantize(values, 2.5, value_bits, draws, weight / 40) + limbs
 
 
 @settings(deadline=None, max_examples=150)
@@ -96,42 +82,7 @@ def test_weights_add_up_exactly(weights, value_bits):
     assert encoding.decode(total_of(encoded, made), len(weights), made, CTX0).total_weight == sum(weights)
 
 
-BLOCK = 1 << 17  # entries whose draws are one PRG chunk
 SIZES = [1, 4097, encoding.PIECE_ENTRIES - 1, encoding.PIECE_ENTRIES + 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 5]
-
-
-def backwards(function, items):
-    """A map that comes from the other end."""
-    return reversed([function(item) for item in reversed(list(items))])
-
-
-def slowly(values, weight, made, seed):
-    """What `encode` gives for one long tensor, all at once in NumPy: words without limbs, and how many are clipped."""
-    x = np.zeros(made.coded_entries)
-    x[: values.size] = values.astype(np.float64) * (weight / made.weight_max)
-    if made.rotate:
-        x = transform(x * signs(made), made.rotation_block)
-    y = x / made.scale
-    raw = twin_keystream.stream(seed, CTX0, "rounding", 8 * y.size)
-    uniform = (np.frombuffer(raw, "<u8") >> 11).astype(np.float64) * 2.0**-53
-    rounded = np.floor(y) + (uniform < y - np.floor(y))
-    kept = np.clip(rounded, -made.zero_point, made.zero_point)
-    return kept.astype(np.int64) + made.zero_point, int((kept != rounded).sum())
-
-
-def signs(made):
-    raw = twin_keystream.stream(CTX0, CTX0, "rotation", 4 * made.coded_entries)
-    return np.where(np.frombuffer(raw, "<u4") & 1, -1.0, 1.0)
-
-
-def transform(x, block):
-    """Walsh-Hadamard, one distance after the other."""
-    distance = 1
-    while distance < block:
-        a, b = x.reshape(-1, 2, distance).swapaxes(0, 1)
-        x = np.stack([a + b, a - b], axis=1).reshape(-1)
-        distance *= 2
-    return x * (1.0 / np.sqrt(block))
 
 
 @pytest.mark.parametrize("entries", SIZES)
@@ -159,9 +110,8 @@ def test_long_sums_are_decoded_as_short_ones(entries, rotate):
     steps = rng.integers(-3 * made.zero_point, 3 * made.zero_point, made.coded_entries, endpoint=True)
     total = np.append(steps + 3 * made.zero_point, 70).astype(np.uint32)
     np.testing.assert_array_equal(quantised_sum(total, 3, made), steps)
-    expected = steps * (made.scale * 40 / 70)
-    if rotate:
-        expected = transform(expected, made.rotation_block) * signs(made)
+    expected = transform(steps.astype(float), made.rotation_block) * signs(made) if rotate else steps
+    expected = expected * (made.scale * 40 / 70)
     with ThreadPoolExecutor(3) as pool:
         for each in (map, pool.map, backwards):
             decoded = encoding.decode(total, 3, made, CTX0, each=each)
@@ -277,8 +227,9 @@ UPDATE = {"w": np.zeros((2, 3)), "b": 0.0}
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_not_a_number_is_named_by_tensor_and_index(bad):
-    made = parameters(4, tensors=TENSORS)
+@pytest.mark.parametrize("clips", [(0.0, 0.0), (2.0, 1e-6)])
+def test_not_a_number_is_named_by_tensor_and_index(bad, clips):
+    made = parameters(4, tensors=(Tensor("w", (2, 3), clips[0]), Tensor("b", (), clips[1])))
     assert encode(UPDATE, 1, made)
     broken = np.zeros((2, 3))
     broken[1, 2] = bad
@@ -289,8 +240,9 @@ def test_not_a_number_is_named_by_tensor_and_index(bad):
 
 
 @pytest.mark.parametrize("rotate", [False, True])
-def test_the_first_of_several_is_named_whatever_comes_first(rotate):
-    tensors = (Tensor("a", (7,)), Tensor("b", (3, BLOCK)), Tensor("c", (BLOCK,)))
+@pytest.mark.parametrize("clip", [0.0, 5.0])
+def test_the_first_of_several_is_named_whatever_comes_first(rotate, clip):
+    tensors = (Tensor("a", (7,), clip), Tensor("b", (3, BLOCK)), Tensor("c", (BLOCK,), clip))
     made = parameters(4, tensors=tensors, rotate=rotate)
     broken = {tensor.name: np.zeros(tensor.shape, np.float32) for tensor in tensors}
     broken["c"][5] = broken["b"][2, 9] = broken["b"][1, 8] = broken["b"][1, 7] = math.nan
@@ -385,7 +337,7 @@ def test_what_is_no_array_is_named():
 @pytest.mark.parametrize("value_bits", [16, 30, 54])
 def test_what_overflows_in_the_rotation_stays_in_the_ring(value_bits):
     """Finite, but infinity minus infinity inside the transform: NaN has no place beyond its word, or its slot."""
-    made = parameters(4, 8, value_bits=value_bits, rotate=True, clip=1e300)
+    made = parameters(4, 8, value_bits=value_bits, rotate=True, clip=1e280)
     encoded = encode({"x": np.full(8, 1.7e308) * [1, -1, 1, 1, -1, 1, -1, -1]}, 1_000_000, made)
     assert encoded.clipped_entries == 8
     assert int(encoded.words[:8].max()) <= 2 * made.zero_point

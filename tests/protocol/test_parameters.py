@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from aggregator.crypto.canonical import encode
 from aggregator.errors import MessageError, ParameterError
 from aggregator.protocol.graph import ThreatModel
-from aggregator.protocol.parameters import LATTICE_ENTRIES_LEAST, Mode, Parameters
+from aggregator.protocol.parameters import CLIP_LEAST, CLIP_MOST, LATTICE_ENTRIES_LEAST, Mode, Parameters
 from aggregator.wire import codec, messages
 from aggregator.wire.messages import Tensor
 from tests.harness import parameters
@@ -31,7 +31,7 @@ def test_no_sum_of_allowed_parameters_overflows(value_bits, clients_max, weight_
     assert clients_max * max(largest_entry, largest_limb) < 2**made.ring_bits <= 2**64
     assert clients_max * largest_limb >= 2 ** (made.ring_bits - 1), "the ring is no wider than it must be"
     assert weight_max < 2 ** (value_bits * made.weight_limbs)
-    assert made.scale * made.zero_point == pytest.approx(made.clip)
+    assert made.scales[0] * made.zero_point == pytest.approx(made.clip)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,16 @@ def test_overflow_is_refused_at_the_boundary_and_accepted_one_step_below(value_b
         ({"clip": -1.0}, "clip"),
         ({"clip": math.inf}, "clip"),
         ({"clip": math.nan}, "clip"),
-        ({"clip": 1e301}, "clip"),
+        ({"clip": 5e-324}, r"clip is 5e-324, allowed are 1e-280 to 1e\+280"),
+        ({"clip": 1e281}, r"clip is 1e\+281"),
+        ({"tensors": (Tensor("w", (3,), math.nan),)}, "the clip of tensor 'w' is nan"),
+        ({"tensors": (Tensor("w", (3,)), Tensor("b", (3,), math.inf))}, "the clip of tensor 'b' is inf"),
+        ({"tensors": (Tensor("w", (3,), 2.0), Tensor("b", (3,), -2.0))}, "the clip of tensor 'b' is -2.0"),
+        ({"tensors": (Tensor("w", (3,), 5e-324),)}, "the clip of tensor 'w' is 5e-324"),
+        (
+            {"tensors": (Tensor("w", (3,), 1e281),)},
+            r"tensor 'w' is 1e\+281, allowed are 1e-280 to 1e\+280",
+        ),
         ({"tensors": ()}, "at least one tensor"),
         ({"tensors": (Tensor("w", (3,)), Tensor("w", (4,)))}, r"not unique: \['w'\]"),
         ({"tensors": (Tensor("", (3,)),)}, "needs a name"),
@@ -97,6 +106,8 @@ def test_every_field_is_in_the_canonical_fields():
         {"tensors": (TWO[0], Tensor("c", ()))},
         {"tensors": TWO[::-1]},
         {"tensors": (Tensor("w", (4, 3)), TWO[1])},
+        {"tensors": (Tensor("w", (3, 4), np.nextafter(1.0, 2.0).item()), TWO[1])},
+        {"tensors": (TWO[0], Tensor("b", (), np.nextafter(1.0, 2.0).item()))},
         {"clip": np.nextafter(1.0, 2.0).item()},
         {"clients_max": 9},
         {"minimum_cohort": 3},
@@ -112,20 +123,41 @@ def test_every_field_is_in_the_canonical_fields():
     assert len({encode(*each.fields()) for each in made}) == len(made)
 
 
-@given(value_bits=st.integers(2, 54), clip=st.floats(1e-300, 1e300), rotate=st.booleans(), bits=st.integers(40, 128))
-def test_the_wire_carries_every_parameter(value_bits, clip, rotate, bits):
+CLIPS = st.floats(CLIP_LEAST, CLIP_MOST)
+
+
+@given(value_bits=st.integers(2, 54), clip=CLIPS, own=st.one_of(st.just(0.0), CLIPS), rotate=st.booleans())
+def test_the_wire_carries_every_parameter(value_bits, clip, own, rotate):
     made = parameters(
         9,
-        tensors=TWO,
+        tensors=(TWO[0], Tensor("b", (), own)),
         clip=clip,
         value_bits=value_bits,
         rotate=rotate,
         minimum_cohort=3,
         weight_max=77,
-        threat=ThreatModel(0.2, 0.3, malicious=False, security_bits=bits, failure_bits=11),
+        threat=ThreatModel(0.2, 0.3, malicious=False, security_bits=105, failure_bits=11),
     )
     raw = codec.encode(made.to_message())
-    assert Parameters.from_message(codec.decode(messages.Parameters, raw)) == made
+    again = Parameters.from_message(codec.decode(messages.Parameters, raw))
+    assert (again, again.hash) == (made, made.hash)
+
+
+def test_a_tensors_own_clip_takes_the_place_of_the_parameters():
+    made = parameters(4, tensors=(Tensor("w", (3, 4), 32767.0), Tensor("b", ()), Tensor("c", (2,), clip=2)), clip=0.5)
+    assert made.clips == (32767.0, 0.5, 2.0)
+    assert made.scales == (1.0, 0.5 / 32767, 2.0 / 32767)
+    assert made.scale == 0.5 / 32767
+
+
+def test_the_hash_covers_the_clip_of_every_tensor_as_it_counts():
+    """Whether a clip was written at the tensor or at all of them is no difference; which clip counts where, is."""
+    base = parameters(4, tensors=TWO, clip=2.0)
+    assert parameters(4, tensors=(Tensor("w", (3, 4), 2.0), TWO[1]), clip=2.0).hash == base.hash
+    hashes = {base.hash}
+    for own in ((2.0, 1.0), (1.0, 2.0), (1.0, 1.0), (np.nextafter(2.0, 3.0).item(), 2.0)):
+        hashes.add(parameters(4, tensors=(Tensor("w", (3, 4), own[0]), Tensor("b", (), own[1])), clip=2.0).hash)
+    assert len(hashes) == 5
 
 
 def test_long_vectors_travel_as_ciphertexts_unless_said_otherwise():
@@ -164,3 +196,8 @@ def test_from_message_checks_everything_again():
         Parameters.from_message(dataclasses.replace(message, threat=messages.Threat(0.5, 0.5, True, 104, 20)))
     with pytest.raises(MessageError, match="clip"):
         codec.encode(dataclasses.replace(message, clip=math.nan))
+    for clip in (math.nan, math.inf, -1.0):
+        with pytest.raises(MessageError, match="clip"):
+            codec.encode(dataclasses.replace(message, tensors=(Tensor("w", (3,), clip),)))
+    with pytest.raises(ParameterError, match="the clip of tensor 'w' is 1e-290"):
+        Parameters.from_message(dataclasses.replace(message, tensors=(Tensor("w", (3,), 1e-290),)))

@@ -100,7 +100,7 @@ class Room:
             return
         opened = await self.driver.open_upload(client, bodies[0])
         if opened is not None:
-            for chunk in bodies[1:]:
+            for chunk in bodies[1 + opened[1].chunks :]:
                 opened[0].receive(opened[1], chunk)
             await self.driver.close_upload(*opened)
 

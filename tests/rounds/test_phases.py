@@ -1,11 +1,12 @@
 """Each phase alone: what it takes, what it refuses by name, and that a refusal changes nothing."""
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
 
-from aggregator.errors import MessageError, OutOfTurn, Overloaded, StorageError
+from aggregator.errors import Equivocation, MessageError, OutOfTurn, Overloaded, StorageError
 from aggregator.rounds.advertise_keys import AdvertiseKeys
 from aggregator.rounds.consistency_check import ConsistencyCheck
 from aggregator.rounds.masked_input import MaskedInput
@@ -13,7 +14,7 @@ from aggregator.rounds.phase import Failed
 from aggregator.rounds.share_keys import ShareKeys
 from aggregator.rounds.unmasking import Unmasking
 from aggregator.storage.spool import MemorySpool
-from aggregator.wire.messages import Advert, Chunk, Dealing, RevealedShare, SurvivorSignature, Withdrawal
+from aggregator.wire.messages import Advert, Chunk, Complaint, Dealing, RevealedShare, SurvivorSignature, Withdrawal
 from aggregator.wire.messages import Unmasking as UnmaskingAnswer
 from aggregator.wire.vocabulary import Step
 from tests.consortium import Consortium
@@ -187,6 +188,62 @@ def test_surplus_missing_swapped_and_short_chunks_are_refused(inputs):
         phase.commit(phase.begin(1, answers[1][0]))
     assert set(phase.answers) == {0}
     assert not outcome.setting.spool.held_bytes
+
+
+def test_an_upload_goes_on_over_another_stream_and_counts_once(inputs):
+    outcome, phase, answers = inputs
+    header, first, last = answers[0]
+    spool = outcome.setting.spool
+    broken = phase.begin(0, header)
+    assert phase.bytes_left(broken) == header.payload_bytes
+    phase.receive(broken, first)
+    again = phase.begin(0, header)
+    assert again.chunks == 1
+    assert phase.bytes_left(again) == len(last.data)
+    for act in (partial(phase.receive, broken, last), partial(phase.commit, broken)):
+        with pytest.raises(OutOfTurn, match="client 0: a newer stream takes this upload's place"):
+            act()
+    phase.abandon(broken)
+    assert spool.held_bytes == len(first.data), "what a dead stream leaves behind does no harm to the newer one"
+    with pytest.raises(MessageError, match="chunk 0 arrived, expected chunk 1"):
+        phase.receive(again, first)
+    phase.receive(again, last)
+    assert phase.bytes_left(again) == 0
+    assert not phase.answers
+    phase.commit(again)
+    assert set(phase.answers) == {0}
+    assert not spool.held_bytes
+    assert phase.begin(0, header) is None
+
+
+def test_another_upload_of_the_same_client_starts_over(inputs):
+    outcome, phase, answers = inputs
+    header, first, _ = answers[0]
+    phase.receive(phase.begin(0, header), first)
+    other = dataclasses.replace(header, upload_id=b"another masking.")
+    assert phase.begin(0, other).chunks == 0
+    assert not outcome.setting.spool.held_bytes, "the old one was destroyed"
+    with pytest.raises(Equivocation, match="client 0 goes on with its upload under another header"):
+        phase.begin(0, dataclasses.replace(other, complaints=(honest_complaint(outcome),)))
+    assert phase.begin(1, answers[1][0]).chunks == 0, "ids of other clients mean nothing"
+
+
+def honest_complaint(outcome):
+    """Client 0 received this very share."""
+    envelope = outcome.end.announcement(0).envelopes[-1]
+    return Complaint(envelope.dealer, envelope.envelope.ciphertext)
+
+
+def test_all_that_is_half_arrived_can_be_destroyed(inputs):
+    outcome, phase, answers = inputs
+    begun = [phase.begin(client, answers[client][0]) for client in range(3)]
+    for client, upload in enumerate(begun):
+        phase.receive(upload, answers[client][1])
+    phase.abandon_all()
+    assert not outcome.setting.spool.held_bytes
+    for upload in begun:
+        with pytest.raises(OutOfTurn, match="this step of the round is over"):
+            phase.receive(upload, answers[upload.client][2])
 
 
 def test_bits_beyond_the_last_word_are_refused():

@@ -1,27 +1,29 @@
 import asyncio
 import dataclasses
+import gc
+import weakref
 
 import pytest
 
-from aggregator.errors import NotFound, OutOfTurn, ParameterError
+from aggregator.errors import Cancelled, Gone, NotFound, OutOfTurn, ParameterError
 from aggregator.protocol.context import RoundTerms, hash_model
-from aggregator.rounds.task import RESULTS_KEPT, Host, Task
+from aggregator.rounds.task import Host, Task
 from aggregator.storage.spool import MemorySpool
 from aggregator.wire import messages, operator_messages
 from aggregator.wire.messages import ClientMessage, Excluded, RoundClosed, RoundFailed, UploadHeader, Welcome
-from aggregator.wire.operator_messages import Deadlines
+from aggregator.wire.operator_messages import Deadlines, Opening
 from tests.consortium import Consortium, drbg
 from tests.harness import Player, parameters, ring_words
+from tests.loopback import until
 
 CONSORTIUM = Consortium.of(4)
 SITES = [identity.certificate for identity in CONSORTIUM.identities]
 
 
 def task_of(consortium=CONSORTIUM, **changes):
+    opening = changes.pop("opening", Opening())
     made = parameters(changes.pop("clients_max", len(consortium.roster)), **changes)
-    spec = operator_messages.Task(
-        "sepsis", made.to_message(), Deadlines(60, 60, 60, 60, 60, 0.0), result_to_operator_only=False
-    )
+    spec = operator_messages.Task("sepsis", made.to_message(), Deadlines(60, 60, 60, 60, 60, 0.0), False, opening)
     host = Host(
         "demo",
         consortium.authority.certificate,
@@ -29,9 +31,17 @@ def task_of(consortium=CONSORTIUM, **changes):
         MemorySpool(),
         drbg("server"),
         lambda: 0.0,
+        lambda: 1_000.0,
         lambda: 1,
     )
     return Task(spec, host)
+
+
+async def upload(driver, client, header, *chunks):
+    phase, begun = await driver.open_upload(client, header)
+    for chunk in chunks:
+        phase.receive(begun, chunk)
+    await driver.close_upload(phase, begun)
 
 
 async def attend(task, client):
@@ -47,10 +57,7 @@ async def attend(task, client):
             continue
         answer = player.react(body)
         if isinstance(answer[0], UploadHeader):
-            phase, upload = await task.driver(message.round).open_upload(client, answer[0])
-            for chunk in answer[1:]:
-                phase.receive(upload, chunk)
-            await task.driver(message.round).close_upload(phase, upload)
+            await upload(task.driver(message.round), client, *answer)
         else:
             await task.deliver(SITES[client], ClientMessage(message.round, answer[0]))
 
@@ -64,17 +71,17 @@ async def test_rounds_follow_each_other_and_the_last_results_are_kept():
     task = task_of()
     crowd = [asyncio.create_task(attend(task, c)) for c in range(4)]
     await asyncio.sleep(0)
-    for number in range(1, RESULTS_KEPT + 2):
+    for number in range(1, 3 + 2):
         assert task.start_round(hash_model(None)) == number
         with pytest.raises(OutOfTurn, match=f"round {number} is still running"):
             task.start_round(hash_model(None))
         assert (await finished(task, number)).kind == "closed"
         await asyncio.gather(task._running)
         assert task.last_round == number
-    assert task.result(0) is task.result(RESULTS_KEPT + 1)
-    nonces = {task.result(n).setting.terms.server_nonce for n in range(2, RESULTS_KEPT + 2)}
-    assert len(nonces) == RESULTS_KEPT
-    with pytest.raises(NotFound, match="no result of round 1: the last 3 are kept"):
+    assert task.result(0) is task.result(3 + 1)
+    nonces = {task.result(n).setting.terms.server_nonce for n in range(2, 3 + 2)}
+    assert len(nonces) == 3
+    with pytest.raises(Gone, match="no result of round 1 any more: it has expired, the last 3 are kept"):
         task.result(1)
     with pytest.raises(NotFound, match="no result of round 9: there is none yet"):
         task.result(9)
@@ -110,3 +117,166 @@ async def test_a_task_that_this_roster_cannot_meet_is_refused():
     overflowing = dataclasses.replace(spec.parameters, value_bits=54, clients_max=2000)
     with pytest.raises(ParameterError, match="need 65 bits"):
         Task(dataclasses.replace(spec, parameters=overflowing), task_of()._host)
+
+
+def crowd_of(task, *clients):
+    return [asyncio.create_task(attend(task, c)) for c in clients]
+
+
+async def settle():
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def bodies(line):
+    """What waits on a line."""
+    return [type(message.body) for message in line._outbox._queue if message is not None]
+
+
+async def test_a_round_opens_when_enough_have_come():
+    task = task_of(opening=Opening(enough=3))
+    crowd = crowd_of(task, 0, 1)
+    number = task.start_round(hash_model(None))
+    await settle()
+    assert task.history.find(number).summary().state == "gathering"
+    assert task.history.find(number).summary().clients == 2
+    assert [(event.kind, event.clients) for event in task.events(number)._events] == [("gathering", 3)]
+    with pytest.raises(OutOfTurn, match="task sepsis has no round yet"):
+        await task.deliver(SITES[0], ClientMessage(number, messages.Withdrawal("")))
+    with pytest.raises(OutOfTurn, match="round 1 is still running"):
+        task.start_round(hash_model(None))
+    crowd += crowd_of(task, 3)
+    assert (await finished(task, number)).kind == "closed"
+    assert task.result(number).survivors == (0, 1, 3)
+    await task.close()
+    await asyncio.gather(*crowd)
+
+
+async def test_only_those_who_were_drawn_hear_of_the_round_and_may_take_part():
+    task = task_of(opening=Opening(sample=3))
+    lines = {client: task.join(SITES[client]) for client in range(4)}
+    number = task.start_round(hash_model(None))
+    await settle()
+    invited = task.driver(number)._phase.members
+    assert len(invited) == 3
+    for client, line in lines.items():
+        assert (messages.RoundOpened in bodies(line)) is (client in invited)
+    (stranger,) = set(range(4)) - invited
+    assert messages.RoundOpened not in bodies(task.join(SITES[stranger])), "a new line is no invitation"
+    opened = next(m for m in lines[min(invited)]._outbox._queue if isinstance(m.body, messages.RoundOpened))
+    terms = RoundTerms.from_message(opened.body.terms)
+    player = Player(CONSORTIUM.site(stranger), ring_words(terms, [stranger])[stranger], drbg("stranger"))
+    (advert,) = player.react(opened.body)
+    with pytest.raises(OutOfTurn, match=f"client {stranger} is not in this step of the round"):
+        await task.deliver(SITES[stranger], ClientMessage(number, advert))
+    assert not task.driver(number)._phase.answers
+    await task.close()
+
+
+async def test_a_drawn_cohort_makes_a_sum():
+    task = task_of(opening=Opening(sample=3))
+    crowd = crowd_of(task, 0, 1, 2, 3)
+    drawn = set()
+    for number in (1, 2, 3, 4, 5, 6):
+        await settle()
+        task.start_round(hash_model(None))
+        assert (await finished(task, number)).clients == 3
+        drawn.add(task.result(number).survivors)
+    assert len(drawn) > 1, "drawn anew each time"
+    await task.close()
+    await asyncio.gather(*crowd)
+
+
+async def test_too_few_have_come_when_the_time_to_gather_is_over():
+    task = task_of(opening=Opening(enough=3, gather_s=0.0))
+    line = task.join(SITES[0])
+    number = task.start_round(hash_model(None))
+    assert (await finished(task, number)).detail == "gathering: 1 sites came, need 2"
+    summary = task.history.find(number).summary()
+    assert (summary.state, summary.step, summary.clients) == ("failed", "", 1)
+    assert bodies(line) == [Welcome], "who was not invited hears nothing"
+    assert task.start_round(hash_model(None)) == number + 1
+    await task.close()
+
+
+@pytest.mark.parametrize("opening", [Opening(), Opening(enough=3)])
+@pytest.mark.parametrize("begun", [False, True])
+async def test_an_aborted_round_ends_at_once_and_the_next_may_start(opening, begun):
+    task = task_of(opening=opening)
+    line = task.join(SITES[0])
+    number = task.start_round(hash_model(None))
+    if begun:
+        await settle()
+    await task.abort_round(number, "the study is over")
+    assert (await finished(task, number)).detail == "the study is over"
+    assert task.history.find(number).summary().state == "failed"
+    assert (RoundFailed in bodies(line)) is (opening == Opening())
+    with pytest.raises(OutOfTurn, match=f"round {number} has ended already"):
+        await task.abort_round(number, "again")
+    with pytest.raises(NotFound, match="has no round 9"):
+        await task.abort_round(9, "never")
+    assert task.start_round(hash_model(None)) == number + 1
+    await settle()
+    assert task.history.running.number == number + 1
+    await task.close()
+    assert [event.detail for event in task.events(number)._events if event.kind == "failed"] == ["the study is over"]
+
+
+async def test_a_round_that_is_aborted_in_the_midst_of_its_work_leaves_no_sum():
+    task = task_of()
+    crowd = crowd_of(task, 0, 1, 2, 3)
+    await settle()
+    number = task.start_round(hash_model(None))
+    async with asyncio.timeout(20):
+        await until(lambda: task.driver(number).step == "unmasking")
+    await task.abort_round(number, "stop")
+    assert (await finished(task, number)).kind == "failed"
+    assert task.last_round == 0
+    with pytest.raises(NotFound, match=f"no result of round {number}: the round failed"):
+        task.result(number)
+    await task.close()
+    await asyncio.gather(*crowd)
+
+
+async def test_a_cancelled_task_takes_nobody_and_nothing():
+    task = task_of()
+    line = task.join(SITES[0])
+    number = task.start_round(hash_model(None))
+    await settle()
+    await task.cancel("operator platform cancelled task sepsis")
+    await task.cancel("again")
+    heard = []
+    while (message := await line.receive()) is not None:
+        heard.append(message.body)
+    assert [type(body) for body in heard] == [Welcome, messages.RoundOpened, RoundFailed]
+    assert type(line.error) is Cancelled
+    assert str(line.error) == "operator platform cancelled task sepsis"
+    assert (await finished(task, number)).detail == "operator platform cancelled task sepsis"
+    for refused in (lambda: task.join(SITES[1]), lambda: task.start_round(hash_model(None))):
+        with pytest.raises(Cancelled, match="task sepsis was cancelled by its operator"):
+            refused()
+    assert task.history.started == 1
+
+
+async def test_what_a_round_worked_with_is_freed_with_it_and_its_sum_when_it_is_deleted():
+    task = task_of()
+    crowd = crowd_of(task, 0, 1, 2, 3)
+    await settle()
+    number = task.start_round(hash_model(None))
+    phases = []
+    async with asyncio.timeout(20):
+        while task.history.running is not None:
+            phases.append(weakref.ref(task.driver(number)._phase))
+            await asyncio.sleep(0)
+    total = weakref.ref(task.result(number).total)
+    await asyncio.gather(task._running)
+    gc.collect()
+    assert {phase() for phase in phases} == {None}, "a phase holds all that was said, and the masked sum"
+    assert total() is not None
+    task.history.delete_result(number)
+    gc.collect()
+    assert total() is None
+    late = task.join(SITES[0])
+    assert RoundClosed in bodies(late), "who comes back is still told how it ended"
+    await task.close()
+    await asyncio.gather(*crowd)

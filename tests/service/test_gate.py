@@ -26,7 +26,7 @@ def standing_at_the_gate(revoked=frozenset()):
     who = operator()
     context = SimpleNamespace(auth_context=lambda: {"x509_pem_cert": [who.certificate.pem]})
     clock = Clock(who.certificate.not_before + timedelta(hours=2))
-    return who, context, clock, Gate(who.authority, revoked, clock)
+    return who, context, clock, Gate(who.authority, lambda: revoked, clock)
 
 
 def test_one_certificate_holds_so_many_calls_and_no_more():

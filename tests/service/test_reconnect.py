@@ -50,12 +50,12 @@ class Losing:
         return await self.inner.upload(parts)
 
 
-async def play(tmp_path, n, entries=4, loses=None, cut_at=None, mode=Mode.PAIRWISE, **round_options):
+async def play(tmp_path, n, entries=4, loses=None, cuts=(), mode=Mode.PAIRWISE, **round_options):
     """A round in which the last client's line runs over a cable, through a `Losing`."""
     offered, spec, last = offers(n, (entries,)), parameters((entries,), mode=mode), n - 1
     wrapped = []
     async with hub(tmp_path, n) as h, Cable(h.port) as cable:
-        cable.cut_at = cut_at
+        cable.upward_cuts.extend(cuts)
 
         def wrap(transport):
             wrapped.append(Losing(transport, cable, loses))
@@ -93,7 +93,7 @@ async def test_a_line_that_breaks_between_two_steps_goes_on_with_the_next(tmp_pa
 @pytest.mark.parametrize("mode", [Mode.PAIRWISE, Mode.LATTICE])
 async def test_an_upload_cut_half_way_is_sent_again_identically_and_counts_once(tmp_path, mode):
     """Several MiB; the line breaks when 2 MiB of them have gone up."""
-    run, losing = await play(tmp_path, 3, entries=1_500_000, cut_at=2 << 20, mode=mode)
+    run, losing = await play(tmp_path, 3, entries=1_500_000, cuts=[2 << 20], mode=mode)
     first, *again = losing.uploads
     assert sum(map(len, first)) > 3 << 20
     assert again

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aggregator.bench import updates
-from aggregator.bench.updates import Tally, Updates, WordSum, is_exact
+from aggregator.local import updates
+from aggregator.local.updates import Tally, Updates, WordSum, is_exact
 
 NAMES = ("client-01", "client-02", "client-03")
 

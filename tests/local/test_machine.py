@@ -3,7 +3,7 @@ import sys
 import numpy as np
 import pytest
 
-from aggregator.bench import machine
+from aggregator.local import machine
 
 SIZE = 128 << 20  # far beyond what the rest of the process moves meanwhile
 

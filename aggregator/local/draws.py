@@ -1,10 +1,12 @@
-"""Seeded draws for the split of the data and the plan of the dropouts: equal on every machine, never for secrets."""
+"""Seeded draws, for the split of data and the plan of dropouts: equal on every machine, never for secrets."""
 
 from hashlib import shake_256
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from aggregator.wire.vocabulary import Step
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Indices: TypeAlias = npt.NDArray[np.intp]
@@ -20,3 +22,11 @@ def uniforms(seed: int, purpose: str, count: int) -> Floats:
 def shuffled(seed: int, purpose: str, count: int) -> Indices:
     """The numbers 0 to count - 1 in a drawn order."""
     return np.argsort(uniforms(seed, purpose, count), kind="stable")
+
+
+def departures(seed: int, number: int, sites: int, count: int) -> tuple[tuple[int, Step], ...]:
+    """Which sites vanish in round `number`, and at which step each: another one; beyond five, steps repeat evenly."""
+    steps = list(Step)
+    who = shuffled(seed, f"sites of round {number}", sites)
+    where = shuffled(seed, f"steps of round {number}", len(steps))
+    return tuple((int(site), steps[where[i % len(steps)]]) for i, site in enumerate(who[:count]))

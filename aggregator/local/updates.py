@@ -1,6 +1,6 @@
 """The clients' updates: views into one array on disk, which all processes map and nobody copies.
 
-Values are multiples of 2^-15 below 1, so that a float32 sum over 100 clients is exact, and the plain side can be
+Values are multiples of 2^-10 below 1, so that a float32 sum over 10,000 clients is exact, and the plain side can be
 checked like the secure one. Client i's update starts `i * SHIFT` entries into the array. No value is secret.
 
 And the oracle of the secure side: the survivors' encoded words, added in the open by the processes that hold them.
@@ -21,7 +21,7 @@ from native import ring
 
 SHIFT = 1024  # entries, a page
 PIECE_ENTRIES = 1 << 15
-BITS = 16
+BITS = 11
 PUBLIC_SEED = bytes(32)
 
 Update: TypeAlias = npt.NDArray[np.float32]
@@ -51,7 +51,7 @@ class Updates:
         return self._array[client * SHIFT :][: self._entries]
 
     def total(self, clients: int) -> Update:
-        """The sum of the first clients' updates, shape (entries,), float32: exact up to 100 clients."""
+        """The sum of the first clients' updates, shape (entries,), float32, exact."""
         out: Update = np.zeros(self._entries, np.float32)
         for client in range(clients):
             out += self.of(client)

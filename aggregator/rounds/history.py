@@ -1,0 +1,137 @@
+"""The rounds of one task: the one that runs, and what is kept of those that have ended.
+
+Sums are kept as the task's `Retention` says, the events of the last rounds, and short summaries of many more.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from itertools import islice
+
+from aggregator.errors import Gone, NotFound
+from aggregator.rounds.events import EventLog
+from aggregator.rounds.phase import Completed
+from aggregator.rounds.record import Round, SumState
+from aggregator.rounds.results import Results
+from aggregator.wire.operator_messages import Retention, RoundSummary
+
+ROUNDS_KEPT = 1_000  # summaries, of each task
+EVENTS_KEPT = 100_000  # of each task, about 25 MB: the last twenty rounds of a thousand clients
+
+
+class History:
+    """The rounds of one task, in order.
+
+    Args:
+        task: its name, for errors.
+        retention: how many sums are kept, and how long.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, task: str, retention: Retention, clock: Callable[[], float]) -> None:
+        self._task = task
+        self._clock = clock
+        self._rounds: dict[int, Round] = {}
+        self._results = Results(retention, clock)
+        self._logged: deque[Round] = deque()  # ended rounds with their events, oldest first
+        self._events = 0  # of those
+        self.started = 0
+        self.last_closed = 0
+
+    @property
+    def running(self) -> Round | None:
+        """The round that gathers or runs."""
+        last = next(reversed(self._rounds.values()), None)
+        return last if last is not None and last.runs else None
+
+    def begin(self, round_: Round) -> None:
+        """The next round has started."""
+        self._rounds[round_.number] = round_
+        self.started += 1
+        if len(self._rounds) > ROUNDS_KEPT:
+            forgotten = self._rounds.pop(next(iter(self._rounds)))
+            self._results.drop(forgotten, SumState.EXPIRED)
+            if not forgotten.events.forgotten:
+                self._forget_oldest_events()
+
+    def end(self, round_: Round, total: Completed | None) -> None:
+        """The running round has ended, with a sum or without."""
+        round_.end(total, self._clock())
+        self._logged.append(round_)
+        self._events += len(round_.events)
+        while self._events > EVENTS_KEPT and len(self._logged) > 1:
+            self._forget_oldest_events()
+        if total is not None:
+            self.last_closed = round_.number
+            self._results.keep(round_)
+
+    def find(self, number: int) -> Round:
+        """One round.
+
+        Raises:
+            NotFound: there never was such a round.
+            Gone: it is too long ago.
+        """
+        self._results.expire()
+        if number in self._rounds:
+            return self._rounds[number]
+        oldest = next(iter(self._rounds), 0)
+        if oldest - (self.started - len(self._rounds)) <= number < oldest:
+            raise Gone(f"task {self._task}: round {number} is forgotten, the last {ROUNDS_KEPT:,} are remembered")
+        raise NotFound(f"task {self._task} has no round {number}")
+
+    def page(self, size: int, before: int) -> tuple[tuple[RoundSummary, ...], int]:
+        """So many rounds before one, newest first; and before which the next page begins, 0 after the last.
+
+        Args:
+            size: rounds on the page, from 1.
+            before: 0 for the newest.
+        """
+        self._results.expire()
+        older = (round_ for round_ in reversed(self._rounds.values()) if not before or round_.number < before)
+        found = tuple(round_.summary() for round_ in islice(older, size))
+        return found, found[-1].round if next(older, None) is not None else 0
+
+    def events(self, number: int) -> EventLog:
+        """The events of one round; errors as `find`."""
+        events = self.find(number).events
+        if events.forgotten:
+            raise Gone(f"task {self._task}: the events of round {number} are kept no longer")
+        return events
+
+    def result(self, number: int) -> Completed:
+        """The sum of one round; 0 is the last that closed.
+
+        Raises:
+            NotFound: that round has not closed with a sum.
+            Gone: its sum was deleted, or has expired.
+        """
+        wanted = number or self.last_closed
+        missing = f"task {self._task} has no result of round {wanted}"
+        if not wanted or wanted > next(reversed(self._rounds), 0):
+            raise NotFound(f"{missing}: there is none yet")
+        round_ = self.find(wanted)
+        if round_.sum is not None:
+            return round_.sum
+        match round_.sum_state:
+            case SumState.DELETED:
+                raise Gone(f"{missing} any more: it was deleted")
+            case SumState.EXPIRED:
+                raise Gone(f"{missing} any more: it has expired, {self._results.rule}")
+            case _:
+                raise NotFound(f"{missing}: the round {'has not ended' if round_.runs else 'failed'}")
+
+    def delete_result(self, number: int) -> RoundSummary:
+        """Forget the sum of one round; errors as `result`."""
+        self.result(number)
+        round_ = self.find(number)
+        self._results.drop(round_, SumState.DELETED)
+        return round_.summary()
+
+    def close(self) -> None:
+        """Nothing expires by itself any more."""
+        self._results.rest()
+
+    def _forget_oldest_events(self) -> None:
+        oldest = self._logged.popleft()
+        self._events -= len(oldest.events)
+        oldest.events.forget()

@@ -1,0 +1,156 @@
+"""Who a site is: the certificate and key that its sessions sign and call with, and what has replaced them since.
+
+A renewal reaches a session that is open, but never a round in progress: each session keeps its certificate until a
+round's roster holds the other one instead, or the server refuses it, or it has expired.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from aggregator.crypto.certificates import Certificate, Role, stamp
+from aggregator.crypto.identity import IDENTITY_FILE, KEY_FILE, Identity
+from aggregator.crypto.roster import Roster
+from aggregator.errors import NotAdmitted, SangamError
+from aggregator.files import state
+from aggregator.protocol.participant import Site
+from clients.retry import WAIT_FIRST_S, WAIT_MAX_S
+
+_LOG = logging.getLogger("clients")
+
+EXPIRES_SOON = timedelta(days=30)
+SAID_AGAIN_AFTER = timedelta(days=1)
+
+
+def utc_now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+class IdentityFiles:
+    """The identity in a directory, read again once its files were replaced; all sessions of a site share it.
+
+    Raises:
+        NotAdmitted: as `Identity.load` and `Identity.check`, for what the directory holds at first.
+        StorageError: as `Identity.load`.
+    """
+
+    def __init__(self, directory: Path, now: Callable[[], datetime] = utc_now) -> None:
+        self._directory = directory
+        self._now = now
+        self._refused: object = None  # the files' state when they were refused; time may heal them
+        self._seen = self._state()
+        self._newest = Identity.load(directory)
+        self._newest.check(Role.PARTICIPANT, now())
+
+    def newest(self) -> Identity:
+        """What the files hold now; where they hold nothing that this site can use, what they held before."""
+        found = self._state()
+        if found != self._seen or self._refused is not None:
+            self._seen = found
+            try:
+                self._newest, self._refused = self._renewed(), None
+            except SangamError as error:
+                if self._refused != found:
+                    _LOG.warning("%s: the new identity in %s is not used: %s", self._name, self._directory, error)
+                self._refused = found
+        return self._newest
+
+    def _renewed(self) -> Identity:
+        found = Identity.load(self._directory)
+        found.check(Role.PARTICIPANT, self._now())
+        if (found.certificate.name, found.authority) != (self._name, self._newest.authority):
+            raise NotAdmitted(f"it is of {found.certificate.name}, or of another authority")
+        return found
+
+    def _state(self) -> tuple[object, ...]:
+        return state(self._directory / KEY_FILE), state(self._directory / IDENTITY_FILE)
+
+    @property
+    def _name(self) -> str:
+        return self._newest.certificate.name
+
+
+class Credentials:
+    """Who one session is.
+
+    Args:
+        site: its certificate and key, and what it insists on.
+        newest: gives the site under the newest certificate that it holds; None where it never changes.
+        now: the wall clock.
+    """
+
+    def __init__(
+        self, site: Site, newest: Callable[[], Site] | None = None, now: Callable[[], datetime] = utc_now
+    ) -> None:
+        self.site = site
+        self._newest = newest
+        self._now = now
+        self._warn_after = datetime.min.replace(tzinfo=UTC)
+
+    def check(self) -> None:
+        """Look at the certificate's time, since TLS would only say "unavailable"; say when it is about to end.
+
+        Raises:
+            NotAdmitted: it has expired, and there is no newer one.
+        """
+        try:
+            self.site.certificate.check_valid_at(self._now())
+        except NotAdmitted:
+            if not self.renew():
+                raise
+        self._warn()
+
+    def renew(self) -> bool:
+        """Take up a newer certificate; False when there is none."""
+        newest = self._newest() if self._newest is not None else self.site
+        if newest.certificate == self.site.certificate:
+            return False
+        self.site = newest
+        _LOG.info("%s: takes up its renewed certificate %#x", newest.certificate.name, newest.certificate.serial)
+        return True
+
+    def renew_for(self, roster: Roster) -> bool:
+        """Take up a newer certificate if this roster holds it; False where the present one stays."""
+        if self._newest is None or _holds(roster, self.site.certificate):
+            return False
+        return _holds(roster, self._newest().certificate) and self.renew()
+
+    async def renewed(self, refusal: NotAdmitted, patience_s: float) -> None:
+        """Wait for a newer certificate than the one that was refused.
+
+        The consortium may change its roster before this site has the file.
+
+        Raises:
+            NotAdmitted: the refusal, when none came in time.
+        """
+        if self.renew():
+            return
+        if self._newest is None:
+            raise refusal
+        _LOG.warning("%s: %s; waiting %g s for a new identity", self.site.certificate.name, refusal, patience_s)
+        loop, wait_s = asyncio.get_running_loop(), WAIT_FIRST_S
+        end = loop.time() + patience_s
+        while not self.renew():
+            if loop.time() >= end:
+                raise refusal
+            await asyncio.sleep(min(wait_s, max(0.0, end - loop.time())))
+            wait_s = min(2 * wait_s, WAIT_MAX_S)
+
+    def _warn(self) -> None:
+        now, certificate = self._now(), self.site.certificate
+        if certificate.not_after - now < EXPIRES_SOON and now >= self._warn_after:
+            self._warn_after = now + SAID_AGAIN_AFTER
+            days = max(0, (certificate.not_after - now).days)
+            ends = stamp(certificate.not_after)
+            _LOG.warning("the certificate of %s ends in %d days, on %s: renew it", certificate.name, days, ends)
+
+
+def _holds(roster: Roster, certificate: Certificate) -> bool:
+    try:
+        roster.index_of(certificate.fingerprint)
+    except NotAdmitted:
+        return False
+    return True

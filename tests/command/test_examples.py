@@ -1,0 +1,196 @@
+"""Every example that a command's help gives is run as it stands, but for ports, directories and round numbers.
+
+The examples are one story: a consortium is made, a site enrolled, a server checked and started, a round run, watched,
+fetched and forgotten; then the task goes, and the site is revoked. An example outside the story fails the last test.
+"""
+
+import json
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from aggregator import __main__ as command
+from aggregator.command.arrays import read_arrays, write_arrays
+
+TIMEOUT_S = 60
+SITES = ("site", "second", "third")
+HUB_TOML = """
+listen = "localhost:0"
+identity = "hub"
+roster = "consortium/roster.json"
+"""
+
+
+def examples() -> Iterator[str]:
+    """What stands in bold after a word and a colon in the help of each command."""
+    waiting = [typer.main.get_command(command.app)]
+    while waiting:
+        found = waiting.pop()
+        waiting += getattr(found, "commands", {}).values()
+        if not hasattr(found, "commands"):
+            for text in re.findall(r"^\s*\w+: \[bold\](sangam .*?)\[/bold\]", found.help, re.S | re.M):
+                yield " ".join(text.split())
+
+
+class Stage:
+    """A directory in which commands are typed, and what has been typed there."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.played: list[str] = []
+        self.running: list[subprocess.Popen[str]] = []
+        self.environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "200"}
+
+    def start(self, line: str, **changes: str) -> "subprocess.Popen[str]":
+        """Type one line and go on; `changes` says what stands in the place of a word of it."""
+        self.played.append(line)
+        words = [changes.get(word, word) for word in shlex.split(line)[1:]]
+        process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", "aggregator", *words],
+            cwd=self.home,
+            env=self.environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self.running.append(process)
+        return process
+
+    def run(self, line: str, **changes: str) -> str:
+        """Type one line, see it end well, and give what it printed; in this process, which saves seconds."""
+        self.played.append(line)
+        words = [changes.get(word, word) for word in shlex.split(line)[1:]]
+        result = CliRunner().invoke(command.app, words, env=self.environment, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    def close(self) -> None:
+        for process in self.running:
+            process.kill()
+            process.communicate()
+
+
+def ended(process: "subprocess.Popen[str]") -> str:
+    out, err = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+    return out
+
+
+def heard(process: "subprocess.Popen[str]", text: str) -> str:
+    """The first line on stderr that holds the text."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if text in line:
+            return line
+    raise AssertionError(f"{text!r} never came")
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    monkeypatch.chdir(tmp_path)
+    made = Stage(tmp_path)
+    yield made
+    made.close()
+
+
+def enrol(stage: Stage) -> None:
+    """The aggregator and the first site by the examples, the others likewise."""
+    stage.run("sangam pki init consortium --deployment demo")
+    stage.run("sangam pki request aiims-delhi --deployment demo --out site")
+    assert "aiims-delhi" in stage.run("sangam pki show site/request.pem")
+    stage.run("sangam pki issue site/request.pem --authority consortium")
+    stage.run("sangam pki install aiims-delhi.pem --identity site")
+    stage.run("sangam pki request hub --role aggregator --host localhost --deployment demo --out hub")
+    stage.run("sangam pki issue hub/request.pem --role aggregator --authority consortium")
+    stage.run("sangam pki install hub.pem --identity hub")
+    for name, role in (("second", "participant"), ("third", "participant"), ("operator", "operator")):
+        stage.run(f"sangam pki request {name} --role {role} --deployment demo --out {name}")
+        stage.run(f"sangam pki issue {name}/request.pem --role {role} --authority consortium")
+        stage.run(f"sangam pki install {name}.pem --identity {name}")
+    stage.run("sangam pki renew --identity site")
+    assert "aiims-delhi" in stage.run("sangam pki list --authority consortium --expiring 30", **{"30": "366"})
+
+
+def serve(stage: Stage) -> "subprocess.Popen[str]":
+    (stage.home / "hub.toml").write_text(HUB_TOML)
+    stage.run("sangam config check hub.toml")
+    stage.run("sangam config show hub.toml")
+    configured = stage.start("sangam serve --config hub.toml")
+    heard(configured, "listening on")
+    configured.terminate()
+    ended(configured)
+    line = "sangam serve --identity hub --roster consortium/roster.json --listen localhost:7443"
+    server = stage.start(line, **{"localhost:7443": "localhost:0"})
+    stage.environment["SANGAM_ADDRESS"] = heard(server, "listening on").split()[-1]
+    stage.environment["SANGAM_IDENTITY"] = str(stage.home / "operator")
+    return server
+
+
+def contribute(stage: Stage) -> "list[subprocess.Popen[str]]":
+    """The three sites join; the first by the example."""
+    where = {"hub:7443": stage.environment["SANGAM_ADDRESS"]}
+    line = "sangam join --address hub:7443 --identity site --update u.npz --weight 569 --base model.npz --out mean.npz"
+    return [stage.start(line, **where, site=site, **{"mean.npz": f"{site}/mean.npz"}) for site in SITES]
+
+
+def test_every_example_of_the_help(stage: Stage) -> None:
+    enrol(stage)
+    server = serve(stage)
+    address = {"hub:7443": stage.environment["SANGAM_ADDRESS"]}
+    for name in ("update.npz", "u.npz", "model.npz"):
+        write_arrays(stage.home / name, {"w": np.ones(3)})
+    stage.run("sangam task create lungs --like update.npz --weight-max 600")
+
+    leader = stage.start("sangam round run lungs --base model.npz --out next.npz")
+    heard(leader, "advertise keys")
+    for process in contribute(stage):
+        ended(process)
+    assert "mean over 3 sites" in ended(leader)
+    assert np.allclose(read_arrays(stage.home / "next.npz")["w"], 1.0, atol=1e-2)
+    number = {"7": str(json.loads(stage.run("sangam round list lungs --json"))["round"])}
+    assert "closed" in stage.run("sangam round list lungs")
+    assert "closed" in stage.run("sangam round show lungs 7", **number)
+    stage.run("sangam round watch lungs")
+    assert "mean over 3 sites" in stage.run("sangam round fetch lungs --out mean.npz")
+    assert "deleted" in stage.run("sangam round forget lungs 7", **number)
+    assert json.loads(stage.run("sangam round show lungs 7 --json", **number))["result"] == "deleted"
+
+    second = {"7": stage.run("sangam round start lungs --base next.npz --key nightly-7").strip()}
+    assert stage.run("sangam round start lungs --base next.npz --key nightly-7").strip() == second["7"]
+    assert "wrong base model" in stage.run('sangam round abort lungs 7 --reason "wrong base model"', **second)
+    assert "aiims-delhi" in stage.run("sangam site list --task lungs")
+    assert "lungs" in stage.run("sangam task list")
+    assert json.loads(stage.run("sangam task show lungs --json"))["summary"]["rounds"] == 2
+    stage.run("sangam doctor --address hub:7443 --identity site", **address)
+    serve_http(stage, address)
+
+    stage.run("sangam task cancel lungs")
+    stage.run("sangam task delete lungs")
+    stage.run('sangam pki revoke aiims-delhi --authority consortium --reason "laptop stolen"')
+    server.terminate()
+    ended(server)
+    stage.run("sangam version")
+    assert "5 of 5" in ended(stage.start("sangam demo --sites 6 --rounds 5 --dropouts 1"))
+    ended(stage.start("sangam bench --mode lattice --clients 8 --entries 100000 --dropouts 1"))
+    assert set(examples()) <= set(stage.played)
+
+
+def serve_http(stage: Stage, address: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = f"127.0.0.1:{free.getsockname()[1]}"
+    line = "sangam gateway --address hub:7443 --identity operator --listen 127.0.0.1:8080"
+    gateway = stage.start(line, **address, **{"127.0.0.1:8080": port})
+    heard(gateway, port)
+    gateway.terminate()
+    gateway.communicate(timeout=TIMEOUT_S)
