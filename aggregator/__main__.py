@@ -14,6 +14,7 @@ from aggregator.command.join import join
 from aggregator.command.pki import app as pki
 from aggregator.command.round import app as round_app
 from aggregator.command.serve import serve
+from aggregator.command.simulate import simulate
 from aggregator.command.site import app as site
 from aggregator.command.task import app as task
 from aggregator.errors import SangamError
@@ -38,6 +39,7 @@ app.command("join")(join)
 app.command("gateway")(gateway)
 app.command("demo")(demo)
 app.command("bench")(bench)
+app.command("simulate")(simulate)
 
 
 @app.command()

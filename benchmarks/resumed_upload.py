@@ -48,9 +48,10 @@ from aggregator.wire.messages import (
 )
 from clients.retry import Progress, patiently
 from clients.transport import ControlStream, GrpcTransport
+from tests.cable import Cable
 from tests.consortium import TASK, Consortium, drbg
 from tests.harness import Player
-from tests.loopback import PATIENT, Cable, configured, operator, parameters, raw
+from tests.loopback import PATIENT, configured, operator, parameters, raw
 
 CLIENTS = 2
 VALUE_BITS = 54

@@ -22,7 +22,8 @@ async def follow(open_stream: Callable[[], Events], patience_s: float) -> Events
     """
     seen = 0
     while True:
-        new, stream = await patiently(patience_s)(_begun, open_stream, seen)
+        begun: tuple[list[RoundEvent], Events] = await patiently(patience_s)(_begun, open_stream, seen)
+        new, stream = begun
         for event in new:
             seen += 1
             yield event

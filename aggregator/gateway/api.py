@@ -127,7 +127,7 @@ def _parse(method: MethodDescriptor, body: bytes) -> object:
     kind = method.input_type.name
     try:
         message = json_format.Parse(body or b"{}", _generated(kind)())
-    except (ValueError, RecursionError, json_format.ParseError) as error:
+    except (ValueError, json_format.ParseError) as error:
         raise MessageError(f"{kind}: {error}") from None
     return decode(_ours(method.input_type), message.SerializeToString())
 

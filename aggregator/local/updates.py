@@ -7,6 +7,7 @@ And the oracle of the secure side: the survivors' encoded words, added in the op
 """
 
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 from typing import TypeAlias
@@ -27,11 +28,12 @@ PUBLIC_SEED = bytes(32)
 Update: TypeAlias = npt.NDArray[np.float32]
 
 
-def write(path: Path, entries: int, clients: int) -> None:
-    """Make the array; the same one every time."""
+def write(path: Path, entries: int, clients: int, seed: int = 0) -> None:
+    """Make the array; the same one for a seed every time."""
     size = entries + SHIFT * (clients - 1)
     out = np.lib.format.open_memmap(path, "w+", np.float32, (size,))
-    draws = keystream.pieces(PUBLIC_SEED, PUBLIC_SEED, "bench", size, BITS, piece_entries=PIECE_ENTRIES)
+    label = sha256(f"{seed}".encode()).digest()
+    draws = keystream.pieces(label, PUBLIC_SEED, "bench", size, BITS, piece_entries=PIECE_ENTRIES)
     for at, piece in zip(range(0, size, PIECE_ENTRIES), draws, strict=True):
         values = piece.astype(np.float32)
         values -= 2.0 ** (BITS - 1)
@@ -89,7 +91,9 @@ class Tally:
         self._total.add(encoded)
 
 
-def is_exact(words: RingVector, participants: Sequence[str], expected: Sequence[str], files: Iterable[Path]) -> bool:
+def is_exact(
+    words: RingVector, participants: Sequence[object], expected: Sequence[object], files: Iterable[Path]
+) -> bool:
     """Whether a round's sum is over the expected clients, and equals word by word what their processes added up."""
     if tuple(participants) != tuple(expected):
         return False

@@ -307,22 +307,23 @@ def _deal(
         shamir.split(state.mask_pair.private, cohort.threshold, len(holders), entropy),
     )
     dealt = {h: Shares(b, k) for h, b, k in zip(holders, *halves, strict=True)}
-    envelopes = tuple(_envelope(state, cohort, adverts.get(h), h, dealt[h]) for h in holders)
+    agree = agreement.agreeing(state.share_pair.private)
+    keys = {h: agree(adverts[h].share_key, agreement.share_info(cohort.ctx1, me, h)) for h in adverts}
+    envelopes = tuple(_envelope(cohort, me, h, dealt[h], keys.get(h)) for h in holders)
     root = commitments.dealing_root(holders, envelopes)
     signature = signing.sign(state.invited.signing_key, commitments.DEALING, cohort.ctx1, me, root)
     return Shared(state, cohort, adverts, dealt.get(me)), Dealing(envelopes, signature)
 
 
-def _envelope(state: Advertised, cohort: Cohort, advert: Advert | None, holder: ClientId, shares: Shares) -> Envelope:
+def _envelope(cohort: Cohort, me: ClientId, holder: ClientId, shares: Shares, key: bytes | None) -> Envelope:
     """Seal one holder's shares; the dealer's own place stays without ciphertext."""
-    me, ctx1 = state.invited.me, cohort.ctx1
+    ctx1 = cohort.ctx1
     hashes = (
         commitments.share_hash(ctx1, me, holder, commitments.SELF_SEED, shares.self_seed),
         commitments.share_hash(ctx1, me, holder, commitments.MASK_KEY, shares.mask_key),
     )
-    if advert is None:
+    if key is None:
         return Envelope(b"", *hashes)
-    key = agreement.agree(state.share_pair.private, advert.share_key, agreement.share_info(ctx1, me, holder))
     return Envelope(aead.seal(key, shares.self_seed + shares.mask_key, ctx1), *hashes)
 
 
@@ -330,9 +331,12 @@ def _open_envelopes(
     state: Shared, received: tuple[ReceivedEnvelope, ...]
 ) -> tuple[dict[ClientId, Shares], list[Complaint]]:
     held, complaints = {}, []
+    me, ctx1 = state.advertised.invited.me, state.cohort.ctx1
+    agree = agreement.agreeing(state.advertised.share_pair.private)
     for item in received:
         _check_dealt(state, item)
-        shares = _open(state, item.dealer, item.envelope)
+        key = agree(state.adverts[item.dealer].share_key, agreement.share_info(ctx1, item.dealer, me))
+        shares = _open(state, item.dealer, item.envelope, key)
         if shares is None:
             complaints.append(Complaint(item.dealer, item.envelope.ciphertext))
         else:
@@ -352,10 +356,8 @@ def _check_dealt(state: Shared, item: ReceivedEnvelope) -> None:
         raise Equivocation(f"the shares of dealer {item.dealer} are not signed by it for this round")
 
 
-def _open(state: Shared, dealer: ClientId, envelope: Envelope) -> Shares | None:
+def _open(state: Shared, dealer: ClientId, envelope: Envelope, key: bytes) -> Shares | None:
     me, ctx1 = state.advertised.invited.me, state.cohort.ctx1
-    info = agreement.share_info(ctx1, dealer, me)
-    key = agreement.agree(state.advertised.share_pair.private, state.adverts[dealer].share_key, info)
     try:
         opened = aead.unseal(key, envelope.ciphertext, ctx1)
     except MessageError:

@@ -48,6 +48,7 @@ class MaskedInput(Phase[tuple[Complaint, ...]]):
         self._plan = setting.terms.parameters.upload_plan
         self._total = modes.new_total(setting.terms.parameters)
         self._open: dict[ClientId, Upload] = {}
+        self._refused: dict[ClientId, tuple[bytes, MessageError]] = {}  # the id of the upload, and why
         self._damage = ""
 
     @property
@@ -69,7 +70,8 @@ class MaskedInput(Phase[tuple[Complaint, ...]]):
 
         Raises:
             OutOfTurn: a stranger.
-            MessageError: a length that the round's parameters don't give, or false complaints.
+            MessageError: a length that the round's parameters don't give, false complaints, or the upload that was
+                refused before: the same id means the same bytes, so it is refused for the same reason.
             Equivocation: the upload that this client began, under another header.
         """
         if client not in self.members:
@@ -126,6 +128,12 @@ class MaskedInput(Phase[tuple[Complaint, ...]]):
             self._open.pop(upload.client, None)  # the end of the step may have been first, in another thread
             upload.staged.close()
 
+    def refuse(self, upload: Upload, error: MessageError) -> None:
+        """Destroy an upload that lies, and refuse it whenever it comes again."""
+        if self._is_open(upload):
+            self._refused[upload.client] = upload.header.upload_id, error
+        self.abandon(upload)
+
     def abandon_all(self) -> None:
         """Destroy all that is half arrived: the step is over."""
         for upload in tuple(self._open.values()):
@@ -144,6 +152,9 @@ class MaskedInput(Phase[tuple[Complaint, ...]]):
 
     def _begun(self, client: ClientId, header: UploadHeader) -> Upload:
         """A new upload, or the one that is half arrived, with what is held of it."""
+        upload_id, error = self._refused.get(client, (b"", None))
+        if error is not None and upload_id == header.upload_id:
+            raise type(error)(str(error))
         held = self._open.get(client)
         if held is not None and held.header == header:
             return Upload(client, header, held.staged, held.chunks)

@@ -108,7 +108,7 @@ class AggregationService:
         """One masked input: its header is looked at at once, its chunks come when it is this upload's turn.
 
         A stream that breaks leaves what it brought for the next one with the same header, which is told from where to
-        go on. What is refused is destroyed.
+        go on. What is refused is destroyed, and refused again: the first stream may have missed why.
         """
         header = (await _first(messages)).body
         if not isinstance(header, UploadHeader):
@@ -158,7 +158,10 @@ class AggregationService:
                     raise MessageError("an upload has one header, then chunks")
                 driver.receive(phase, upload, message.body)
                 turn.progress()
-        except SangamError:  # what a caller that has left brought is kept, a lie is not
+        except MessageError as error:  # what a caller that has left brought is kept, a lie is not
+            phase.refuse(upload, error)
+            raise
+        except SangamError:
             phase.abandon(upload)
             raise
 

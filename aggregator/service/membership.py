@@ -156,13 +156,16 @@ class Watch:
         self._told.set()
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Look until cancelled; a look that fails in a way nobody foresaw is logged, and is not the last."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._every_s or None):
                     await self._told.wait()
             self._told.clear()
-            await self.look()
+            try:
+                await self.look()
+            except Exception:
+                _LOG.exception("identity, roster and revoked serials could not be looked at")
 
 
 def _newer(old: Roster, new: Roster) -> Roster:

@@ -101,9 +101,7 @@ class Client:
         terms, plan = invited.terms, invited.terms.parameters.upload_plan
         encoded = encode({TENSOR: self.update}, self.weight, terms.parameters, invited.ctx0, os.urandom(SEED_BYTES))
         self._state, payload = participant.mask_input(self._state, shares, encoded.words, os.urandom)
-        header = UploadHeader(
-            terms.task, number, len(payload), self._state.complaints, os.urandom(UPLOAD_ID_BYTES)
-        )
+        header = UploadHeader(terms.task, number, len(payload), self._state.complaints, os.urandom(UPLOAD_ID_BYTES))
         bodies: list[Any] = [header, *plan.cut(payload)]
         if self.leaves is Step.MASKED_INPUT:
             return [codec.encode(UploadMessage(body)) for body in bodies[: 1 + plan.chunks // 2]], False

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
@@ -52,6 +51,7 @@ def main(invitation: Invitation, pipe: Connection) -> None:
     frames: SimpleQueue[bytes | None] = SimpleQueue()
     Thread(target=_read, args=(pipe, frames), daemon=True).start()
     crowd = Crowd(invitation)
+    pipe.send_bytes(Frame(NOBODY, ()).to_bytes())
     while (data := frames.get()) is not None:
         pipe.send_bytes(crowd.take(Frame.from_bytes(data)).to_bytes())
 
@@ -66,28 +66,51 @@ def _read(pipe: Connection, frames: "SimpleQueue[bytes | None]") -> None:
 
 
 class Crowd:
-    """The clients of one process."""
+    """The clients of one process; a client of a round begins with the first message to it."""
 
     def __init__(self, invitation: Invitation) -> None:
-        self._directory = invitation.directory
-        self._settings = invitation.settings
+        settings = invitation.settings
+        self._directory, self._settings = invitation.directory, settings
+        self._updates = Updates(invitation.updates, settings.entries)
+        self._parameters = settings.parameters()
         self._authority = Certificate.from_pem(invitation.authority)
-        self._updates = Updates(invitation.updates, invitation.settings.entries)
-        safeguards = Safeguards(minimum_cohort(invitation.settings.clients))
-        self._sites = {
-            number: _site(Identity(Certificate.from_pem(pem), key_pem, self._authority), safeguards)
-            for number, pem, key_pem in invitation.clients
-        }
+        safeguards = Safeguards(minimum_cohort(settings.clients))
+        self._sites = {}
+        for number, pem, key_pem in invitation.clients:
+            who = Identity(Certificate.from_pem(pem), key_pem, self._authority)
+            self._sites[number] = Site(who.certificate, who.authority, who.signing_key, safeguards)
         self._rosters: dict[bytes, Roster] = {}
-        self._clients: dict[int, Client] = {}
         self._number = 0
+        self._begin()
 
     def take(self, frame: Frame) -> Frame:
-        """One client's answer; or, to the server's word to nobody, the same back when it is done."""
+        """One client's answer; or, to the word that the round has ended, the same word when all is written down."""
         if frame.client == NOBODY:
-            self._end() if self._clients else self._begin()
+            self._total.save(words_file(self._directory, self._number))
+            self._begin()
             return frame
-        parts, whole = self._clients[frame.client].answer(frame.parts[0])
+        client = self._clients.get(frame.client) or self._new(frame.client)
+        parts, whole = client.answer(frame.parts[0])
         if not whole:
             del self._clients[frame.client]
         return Frame(frame.client, parts, whole)
+
+    def _begin(self) -> None:
+        self._number += 1
+        self._clients: dict[int, Client] = {}
+        self._absences = self._settings.absences(self._number)
+        self._total = WordSum(self._parameters.entries, self._parameters.ring_bits)
+
+    def _new(self, number: int) -> Client:
+        tally, leaves = Tally(self._total), self._absences.get(number)
+        client = Client(self._sites[number], self._verified, self._updates.of(number), weight(number), tally, leaves)
+        self._clients[number] = client
+        return client
+
+    def _verified(self, data: bytes) -> Roster:
+        """The roster behind these bytes, checked once for all clients of this process, which trust one authority."""
+        if data not in self._rosters:
+            roster = rosters.from_bytes(data)
+            roster.verify(self._authority, datetime.now(UTC))
+            self._rosters = {data: roster}
+        return self._rosters[data]

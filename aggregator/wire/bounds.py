@@ -8,7 +8,7 @@ On a repeated field, `Count` and `Ascending` speak of the whole, `Length` and `B
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from operator import attrgetter, lt
 from typing import Any, TypeAlias
 
 from aggregator.errors import MessageError
@@ -35,8 +35,8 @@ class Ascending:
 
     def check(self, field: str, value: Sequence[Any]) -> None:
         """Refuse duplicates and disorder."""
-        order = [getattr(item, self.key) for item in value] if self.key else value
-        if not all(a < b for a, b in pairwise(order)):
+        order = list(map(attrgetter(self.key), value)) if self.key else value
+        if not all(map(lt, order, order[1:])):
             raise MessageError(f"{field}: not in strictly ascending order")
 
 
@@ -49,7 +49,7 @@ class Length:
 
     def check(self, field: str, value: str | bytes | memoryview) -> None:
         """Refuse other lengths."""
-        size = len(value.encode()) if isinstance(value, str) else memoryview(value).nbytes
+        size = len(value) if type(value) is bytes else _octets(value)
         if not self.least <= size <= self.most:
             wanted = f"{self.least}" if self.least == self.most else f"{self.least} to {self.most}"
             raise MessageError(f"{field}: {size} bytes, expected {wanted}")
@@ -70,6 +70,8 @@ class Between:
 
 Bound: TypeAlias = Count | Ascending | Length | Between
 
+_OF_EACH = (Length, Between)
+
 
 def check(field: str, bound: Bound, value: Any) -> None:
     """Apply one bound to a field's value.
@@ -77,8 +79,12 @@ def check(field: str, bound: Bound, value: Any) -> None:
     Raises:
         MessageError: the value is outside; `field` is named.
     """
-    if isinstance(value, tuple) and isinstance(bound, Length | Between):
+    if type(value) is tuple and isinstance(bound, _OF_EACH):
         for item in value:
             bound.check(field, item)
     else:
         bound.check(field, value)
+
+
+def _octets(value: str | bytes | memoryview) -> int:
+    return len(value.encode()) if isinstance(value, str) else memoryview(value).nbytes

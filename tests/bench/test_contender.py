@@ -49,13 +49,3 @@ async def test_who_vanishes_has_sent_half() -> None:
     with pytest.raises(Vanished):
         await race(line.contender, PARTS, line.send)
     assert line.sent == list(PARTS[:3])
-
-
-async def test_to_be_cancelled_is_not_to_vanish() -> None:
-    async def cancelled(parts) -> UploadReceipt:
-        raise asyncio.CancelledError
-
-    line = Line(vanishes=True)
-    line.go.set()
-    with pytest.raises(asyncio.CancelledError):
-        await race(line.contender, PARTS, cancelled)

@@ -1,3 +1,4 @@
+import inspect
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -5,7 +6,9 @@ import numpy as np
 import pytest
 
 from aggregator.errors import NotFound, RoundAborted
-from clients.blocking import Loop, connect_blocking, open_site_blocking, operate_blocking
+from aggregator.wire.operator_messages import Opening
+from clients.blocking import BlockingOperator, Loop, connect_blocking, open_site_blocking, operate_blocking
+from clients.operator import Operator
 from tests.consortium import ANY_COHORT, Consortium
 from tests.loopback import BRISK, Watcher, hub, offers, operator, parameters
 
@@ -86,3 +89,28 @@ def test_one_site_in_two_tasks_without_asyncio(served, tmp_path):
                     session.fetch_result()
         with site.join("sepsis"):
             pass
+
+
+def test_every_call_of_an_operator_has_its_twin():
+    ours, twins = ({name for name in vars(kind) if not name.startswith("_")} for kind in (Operator, BlockingOperator))
+    assert ours == twins
+    for name in ours:
+        arguments = [[*inspect.signature(getattr(kind, name)).parameters] for kind in (Operator, BlockingOperator)]
+        assert arguments[0] == arguments[1], name
+
+
+def test_the_twins_work(served):
+    with operate_blocking(served.address, operator()) as leader:
+        leader.create_task("sepsis", parameters(), deadlines=BRISK, opening=Opening(enough=3), starters=["other"])
+        number = leader.start_round("sepsis", key="once")
+        assert leader.start_round("sepsis", key="once") == number
+        assert leader.abort_round("sepsis", number, "enough").state == "failed"
+        assert leader.describe_round("sepsis", number).reason.endswith("enough")
+        assert [summary.round for summary in leader.rounds("sepsis", page_size=1)] == [number]
+        assert [site.name for site in leader.sites(page_size=2)] == [f"site-{c:04}" for c in range(3)]
+        assert leader.describe_task("sepsis").task.starters == ("other",)
+        with pytest.raises(NotFound, match="the round failed"):
+            leader.delete_result("sepsis", number)
+        assert leader.cancel_task("sepsis").summary.state == "cancelled"
+        leader.delete_task("sepsis")
+        assert list(leader.tasks()) == []

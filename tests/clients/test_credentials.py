@@ -15,7 +15,7 @@ from aggregator.files import replace_file
 from aggregator.protocol.participant import Site
 from clients.credentials import Credentials, IdentityFiles
 from tests.consortium import ANY_COHORT, DEPLOYMENT, Consortium
-from tests.loopback import issued
+from tests.loopback import issued, until
 
 DAY = timedelta(days=1)
 
@@ -150,8 +150,7 @@ def test_an_expired_certificate_is_named_or_renewed(home):
 
 async def test_who_was_refused_waits_for_its_renewed_certificate(home, caplog):
     waiting = asyncio.create_task(home.credentials.renewed(NotAdmitted("not in roster version 2"), 20.0))
-    while not said(caplog):
-        await asyncio.sleep(0)
+    await until(lambda: bool(said(caplog)))
     assert "not in roster version 2; waiting 20 s for a new identity" in said(caplog)[0]
     home.put(renewed(home.who))
     await waiting

@@ -1,10 +1,20 @@
 import asyncio
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from hashlib import sha256
 
 import pytest
 
-from aggregator.errors import Disconnected, Equivocation, MessageError, NotFound, Overloaded, ParameterError
+from aggregator.errors import (
+    Disconnected,
+    Equivocation,
+    MessageError,
+    NotAdmitted,
+    NotFound,
+    Overloaded,
+    ParameterError,
+    VersionMismatch,
+)
 from aggregator.wire.messages import (
     PROTOCOL_VERSION,
     ClientMessage,
@@ -56,9 +66,9 @@ class _Stream:
 
 
 @asynccontextmanager
-async def opened(*streams, task="sepsis", patience_s=5.0):
-    script = Script(*streams)
-    line = Line(script, task, patience_s, lambda _: None, Credentials(Consortium.of(2).site(0)), rosters=Rosters())
+async def opened(*streams, task="sepsis", patience_s=5.0, rosters=None, credentials=None):
+    script, who = Script(*streams), credentials or Credentials(Consortium.of(2).site(0))
+    line = Line(script, task, patience_s, lambda _: None, who, rosters=rosters or Rosters())
     try:
         async with asyncio.timeout(TOO_LONG_S):
             await line.open()
@@ -173,3 +183,62 @@ async def test_a_welcome_that_names_no_task():
     with pytest.raises(ParameterError, match="use 1 to 63 of a-z"):
         async with opened([ServerMessage(0, Welcome("[red]x", 0, 1))], task=""):
             pytest.fail("the line opened")
+
+
+def opening(number, roster):
+    terms = Consortium.of(2).terms(parameters(), round=number)
+    return ServerMessage(number, RoundOpened(terms.to_message(), roster))
+
+
+NOTHING = sha256(b"").digest()
+
+
+async def test_a_roster_that_came_over_the_line_may_be_left_out_from_then_on():
+    """Also after the line broke: it is named when the site joins again."""
+    came = [WELCOME, opening(1, b"one"), opening(2, b""), opening(3, b"two"), opening(4, b""), Disconnected("cut")]
+    async with opened(came, [WELCOME, opening(5, b"")]) as (script, line):
+        heard = [await line.receive() for _ in range(7)]
+        assert [m.body.roster for m in heard if m.round] == [b"one", b"one", b"two", b"two", b"two"]
+        assert [m.body.roster_hash for m in script.sent] == [NOTHING, sha256(b"two").digest()]
+
+
+async def test_a_roster_that_another_session_of_the_process_verified_is_named():
+    known, consortium = Rosters(), Consortium.of(2)
+    data = consortium.roster.to_bytes()
+    known.verified(data, consortium.authority.certificate, datetime.now(UTC))
+    async with opened([WELCOME, opening(1, b"")], rosters=known) as (script, line):
+        assert [await line.receive() for _ in range(2)] == [WELCOME, opening(1, data)]
+        assert script.sent[0].body.roster_hash == sha256(data).digest()
+
+
+async def test_a_roster_left_out_for_a_site_that_never_had_one():
+    async with opened([WELCOME, opening(1, b"")]) as (_, line):
+        await line.receive()
+        with pytest.raises(MessageError, match="round 1: the server left out a roster that this site never had"):
+            await line.receive()
+
+
+async def test_a_version_that_the_site_does_not_speak():
+    for version in (PROTOCOL_VERSION + 1, 2**31):
+        with pytest.raises(VersionMismatch, match=f"chose protocol version {version}, this site speaks 1 to 1"):
+            async with opened([ServerMessage(0, Welcome("sepsis", 0, version))]):
+                pytest.fail("the line opened")
+
+
+async def test_a_site_refused_from_the_start_is_told_at_once_and_later_waits_for_a_renewal():
+    with pytest.raises(NotAdmitted, match="who are you"):
+        async with opened([NotAdmitted("who are you")], patience_s=600.0):
+            pytest.fail("the line opened")
+    newest = iter([Consortium.of(2).site(1)])
+    credentials = Credentials(Consortium.of(2).site(0), lambda: next(newest))
+    streams = [WELCOME, NotAdmitted("replaced")], [WELCOME, excluded(3)]
+    async with opened(*streams, credentials=credentials) as (_, line):
+        assert [await line.receive() for _ in range(3)] == [WELCOME, WELCOME, excluded(3)]
+
+
+async def test_a_line_that_is_reopened_joins_again():
+    async with opened([WELCOME], [WELCOME, excluded(3)]) as (script, line):
+        await line.receive()
+        line.reopen()
+        assert [await line.receive() for _ in range(2)] == [WELCOME, excluded(3)]
+        assert script.opened == 2

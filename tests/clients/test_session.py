@@ -2,21 +2,23 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import clients
 from aggregator.crypto.certificates import Role
-from aggregator.errors import Disconnected, NotAdmitted, ParameterError, StorageError
+from aggregator.errors import Disconnected, NotAdmitted, ParameterError, StorageError, VersionMismatch
 from aggregator.protocol.context import hash_model
 from aggregator.rounds.phase import Completed
+from aggregator.wire.messages import Advert, RoundOpened
 from clients import session
 from clients.contribution import Contribution
 from clients.result import RoundResult
 from tests.consortium import Consortium
 from tests.loopback import hub, issued, offers, operator, parameters, until, weighted_mean
-from tests.memory import Room
+from tests.memory import Room, instead
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])
@@ -122,3 +124,14 @@ async def test_a_directory_holds_identity_and_journal(tmp_path):
         async with clients.connect(h.address, str(site)) as joined:
             assert joined.task == "sepsis"
     assert (site / "journal.sqlite").exists()
+
+
+async def test_a_round_of_another_version_than_the_session_agreed_on(tmp_path):
+    def newer(opened):
+        return replace(opened, terms=replace(opened.terms, protocol_version=2))
+
+    room = Room(tmp_path, 3)
+    ends = await room.play(offers(3), lies={0: instead(RoundOpened, newer)})
+    assert isinstance(ends[0], VersionMismatch)
+    assert str(ends[0]) == "the round speaks protocol version 2, this session 1"
+    assert not [body for body in room.transports[0].sent if isinstance(body, Advert)]

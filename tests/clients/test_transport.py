@@ -25,8 +25,9 @@ from aggregator.errors import (
 from aggregator.service.status import STATUS, code_of
 from aggregator.wire.messages import ERROR_NAME_KEY, ClientMessage, Join, SurvivorSignature
 from clients.transport import GrpcChannel, GrpcTransport
+from tests.cable import Cable
 from tests.consortium import Consortium
-from tests.loopback import Cable, hub, parameters, raw
+from tests.loopback import hub, parameters, raw
 
 ALL = [
     Cancelled,

@@ -183,18 +183,18 @@ def test_uploads_are_cut_as_the_server_expects(mode, entries):
     assert Numbers(sent).cuts() == [(plan.start(i), plan.start(i) + plan.size(i)) for i in range(plan.chunks)]
 
 
-def test_above_100_clients_the_graph_is_the_same(tmp_path):
-    sites = 130
+@pytest.mark.parametrize(("sites", "complete"), [(30, True), (130, False)])
+def test_both_sides_compute_the_same_graph(tmp_path, sites, complete):
+    """Every second site of the small roster has come, so that the roster decides the threshold; most of the large."""
     consortium = Consortium.of(sites)
-    spec = parameters(clients_max=200, threat=ThreatModel(0.05, 0.1, security_bits=40))
-    terms = consortium.terms(spec)
-    hashes = [(client, bytes([client]) * 32) for client in range(sites) if client % 7]
+    terms = consortium.terms(parameters(clients_max=200, threat=ThreatModel(0.05, 0.1, security_bits=40)))
+    hashes = [(client, bytes([client]) * 32) for client in range(sites) if client % (2 if complete else 7)]
     cohort = freeze(terms, hashes)
-    consortium.identities[0].save(tmp_path / "site")
+    consortium.identities[1].save(tmp_path / "site")
     sent = pb.Terms.FromString(codec.encode(terms.to_message()))
     stranger = Participant(Who.load(tmp_path / "site", ANY_COHORT), sent, consortium.roster.to_bytes(), [])
     stranger.freeze([pb.ListedAdvert(client=client, hash=known) for client, known in hashes])
-    assert not cohort.graph.complete
+    assert cohort.graph.complete is complete
     assert (stranger.ctx1, stranger.t, stranger.k) == (cohort.ctx1, cohort.threshold, cohort.graph.k)
     for client in cohort.members:
         assert tuple(stranger.neighbours(client)) == cohort.neighbours(client)

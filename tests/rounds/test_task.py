@@ -5,6 +5,7 @@ import weakref
 
 import pytest
 
+from aggregator.crypto.roster import sign_roster
 from aggregator.errors import Cancelled, Gone, NotFound, OutOfTurn, ParameterError
 from aggregator.protocol.context import RoundTerms, hash_model
 from aggregator.rounds.task import Host, Task
@@ -280,3 +281,45 @@ async def test_what_a_round_worked_with_is_freed_with_it_and_its_sum_when_it_is_
     assert RoundClosed in bodies(late), "who comes back is still told how it ended"
     await task.close()
     await asyncio.gather(*crowd)
+
+
+@pytest.mark.parametrize("opening", [Opening(), Opening(enough=3)])
+async def test_a_roster_that_has_become_too_small_starts_no_round(opening):
+    task = task_of(opening=opening, minimum_cohort=3)
+    task._host = dataclasses.replace(task._host, roster=lambda: Consortium.of(2).roster)
+    for _ in range(2):
+        with pytest.raises(ParameterError, match="minimum_cohort is 3, the roster has 2 participants"):
+            task.start_round(hash_model(None))
+    assert (task.history.started, task.history.running) == (0, None)
+    task._host = dataclasses.replace(task._host, roster=lambda: CONSORTIUM.roster)
+    assert task.start_round(hash_model(None)) == 1, "no number was spent"
+    await task.close()
+
+
+async def test_a_round_takes_the_roster_that_is_there_when_it_opens():
+    task = task_of(opening=Opening(enough=3))
+    crowd = crowd_of(task, 0, 1)
+    number = task.start_round(hash_model(None))
+    await settle()
+    newer = sign_roster(CONSORTIUM.authority, CONSORTIUM.roster.certificates, 2)
+    task._host = dataclasses.replace(task._host, roster=lambda: newer)
+    crowd += crowd_of(task, 2)
+    assert (await finished(task, number)).kind == "closed"
+    assert task.result(number).setting.roster is newer
+    await task.close()
+    await asyncio.gather(*crowd)
+
+
+async def test_a_round_that_breaks_off_is_logged_and_ends(caplog):
+    """A mistake of ours: nobody waits for its end for ever."""
+    task = task_of()
+    line = task.join(SITES[0])
+    number = task.start_round(hash_model(None))
+    task.driver(number)._collect = None
+    assert (await finished(task, number)).detail == "the server stopped in this step"
+    assert RoundFailed in bodies(line)
+    assert f"task sepsis: round {number} broke off" in caplog.text
+    assert task.history.running is None
+    with pytest.raises(TypeError):
+        await task._running
+    await task.close()

@@ -11,8 +11,9 @@ from aggregator.errors import Disconnected, ParameterError
 from aggregator.wire.codec import encode
 from aggregator.wire.messages import GO_ON_KEY, Chunk, ResultMessage, ResultRequest, UploadMessage, UploadReceipt
 from aggregator.wire.operator_messages import RoundReference
+from tests.cable import Cable
 from tests.consortium import Consortium
-from tests.loopback import PATIENT, Cable, aggregator, check_mean, hub, offers, operator, parameters, raw
+from tests.loopback import PATIENT, aggregator, check_mean, hub, offers, operator, parameters, raw
 
 N = 3
 MIB = 1 << 20
@@ -28,7 +29,7 @@ def no_exceptions_to_proxies(monkeypatch):
 
 
 def proxied(cable):
-    return f"http://localhost:{cable.port}"
+    return f"http://127.0.0.1:{cable.port}"  # localhost has two addresses, and this cable one
 
 
 async def test_a_whole_round_runs_through_a_proxy(tmp_path):
@@ -56,9 +57,9 @@ async def test_a_proxy_that_refuses_is_named(tmp_path):
     async with hub(tmp_path, N) as h, Cable(h.port, connect=True) as cable:
         await h.create(parameters())
         cable.refusing = True
-        named = rf"localhost:{h.port} cannot be reached through the proxy localhost:{cable.port}, .*403"
+        named = rf"localhost:{h.port} cannot be reached through the proxy 127.0.0.1:{cable.port}, .*403"
         with pytest.raises(Disconnected, match=named) as caught:
-            async with h.join(0, proxy=f"http://user:secret@localhost:{cable.port}", patience_s=0.2):
+            async with h.join(0, proxy=f"http://user:secret@127.0.0.1:{cable.port}", patience_s=0.2):
                 pass
         assert "secret" not in str(caught.value)
         async with clients.operate(h.address, operator(), proxy=proxied(cable)) as leader:

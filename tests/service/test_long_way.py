@@ -16,7 +16,8 @@ from aggregator.storage.spool import MemorySpool
 from aggregator.wire.codec import encode
 from aggregator.wire.messages import GO_ON_KEY, Chunk, ResultMessage, ResultRequest, UploadMessage, UploadReceipt
 from clients.retry import patiently
-from tests.loopback import PATIENT, Cable, check_mean, hub, offers, operator, parameters, raw, until
+from tests.cable import Cable
+from tests.loopback import PATIENT, check_mean, hub, offers, operator, parameters, raw, until
 from tests.service.test_bad_uploads import UPLOAD, Gate, uploading
 
 N, LAST = 3, 2
@@ -129,14 +130,17 @@ async def test_what_was_refused_is_destroyed_and_not_gone_on_with(tmp_path, monk
 
     async def act(inner, parts, spool):
         short = UploadMessage(Chunk(2, parts[3].body.data[:-1]))
-        for false in (short, parts[0]):
-            stream, first = await begun(inner, parts, 2)
+        for number, (false, named) in enumerate([(short, "chunk 2 has"), (parts[0], "an upload has one header")]):
+            lie = [UploadMessage(replace(parts[0].body, upload_id=bytes([number] * 16))), *parts[1:]]
+            stream, first = await begun(inner, lie, 2)
             await held(spool, parts[1:3])
             await stream.write(encode(false))
             with pytest.raises(grpc.aio.AioRpcError):
                 await stream
             assert first == "0"
             assert not spool.held_bytes
+            with pytest.raises(MessageError, match=named):
+                await inner.upload(lie)  # the same again is the same lie
         return await inner.upload(parts)
 
     await play(tmp_path, monkeypatch, act)

@@ -9,8 +9,9 @@ import clients
 from aggregator.errors import Disconnected, Gone, NotFound, RoundAborted
 from aggregator.wire.messages import ResultMessage, ResultRequest
 from aggregator.wire.operator_messages import Opening, Retention
+from tests.cable import Cable
 from tests.consortium import ANY_COHORT
-from tests.loopback import BRISK, PATIENT, Cable, check_mean, hub, offers, operator, parameters
+from tests.loopback import BRISK, PATIENT, check_mean, hub, offers, operator, parameters
 
 SHAPE = parameters()
 BIG = parameters((600_000,))  # 1.5 MB of sum: several chunks

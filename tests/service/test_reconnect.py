@@ -10,7 +10,8 @@ from aggregator.protocol.parameters import Mode
 from aggregator.wire import messages
 from aggregator.wire.codec import encode
 from aggregator.wire.vocabulary import Step
-from tests.loopback import PATIENT, Cable, check_mean, hub, offers, parameters
+from tests.cable import Cable
+from tests.loopback import PATIENT, check_mean, hub, offers, parameters
 
 STEPS = list(Step)
 ANSWER = {
@@ -85,8 +86,8 @@ async def test_a_line_that_breaks_between_two_steps_goes_on_with_the_next(tmp_pa
     """It is cut when another client enters `step`: the last client may or may not have heard of that step."""
     run, losing = await play(tmp_path, 3, cut_when=step)
     assert len(losing.sent[messages.Join]) == 2
-    for said in losing.sent.values():
-        assert messages.Join is said or len(set(said)) == 1
+    for kind, said in losing.sent.items():
+        assert kind is messages.Join or len(set(said)) == 1
     assert run.told("dropped") == []
 
 

@@ -353,6 +353,19 @@ async def test_the_files_are_looked_at_again_by_themselves_or_at_a_signal(tmp_pa
         await until(lambda: running.tasks.host.roster().version == 2)
 
 
+async def test_a_look_that_fails_unforeseen_is_not_the_last(tmp_path, caplog, monkeypatch):
+    consortium = Consortium.of(N)
+    async with asyncio.timeout(TOO_LONG_S), serve(configured(tmp_path, consortium, reload_s=0)) as running:
+        with monkeypatch.context() as broken:
+            broken.setattr(running._watch._members, "look", lambda: [][0])
+            running.reload_soon()
+            await until(lambda: "could not be looked at" in caplog.text)
+        caplog.clear()  # an error in a log fails every other test here
+        replace_file(tmp_path / "roster.json", sign_roster(TREE, consortium.roster.certificates, 2).to_bytes())
+        running.reload_soon()
+        await until(lambda: running.tasks.host.roster().version == 2)
+
+
 async def test_an_operator_revoked_while_it_watches_hears_no_more(tmp_path):
     async with federation(tmp_path) as made:
         number = await made.hub.operator.start_round(TASK)
