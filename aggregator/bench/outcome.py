@@ -11,7 +11,6 @@ from aggregator.wire.operator_messages import RoundEvent
 from aggregator.wire.vocabulary import EventKind, Step
 
 SETUP = (Step.ADVERTISE_KEYS, Step.SHARE_KEYS)
-ENDING = (Step.CONSISTENCY_CHECK, Step.UNMASKING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ class SecureRound:
         peak_bytes: the server's, resident; -1 where it is not known.
         cpu_seconds: what our code cost the server, by part; see `rounds.meter`.
         end_s: from the last whole upload until the round had closed.
-        step_s: of every step.
+        step_s: of every step; in masked input, all wait until the last one stands at the start line.
         sent_bytes: the most that a survivor sent, in all messages.
     """
 
@@ -57,11 +56,6 @@ class SecureRound:
     def setup_s(self) -> float:
         """From the round's opening until uploads were taken."""
         return sum(self.step_s[step] for step in SETUP)
-
-    @property
-    def ending_s(self) -> Mapping[str, float]:
-        """Of the two steps behind the uploads."""
-        return {step: self.step_s[step] for step in ENDING}
 
     @property
     def compute_s(self) -> float:
@@ -97,7 +91,7 @@ class Outcome:
             "secure_stream_s": _median(one.stream_s for one in secure),
             "stream_ratio": _median(ratios),
             "end_of_round_s": _median(one.end_s for one in secure),
-            "step_s": _medians([one.ending_s for one in secure]),
+            "step_s": _medians([one.step_s for one in secure]),
             "server_compute_s": _median(one.compute_s for one in secure),
             "server_compute_parts_s": _medians([one.cpu_seconds for one in secure]),
             "plain_compute_s": _median(sum(one.cpu_seconds.values()) for one in self.plain),

@@ -10,8 +10,11 @@ from rich.table import Table
 
 from aggregator.bench.outcome import SETUP, Outcome
 from aggregator.bench.settings import FLOAT32_BYTES
+from aggregator.wire.vocabulary import Step
 
 Row: TypeAlias = tuple[str, str, str, str]
+
+ENDING = (Step.CONSISTENCY_CHECK, Step.UNMASKING)
 
 COMPARED = (
     "Both sides ran in turn in one server process, over the same mutual TLS connections, with the same staging and "
@@ -57,9 +60,9 @@ def _rows(figures: dict[str, Any], *, secure: bool) -> Iterator[Row]:
     yield "first byte to sum", _seconds(plain), _seconds(masked), ratio
     if secure:
         yield "  behind the last upload", "", _seconds(figures["end_of_round_s"]), ""
-        for step, seconds in figures["step_s"].items():
-            yield f"    {step.replace('_', ' ')}", "", _seconds(seconds), ""
+        yield from _steps(figures, ENDING)
         yield "key phases before", "", _seconds(figures["setup_s"]), "with the clients' quantisation"
+        yield from _steps(figures, SETUP)
     plain, masked = figures["plain_compute_s"], figures["server_compute_s"]
     yield "server's own CPU", _seconds(plain), _seconds(masked), "without gRPC"
     for part, spent in figures["server_compute_parts_s"].items():
@@ -72,6 +75,11 @@ def _rows(figures: dict[str, Any], *, secure: bool) -> Iterator[Row]:
     plain, masked = figures["plain_peak_rss_bytes"], figures["server_peak_rss_bytes"]
     idle = figures["server_idle_rss_bytes"]
     yield "server's peak memory", _mebibytes(plain), _mebibytes(masked), f"above the idle server's {_mebibytes(idle)}"
+
+
+def _steps(figures: dict[str, Any], steps: tuple[Step, ...]) -> Iterator[Row]:
+    for step in steps:
+        yield f"    {step.replace('_', ' ')}", "", _seconds(figures["step_s"][step]), ""
 
 
 def _seconds(seconds: float | None) -> str:

@@ -14,6 +14,7 @@ from aggregator.rounds.lines import Line
 from aggregator.rounds.masked_input import MaskedInput, Upload
 from aggregator.rounds.phase import Completed
 from aggregator.rounds.task import Task
+from aggregator.service.announcing import Announcing
 from aggregator.service.results import result_messages
 from aggregator.service.rpc import ANY_ROLE, Gate, GoOn, both_ways, downward, unary, upward
 from aggregator.service.takeover import NewestStreams
@@ -47,6 +48,7 @@ class AggregationService:
         self._tasks = tasks
         self._turns = turns
         self._uploading = NewestStreams()
+        self._announcing = Announcing()
         self._joined_by: dict[Line, tuple[Task, Certificate]] = {}
 
     def handlers(self, gate: Gate) -> grpc.GenericRpcHandler:
@@ -94,7 +96,8 @@ class AggregationService:
         reader.add_done_callback(lambda _: line.close())
         try:
             while (message := await line.receive()) is not None:
-                yield message
+                async with self._announcing.turn(task.spec.name, message.body):
+                    yield message
             if line.error is not None:
                 raise line.error
             if reader.done():

@@ -162,10 +162,9 @@ class Watch:
                 async with asyncio.timeout(self._every_s or None):
                     await self._told.wait()
             self._told.clear()
-            try:
-                await self.look()
-            except Exception:
-                _LOG.exception("identity, roster and revoked serials could not be looked at")
+            (end,) = await asyncio.gather(self.look(), return_exceptions=True)
+            if isinstance(end, Exception):
+                _LOG.error("identity, roster and revoked serials could not be looked at", exc_info=end)
 
 
 def _newer(old: Roster, new: Roster) -> Roster:

@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 from asyncio.subprocess import PIPE
-from contextlib import closing
+from contextlib import asynccontextmanager, closing
 
 import pytest
 
@@ -16,13 +16,29 @@ from tests.loopback import TOO_LONG_S, operator
 ARGUMENTS = ["gateway", "--address", "localhost:1", "--identity"]
 
 
+@asynccontextmanager
+async def started(directory, *more):
+    operator().save(directory / "operator")
+    words = ["-W", "error", "-m", "aggregator", *ARGUMENTS, directory / "operator", *more]
+    process = await asyncio.create_subprocess_exec(sys.executable, *words, stderr=PIPE)
+    try:
+        async with asyncio.timeout(TOO_LONG_S):
+            yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+async def test_it_does_not_open_to_all(tmp_path):
+    async with started(tmp_path, "--listen", "0.0.0.0:0") as process:
+        said = (await process.stderr.readline()).decode()
+        assert said.startswith("sangam: 0.0.0.0:0 is not loopback: whoever reaches it would be the operator")
+        assert await process.wait() == 1
+
+
 async def test_it_serves_until_it_is_told_to_stop(tmp_path):
-    operator().save(tmp_path / "operator")
-    words = [*ARGUMENTS, tmp_path / "operator", "--listen", "127.0.0.1:0"]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-W", "error", "-m", "aggregator", *words, stderr=PIPE
-    )
-    async with asyncio.timeout(TOO_LONG_S):
+    async with started(tmp_path, "--listen", "127.0.0.1:0") as process:
         said = (await process.stderr.readline()).decode()
         where = re.fullmatch(r"sangam: listening on http://127\.0\.0\.1:(\d+)/v1\n", said)
         assert where, said
@@ -41,12 +57,11 @@ async def test_it_serves_until_it_is_told_to_stop(tmp_path):
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        (["--listen", "0.0.0.0:0"], "sangam: 0.0.0.0:0 is not loopback: whoever reaches it would be the operator"),
         (["--token-file", "operator/identity.pem"], "a token needs at least 32 visible ASCII characters"),
         (["--token-file", "none"], "cannot read none: No such file"),
     ],
 )
-def test_it_does_not_open_to_all(tmp_path, monkeypatch, capsys, more, sentence):
+def test_weak_tokens_are_refused(tmp_path, monkeypatch, capsys, more, sentence):
     operator().save(tmp_path / "operator")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["sangam", *ARGUMENTS, "operator", *more])

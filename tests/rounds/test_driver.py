@@ -320,6 +320,28 @@ async def test_uploads_belong_to_their_step_and_round():
     await task
 
 
+async def test_a_round_that_is_ended_destroys_what_is_half_arrived():
+    room = Room(4, entries=600_000)
+    lines = room.connect(*range(4))
+    run = asyncio.create_task(room.driver.run())
+    others = [asyncio.create_task(room.attend(line, Step.MASKED_INPUT)) for line in lines[:3]]
+    for kind in (RoundOpened, AdvertList):
+        await room.answer(3, room.players[3].react(await room.hears(lines[3], kind)))
+    header, first, last = room.players[3].react(await room.hears(lines[3], ShareList))
+    phase, upload = await room.driver.open_upload(3, header)
+    room.driver.receive(phase, upload, first)
+    spool = room.driver._setting.spool
+    assert spool.held_bytes == len(first.data)
+    room.driver.end_unexpectedly("stop")
+    assert spool.held_bytes == 0
+    with pytest.raises(OutOfTurn, match="client 3: this step of the round is over"):
+        room.driver.receive(phase, upload, last)
+    with pytest.raises(OutOfTurn, match="client 3: round 1 takes no input now"):
+        await room.driver.open_upload(3, header)
+    run.cancel()
+    await asyncio.gather(run, *others, return_exceptions=True)
+
+
 async def test_a_complaint_is_logged_with_both_names():
     room = Room(4)
     lines = room.connect(*range(4))

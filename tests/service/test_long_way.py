@@ -162,30 +162,6 @@ async def test_another_upload_of_the_same_client_starts_over(tmp_path, monkeypat
     await play(tmp_path, monkeypatch, act)
 
 
-async def test_nothing_half_arrived_stays_when_the_server_stops(tmp_path, monkeypatch):
-    spools, half = [], asyncio.Event()
-
-    async def act(inner, parts):
-        stream, _ = await begun(inner, parts, 2)
-        await held(spools[0], parts[1:3])
-        stream.cancel()
-        half.set()
-        await asyncio.Event().wait()
-
-    monkeypatch.setattr(app, "MemorySpool", lambda *args: spools.append(MemorySpool(*args)) or spools[-1])
-    gate = Gate()
-    async with hub(tmp_path, N) as h:
-        await h.create(parameters(SHAPE), PATIENT)
-        calls, how = dict.fromkeys(range(LAST), gate.hold), {LAST: uploading(act)}
-        running = asyncio.create_task(h.run_round(offers(N, SHAPE), calls=calls, how=how))
-        await half.wait()
-        await h.running.tasks.close()
-        assert not spools[0].held_bytes
-        gate.open()
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-
-
 @pytest.mark.parametrize("who", ["participant", "operator"])
 async def test_a_result_cut_three_times_goes_on_where_it_was(tmp_path, who):
     offered, spec = offers(N, (4_000_000,)), parameters((4_000_000,))

@@ -357,7 +357,7 @@ async def test_a_look_that_fails_unforeseen_is_not_the_last(tmp_path, caplog, mo
     consortium = Consortium.of(N)
     async with asyncio.timeout(TOO_LONG_S), serve(configured(tmp_path, consortium, reload_s=0)) as running:
         with monkeypatch.context() as broken:
-            broken.setattr(running._watch._members, "look", lambda: [][0])
+            broken.setattr(running._watch._members, "look", lambda: 1 / 0)
             running.reload_soon()
             await until(lambda: "could not be looked at" in caplog.text)
         caplog.clear()  # an error in a log fails every other test here

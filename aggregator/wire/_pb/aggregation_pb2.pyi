@@ -329,7 +329,9 @@ Global___ClientMessage: _TypeAlias = ClientMessage  # noqa: Y015
 
 @_typing.final
 class Join(_message.Message):
-    """First message of the stream."""
+    """First message of the stream. A client that names a roster's hash, even that of the empty string, keeps the last roster
+    that came over the stream, and is not sent it again.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -656,7 +658,7 @@ class RoundOpened(_message.Message):
     TERMS_FIELD_NUMBER: _builtins.int
     ROSTER_FIELD_NUMBER: _builtins.int
     roster: _builtins.bytes
-    """the signed roster as the consortium issued it, at most 16 MiB; empty where `join` named its hash"""
+    """the signed roster as the consortium issued it, at most 16 MiB; empty where the client holds it"""
     @_builtins.property
     def terms(self) -> Global___Terms: ...
     def __init__(
