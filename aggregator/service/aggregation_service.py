@@ -96,7 +96,7 @@ class AggregationService:
         reader.add_done_callback(lambda _: line.close())
         try:
             while (message := await line.receive()) is not None:
-                async with self._announcing.turn(task.spec.name, message.body):
+                async with self._announcing.turn(task.spec.name, caller.name, message.body):
                     yield message
             if line.error is not None:
                 raise line.error
@@ -117,6 +117,7 @@ class AggregationService:
         if not isinstance(header, UploadHeader):
             raise MessageError("an upload starts with its header")
         driver = self._tasks.find(header.task).driver(header.round)
+        self._announcing.answered(header.task, caller.name)
         opened = await driver.open_upload(driver.client_of(caller), header)
         if opened is None:
             return UploadReceipt(already_accepted=True)
@@ -178,6 +179,7 @@ class AggregationService:
 
     async def _read(self, task: Task, site: Certificate, messages: AsyncIterator[ClientMessage]) -> None:
         async for message in messages:
+            self._announcing.answered(task.spec.name, site.name)
             await task.deliver(site, message)
 
 

@@ -118,8 +118,6 @@ class Participant:
         self.held: dict[int, tuple[bytes, bytes]] = {}
         self.complaints: list[Any] = []
 
-    # ------------------------------------------------------------ step 1, advertise keys
-
     def advert(self) -> Any:
         said = (
             self.mask_key.public_key().public_bytes_raw(),
@@ -135,8 +133,6 @@ class Participant:
             signature=self.who.sign("advert", self.ctx0, self.me, *said),
         )
         return self.own_advert
-
-    # ------------------------------------------------------------ step 2, share keys
 
     def deal(self, adverts: Any) -> Any:
         self.freeze(adverts.listed)
@@ -204,8 +200,6 @@ class Participant:
         kinds = zip((SELF_SEED, MASK_KEY), shares, strict=True)
         return [digest("sangam/v1/share", self.ctx1, dealer, holder, kind, share) for kind, share in kinds]
 
-    # ------------------------------------------------------------ step 3, masked input
-
     def mask(self, shares: Any) -> bytes:
         self.dealers = list(shares.dealers)
         insist(set(self.dealers) <= set(self.members) and self.me in self.dealers, "a false U2")
@@ -253,8 +247,6 @@ class Participant:
         else:
             self.complaints.append(pb.Complaint(dealer=item.dealer, ciphertext=item.envelope.ciphertext))
 
-    # ------------------------------------------------------------ step 4, consistency check
-
     def sign(self, said: Any) -> Any:
         self.survivors = list(said.survivors)
         alive = set(self.survivors)
@@ -269,8 +261,6 @@ class Participant:
         """Above 100 clients, n less those whom the threat model lets drop out."""
         n, fraction = len(self.members), self.terms.parameters.threat.dropout_fraction
         return 0 if self.complete else n - floor(graph.Fraction(str(fraction)) * n)
-
-    # ------------------------------------------------------------ step 5, unmasking
 
     def unmask(self, said: Any) -> Any:
         authors = [item.client for item in said.signatures]

@@ -5,6 +5,7 @@ import base64
 import http.client
 import json
 import re
+import signal
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -249,6 +250,13 @@ async def test_where_it_does_not_listen(listen, said):
     with pytest.raises(ParameterError, match=said):
         async with serve("localhost:1", operator(), listen, None):
             pass
+
+
+async def test_it_leaves_signals_to_whoever_runs_it():
+    before = signal.getsignal(signal.SIGTERM)
+    async with serve("localhost:1", operator(), "127.0.0.1:0", None) as port:
+        assert (await Asker(port).ask("GET", "/v1")).status == 200
+        assert signal.getsignal(signal.SIGTERM) is before
 
 
 async def test_only_an_operator_has_a_gateway():

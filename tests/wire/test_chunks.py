@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from aggregator.errors import MessageError, ParameterError
 from aggregator.wire.chunks import ChunkPlan, WordPlan
-from aggregator.wire.messages import CHUNK_BYTES_MAX, Chunk
+from aggregator.wire.codec import decode, encode
+from aggregator.wire.messages import CHUNK_BYTES_MAX, Chunk, ResultRequest, UploadHeader, UploadMessage
 
 BITS = st.integers(1, 64)
 WORDS_OF_THREE_CHUNKS = 3 * (1 << 20) * 8 // 64  # at 64 bits; fewer bits make fewer chunks of them
@@ -118,3 +119,17 @@ def test_short_and_long_chunks(index: int, difference: int) -> None:
     chunks[index] = Chunk(index, bytes(size + difference))
     with pytest.raises(MessageError, match=f"chunk {index} has {size + difference} bytes, expected {size}"):
         receive(plan, chunks)
+
+
+LONGEST = [WordPlan.of(10**9, 64), ChunkPlan(12 * 10**9 + 16_384, 21 * 49_152, head_bytes=16_384)]
+
+
+@pytest.mark.parametrize("plan", LONGEST)
+def test_a_payload_of_gigabytes_is_counted_to_its_end(plan: ChunkPlan) -> None:
+    """The longest of both modes: 8 and 12 GB; offsets and lengths are beyond 32 bits, and so are those on the wire."""
+    last = plan.chunks - 1
+    assert plan.start(last) + plan.size(last) == plan.payload_bytes > 2**32
+    assert plan.start(last // 2) + plan.size(last // 2) == plan.start(last // 2 + 1)
+    header = UploadHeader("sepsis", 1, plan.payload_bytes, (), bytes(16))
+    assert decode(UploadMessage, encode(UploadMessage(header))).body == header
+    assert decode(ResultRequest, encode(ResultRequest("sepsis", 1, plan.chunks))).first_chunk == plan.chunks
