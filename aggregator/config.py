@@ -25,7 +25,7 @@ class ServerConfig:
         reload_s: how often identity, roster and revoked serials are looked at again; 0 is on SIGHUP only.
         keepalive_s: how long a line may be silent before the server pings it.
         task_creators: the operators that may create tasks, by name; none named is every operator.
-        tasks_max: how many tasks there may be at once.
+        tasks_max: how many tasks one operator may have at once.
     """
 
     address: str

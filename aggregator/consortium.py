@@ -137,15 +137,8 @@ def load_ledger(consortium: Path) -> Ledger:
 
 
 def load_roster(consortium: Path, authority: Certificate, now: datetime) -> Roster:
-    """Read and verify a consortium's current roster.
-
-    Raises:
-        StorageError: it cannot be read.
-        MessageError, NotAdmitted: it is malformed, or not this authority's.
-    """
-    current = rosters.from_bytes(read_file(consortium / ROSTER_FILE))
-    current.verify(authority, now)
-    return current
+    """Read and verify a consortium's current roster; errors as `roster.load`."""
+    return rosters.load(consortium / ROSTER_FILE, authority, now)
 
 
 @dataclass(frozen=True, slots=True)

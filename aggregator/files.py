@@ -1,11 +1,16 @@
 """Small files that must not be lost, half written or read by others: identities, ledgers, rosters."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Generic, TypeVar
 
-from aggregator.errors import ParameterError, StorageError
+from aggregator.errors import ParameterError, SangamError, StorageError
+
+T = TypeVar("T")
+
+DIRECTORY_MODE = 0o755  # whatever the umask: who may write into it could put another key in the key's place
 
 
 def read_file(path: Path) -> bytes:
@@ -29,6 +34,38 @@ def state(path: Path) -> tuple[int, ...]:
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
+class Watched(Generic[T]):
+    """What files say, read again once they were replaced; where they say nothing of use, what they said before stays.
+
+    Args:
+        state: tells the files from those that were there before.
+        read: reads them; its argument is what they said before, None at first.
+
+    Raises:
+        SangamError: as `read`, for what they say at first.
+    """
+
+    def __init__(self, state: Callable[[], object], read: Callable[[T | None], T]) -> None:
+        self._state = state
+        self._read = read
+        self._refused: object = None  # the files' state when they were refused; time may heal them
+        self._seen = state()  # before they are read: a write meanwhile is seen the next time
+        self.present = read(None)
+
+    def look(self) -> SangamError | None:
+        """Read them again if there is reason to; why they are refused, once for each of their states."""
+        found = self._state()
+        if found == self._seen and self._refused is None:
+            return None
+        self._seen = found
+        try:
+            self.present, self._refused = self._read(self.present), None
+        except SangamError as error:
+            before, self._refused = self._refused, found
+            return error if found != before else None
+        return None
+
+
 def write_new(directory: Path, private: Mapping[str, bytes], public: Mapping[str, bytes]) -> None:
     """Write new files, each fsynced; private ones are readable by their owner only from the first byte on.
 
@@ -41,7 +78,7 @@ def write_new(directory: Path, private: Mapping[str, bytes], public: Mapping[str
         raise ParameterError(f"{directory / taken[0]} exists already and is never overwritten: move it away first")
     written: list[Path] = []
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(DIRECTORY_MODE, parents=True, exist_ok=True)
         for files, mode in ((private, 0o600), (public, 0o644)):
             for name, data in files.items():
                 _write(directory / name, data, mode)

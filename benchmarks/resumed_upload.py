@@ -88,7 +88,7 @@ async def measure(directory: Path, payload_bytes: int, cuts: int) -> dict[str, f
         header = UploadHeader(TASK, number, plan.payload_bytes, (), bytes(UPLOAD_ID_BYTES))
         channel = await stack.enter_async_context(raw(f"localhost:{cable.port}", consortium.identities[0]))
         began, staged = perf_counter(), [0]
-        await upload(GrpcTransport(channel), header, plan, lambda: staged.append(server.memory("VmHWM")))
+        await upload(GrpcTransport(lambda: channel), header, plan, lambda: staged.append(server.memory("VmHWM")))
         return {
             "payload_bytes": plan.payload_bytes,
             "upward_bytes": cable.upward_bytes,
@@ -140,7 +140,7 @@ def serving(directory: Path, consortium: Consortium) -> Iterator[Server]:
 async def joined(port: int, consortium: Consortium, client: int) -> AsyncIterator[ControlStream]:
     async with (
         raw(f"localhost:{port}", consortium.identities[client]) as channel,
-        GrpcTransport(channel).control() as stream,
+        GrpcTransport(lambda: channel).control() as stream,
     ):
         await stream.send(ClientMessage(0, Join(OLDEST_VERSION, PROTOCOL_VERSION, TASK)))
         yield stream

@@ -83,24 +83,7 @@ async def connect(
     proxy: str = "",
     keepalive_s: float = KEEPALIVE_S,
 ) -> AsyncIterator[Session]:
-    """Join one task as a participant: `open_site`, with its arguments, and its `join`.
-
-    Args:
-        address: as for `open_site`, and so are all others but the next.
-        identity: the directory, or the identity itself.
-        task: the task's name; empty for the server's only task.
-        journal: by default beside the identity.
-        safeguards: by default at least three clients and more than half the roster.
-        patience_s: seconds.
-        proxy: http://host:port.
-        keepalive_s: seconds.
-
-    Raises:
-        ParameterError, StorageError: as `open_site`.
-        NotAdmitted: as `open_site`; or the server refuses the certificate.
-        NotFound: no such task.
-        Disconnected: the server cannot be reached.
-    """
+    """Join one task as a participant: `open_site`, and the site's `join`; see there for arguments and errors."""
     opening = open_site(
         address,
         identity,
@@ -118,7 +101,7 @@ async def connect(
 async def join(
     transport: Transport, site: Site, journal: Path, *, task: str = "", patience_s: float = DEFAULT_PATIENCE_S
 ) -> AsyncIterator[Session]:
-    """Join a task over a transport that is there already; arguments and errors as `connect`."""
+    """Join a task over a transport that is there already; errors as `OpenSite.join` and `Journal`."""
     with Journal(journal) as opened:
         async with joined(transport, Credentials(site), opened, task=task, patience_s=patience_s) as session:
             yield session

@@ -7,21 +7,18 @@ round's roster holds the other one instead, or the server refuses it, or it has 
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
-from aggregator.crypto.certificates import Certificate, Role, stamp
-from aggregator.crypto.identity import IDENTITY_FILE, KEY_FILE, Identity
+from aggregator.crypto.certificates import Certificate, Reminder, Role, stamp
+from aggregator.crypto.identity import Identity
 from aggregator.crypto.roster import Roster
-from aggregator.errors import NotAdmitted, SangamError
-from aggregator.files import state
+from aggregator.errors import NotAdmitted
+from aggregator.files import Watched
 from aggregator.protocol.participant import Site
 from clients.retry import WAIT_FIRST_S, WAIT_MAX_S
 
 _LOG = logging.getLogger("clients")
-
-EXPIRES_SOON = timedelta(days=30)
-SAID_AGAIN_AFTER = timedelta(days=1)
 
 
 def utc_now() -> datetime:
@@ -40,37 +37,23 @@ class IdentityFiles:
     def __init__(self, directory: Path, now: Callable[[], datetime] = utc_now) -> None:
         self._directory = directory
         self._now = now
-        self._refused: object = None  # the files' state when they were refused; time may heal them
-        self._seen = self._state()
-        self._newest = Identity.load(directory)
-        self._newest.check(Role.PARTICIPANT, now())
+        self._files = Watched(lambda: Identity.state(directory), self._read)
 
     def newest(self) -> Identity:
         """What the files hold now; where they hold nothing that this site can use, what they held before."""
-        found = self._state()
-        if found != self._seen or self._refused is not None:
-            self._seen = found
-            try:
-                self._newest, self._refused = self._renewed(), None
-            except SangamError as error:
-                if self._refused != found:
-                    _LOG.warning("%s: the new identity in %s is not used: %s", self._name, self._directory, error)
-                self._refused = found
-        return self._newest
+        refusal = self._files.look()
+        newest = self._files.present
+        if refusal is not None:
+            name = newest.certificate.name
+            _LOG.warning("%s: the new identity in %s is not used: %s", name, self._directory, refusal)
+        return newest
 
-    def _renewed(self) -> Identity:
+    def _read(self, old: Identity | None) -> Identity:
         found = Identity.load(self._directory)
         found.check(Role.PARTICIPANT, self._now())
-        if (found.certificate.name, found.authority) != (self._name, self._newest.authority):
+        if old and (found.certificate.name, found.authority) != (old.certificate.name, old.authority):
             raise NotAdmitted(f"it is of {found.certificate.name}, or of another authority")
         return found
-
-    def _state(self) -> tuple[object, ...]:
-        return state(self._directory / KEY_FILE), state(self._directory / IDENTITY_FILE)
-
-    @property
-    def _name(self) -> str:
-        return self._newest.certificate.name
 
 
 class Credentials:
@@ -88,7 +71,7 @@ class Credentials:
         self.site = site
         self._newest = newest
         self._now = now
-        self._warn_after = datetime.min.replace(tzinfo=UTC)
+        self._reminder = Reminder()
 
     def check(self) -> None:
         """Look at the certificate's time, since TLS would only say "unavailable"; say when it is about to end.
@@ -141,8 +124,7 @@ class Credentials:
 
     def _warn(self) -> None:
         now, certificate = self._now(), self.site.certificate
-        if certificate.not_after - now < EXPIRES_SOON and now >= self._warn_after:
-            self._warn_after = now + SAID_AGAIN_AFTER
+        if self._reminder.is_due(certificate, now):
             days = max(0, (certificate.not_after - now).days)
             ends = stamp(certificate.not_after)
             _LOG.warning("the certificate of %s ends in %d days, on %s: renew it", certificate.name, days, ends)

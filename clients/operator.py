@@ -96,7 +96,7 @@ class Operator:
             NameTaken: there is, or was, another task of that name.
             NotAdmitted: this operator may not create tasks here.
             ParameterError: a malformed name, or this server's roster cannot meet the parameters or the opening.
-            Overloaded: the server has as many tasks as it keeps.
+            Overloaded: this operator has as many tasks as the server keeps for one.
         """
         task = wire.Task(
             name,
@@ -155,7 +155,8 @@ class Operator:
             base: the model that every site must start from.
             key: at most 63 characters; the same again gives the same round, so a broken line is tried again for this
                 session's patience. Without one a call is made once: a second might start a second round.
-            key_expires_in_s: how long the key counts, seconds, at most a day; the server keeps 10,000 keys.
+            key_expires_in_s: how long the key counts, seconds, at most a day; the server keeps 10,000 of an
+                operator's.
 
         Raises:
             NotFound, NotAdmitted: as `describe_task`.

@@ -55,11 +55,9 @@ class Rosters:
 
     def newest(self, authority: Certificate) -> bytes:
         """The bytes of the newest roster that was verified for this authority; none at first."""
-        known = [
-            (r.verified[authority.fingerprint].version, r.data)
-            for r in self._received
-            if authority.fingerprint in r.verified
-        ]
+        key = authority.fingerprint
+        with self._turn:
+            known = [(r.verified[key].version, r.data) for r in self._received if key in r.verified]
         return max(known, default=(0, b""))[1]
 
     def _find(self, data: bytes) -> _Received:

@@ -5,18 +5,17 @@ async with clients.open_site("aggregator:7443", "site/") as site:
         await asyncio.gather(sepsis.contribute(...), stroke.contribute(...))
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from aggregator.cores import Cores
 from aggregator.crypto.identity import Identity
 from aggregator.errors import ParameterError
 from aggregator.protocol.participant import Safeguards, Site
-from aggregator.wire.messages import ResultMessage, ResultRequest, UploadMessage, UploadReceipt
 from clients.credentials import Credentials, IdentityFiles
 from clients.journal import Journal
 from clients.session import Session
-from clients.transport import ControlStream, GrpcChannel, GrpcTransport, Transport
+from clients.transport import GrpcChannel, GrpcTransport, Transport
 
 # Threads start with the first long vector; all sessions of a process share them.
 _CORES = Cores()
@@ -55,10 +54,12 @@ class OpenSite:
 
         Raises:
             ParameterError: this site is in that task already.
-            SangamError: as `connect`.
+            NotAdmitted, NotFound: the server refuses the certificate, or has no such task.
+            Disconnected: the server cannot be reached.
+            SangamError: whatever else the server names.
         """
         credentials = Credentials(self._site(), self._site if isinstance(self._identity, IdentityFiles) else None)
-        transport = PresentTransport(lambda: self._channels[credentials.site.certificate.fingerprint])
+        transport = GrpcTransport(lambda: self._channels[credentials.site.certificate.fingerprint])
         if task in self._tasks or "" in self._tasks or (self._tasks and not task):
             names = ", ".join(sorted(self._tasks - {""})) or "its only task"
             raise ParameterError(f"this site is in {names} already: name another task, one session for each")
@@ -85,30 +86,11 @@ class OpenSite:
         return Site(who.certificate, who.authority, who.signing_key, self._safeguards)
 
 
-class PresentTransport:
-    """A participant's transport that asks for the channel of each call: a renewed certificate has its own."""
-
-    def __init__(self, channel: Callable[[], GrpcChannel]) -> None:
-        self._channel = channel
-
-    def control(self) -> AbstractAsyncContextManager[ControlStream]:
-        """Open a control stream."""
-        return GrpcTransport(self._channel()).control()
-
-    async def upload(self, parts: Iterable[UploadMessage]) -> UploadReceipt:
-        """Send one upload."""
-        return await GrpcTransport(self._channel()).upload(parts)
-
-    def fetch_result(self, request: ResultRequest) -> AsyncIterator[ResultMessage]:
-        """Receive one result."""
-        return GrpcTransport(self._channel()).fetch_result(request)
-
-
 @asynccontextmanager
 async def joined(
     transport: Transport, credentials: Credentials, journal: Journal, *, task: str, patience_s: float
 ) -> AsyncIterator[Session]:
-    """A session over a transport and a journal that are there already; errors as `connect`."""
+    """A session over a transport and a journal that are there already; errors as `OpenSite.join`."""
     session = Session(transport, credentials, journal, task=task, patience_s=patience_s, each=_CORES.each)
     try:
         await session.open()

@@ -4,7 +4,7 @@ Errors that the server names are raised here under the same name.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from itertools import islice
 from typing import Any, Final, Protocol, TypeVar
@@ -224,27 +224,28 @@ def _shown(proxy: str) -> str:
 
 
 class GrpcTransport:
-    """A participant's transport over one channel."""
+    """A participant's transport; each call asks for its channel, since a renewed certificate has one of its own."""
 
-    def __init__(self, channel: GrpcChannel) -> None:
+    def __init__(self, channel: Callable[[], GrpcChannel]) -> None:
         self._channel = channel
 
     @asynccontextmanager
     async def control(self) -> AsyncIterator[ControlStream]:
         """Open a control stream; it is cancelled when the block ends."""
-        call = self._channel.both_ways("/sangam.v1.Aggregation/Participate")
+        channel = self._channel()
+        call = channel.both_ways("/sangam.v1.Aggregation/Participate")
         try:
-            yield _GrpcControl(self._channel, call)
+            yield _GrpcControl(channel, call)
         finally:
             call.cancel()
 
     async def upload(self, parts: Iterable[UploadMessage]) -> messages.UploadReceipt:
         """Send one upload."""
-        return await self._channel.upward("/sangam.v1.Aggregation/Upload", parts, messages.UploadReceipt)
+        return await self._channel().upward("/sangam.v1.Aggregation/Upload", parts, messages.UploadReceipt)
 
     def fetch_result(self, request: ResultRequest) -> AsyncIterator[ResultMessage]:
         """Receive one result."""
-        return self._channel.downward("/sangam.v1.Aggregation/FetchResult", request, ResultMessage)
+        return self._channel().downward("/sangam.v1.Aggregation/FetchResult", request, ResultMessage)
 
 
 class _GrpcControl:

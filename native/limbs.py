@@ -5,10 +5,9 @@ holds one entry per slot, least significant slot first, and entries lie slot by 
 
     m_i = Σ_k words[k·stride + i] · 2^(k·slot_bits)        stride = ceil(entries / slots), the coefficients in use
 
-Products are Shoup's: x·c - floor(x·c' / 2^32)·q with c' = floor(c·2^32 / q) lies in [0, 2q) for any x below 2^32, so a
-32-bit word needs no reduction before it, and a message of 79 bits no big integer.
+Products (native.shoup) take any 32-bit word without a reduction before it, so a message of 79 bits no big integer.
 
-Source: Harvey 2014 (arXiv 1205.2926) for lazy Shoup products; Garner 1959 for the mixed radix.
+Source: Garner 1959 for the mixed radix.
 """
 
 from collections.abc import Sequence

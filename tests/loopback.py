@@ -185,7 +185,7 @@ class Hub:
             return
         async with raw(address, who) as channel:
             with Journal(self.journal(client)) as journal:
-                transport = (wrap or (lambda same: same))(GrpcTransport(channel))
+                transport = (wrap or (lambda same: same))(GrpcTransport(lambda: channel))
                 more = options | ({"entropy": entropy} if entropy else {})
                 session = Session(transport, Credentials(self.consortium.site(client)), journal, **more)
                 try:

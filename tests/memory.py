@@ -100,7 +100,7 @@ class MemoryTransport:
         return messages.UploadReceipt(already_accepted=False)
 
     async def fetch_result(self, request: messages.ResultRequest) -> AsyncIterator[ResultMessage]:
-        for message in result_messages(self._task.result(request.round), request.first_chunk):
+        for message in result_messages(self._task.history.result(request.round), request.first_chunk):
             yield carried(self.lie_about_result(message))
 
 
@@ -145,8 +145,8 @@ class Room:
     @property
     def end(self) -> Completed | str:
         """How the last round ended: its result, or why there is none."""
-        last = self.task.events(self.number)._events[-1]
-        return self.task.result(self.number) if last.kind == "closed" else last.detail
+        last = self.task.history.events(self.number)._events[-1]
+        return self.task.history.result(self.number) if last.kind == "closed" else last.detail
 
     @asynccontextmanager
     async def join(

@@ -1,6 +1,5 @@
 """Where settings come from, which of them counts, and what a wrong one gets."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -10,13 +9,6 @@ from aggregator.errors import ParameterError, StorageError
 from aggregator.settings import NAMES, ignored_variables, read_settings, split_address
 
 NEEDED = 'identity = "hub"\nroster = "roster.json"\n'
-
-
-@pytest.fixture(autouse=True)
-def bare(monkeypatch):
-    for name in os.environ:
-        if name.startswith("SANGAM_"):
-            monkeypatch.delenv(name)
 
 
 @pytest.fixture

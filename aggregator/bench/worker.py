@@ -141,7 +141,7 @@ class Racer:
         if self._session is None:
             who, safeguards = self._who, Safeguards(minimum_cohort(self._settings.clients))
             site = Site(who.certificate, who.authority, who.signing_key, safeguards)
-            transport = RacingTransport(GrpcTransport(self._channel), self.contender)
+            transport = RacingTransport(GrpcTransport(lambda: self._channel), self.contender)
             journal = self._directory / JOURNAL_FILE
             joining = join(transport, site, journal, task=TASK, patience_s=PATIENCE_S)
             self._session = await self._joined.enter_async_context(joining)

@@ -20,7 +20,9 @@ def doctor(
     address: Annotated[str, typer.Option(help="The aggregator, host:port, as for join and round.")],
     identity: Annotated[Path, typer.Option(help="The directory of the site, or of the operator.")],
     *,
-    proxy: Annotated[str, typer.Option(help="http://host:port; by default what the environment says.")] = "",
+    proxy: Annotated[
+        str, typer.Option(help="http://host:port; by default, and with a password, what the environment says.")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
 ) -> None:
     """Say what is wrong between this site and the aggregator: files, certificate, DNS, proxy, TLS, clock, versions.

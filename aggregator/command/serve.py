@@ -34,7 +34,7 @@ def serve(
     task_creator: Annotated[
         list[str] | None, typer.Option(help="An operator that may create tasks, by name; repeatable. Default: all.")
     ] = None,
-    tasks_max: Annotated[int | None, typer.Option(help="Most tasks at once.")] = None,
+    tasks_max: Annotated[int | None, typer.Option(help="Most tasks of one operator at once.")] = None,
 ) -> None:
     """Run the aggregator. It answers to certificates of its own consortium only; Ctrl-C or SIGTERM stops it.
 

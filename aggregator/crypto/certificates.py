@@ -37,6 +37,9 @@ MALFORMED = (
 )
 """What `cryptography` raises on malformed certificates, requests and keys."""
 
+EXPIRES_SOON = timedelta(days=30)
+REMIND_EVERY = timedelta(days=1)
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
@@ -133,6 +136,20 @@ class Certificate:
             raise NotAdmitted(f"the certificate of {self.name} expired on {stamp(self.not_after)}")
         if now < self.not_before:
             raise NotAdmitted(f"the certificate of {self.name} is not valid before {stamp(self.not_before)}")
+
+
+class Reminder:
+    """When to say again that a certificate is about to end."""
+
+    def __init__(self) -> None:
+        self._silent_until = datetime.min.replace(tzinfo=UTC)
+
+    def is_due(self, certificate: Certificate, now: datetime) -> bool:
+        """Once a day, over its last thirty."""
+        if certificate.not_after - now >= EXPIRES_SOON or now < self._silent_until:
+            return False
+        self._silent_until = now + REMIND_EVERY
+        return True
 
 
 def check_name(kind: str, name: str) -> None:

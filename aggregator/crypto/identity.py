@@ -17,7 +17,7 @@ from aggregator.crypto import pem as pems
 from aggregator.crypto.certificates import MALFORMED, Certificate, Role
 from aggregator.crypto.signing import SigningKey, VerifyingKey
 from aggregator.errors import NotAdmitted
-from aggregator.files import read_file, write_new
+from aggregator.files import read_file, state, write_new
 
 KEY_FILE = "key.pem"
 IDENTITY_FILE = "identity.pem"
@@ -68,6 +68,11 @@ class Identity:
         key_pem = read_file(directory / KEY_FILE)
         certificate, authority = read_chain(read_file(directory / IDENTITY_FILE))
         return cls(certificate, key_pem, authority)
+
+    @staticmethod
+    def state(directory: Path) -> object:
+        """What tells the files from those that were there before, unread."""
+        return state(directory / KEY_FILE), state(directory / IDENTITY_FILE)
 
     def save(self, directory: Path) -> None:
         """Write both files; errors as `write_new`."""

@@ -56,17 +56,8 @@ class Mask:
             raise ParameterError(f"mask: sign {self.sign} is neither +1 nor -1")
 
 
-def words(
-    seed: bytes,
-    context: bytes,
-    purpose: str,
-    entries: int,
-    ring_bits: int,
-    *,
-    vector_chunk: int = 0,
-    first_chunk: int = 0,
-) -> Words:
-    """The first `entries` words of a keystream, or those from PRG chunk `first_chunk` on; a new array.
+def words(seed: bytes, context: bytes, purpose: str, entries: int, ring_bits: int) -> Words:
+    """The first `entries` words of a keystream; a new array.
 
     Args:
         seed: 32 secret bytes (for the public matrix A: the context).
@@ -74,19 +65,17 @@ def words(
         purpose: "self", "pair", "rounding" ...; one meaning each.
         entries: how many words.
         ring_bits: 1..64; words are below 2^ring_bits.
-        vector_chunk: which chunk of the vector, where each has a keystream of its own.
-        first_chunk: how many PRG chunks to skip; the words before them are not made.
 
     Raises:
         ParameterError: a length or a range above does not hold.
     """
     dtype = _dtype(ring_bits)
-    info = _info(context, purpose, vector_chunk)
+    info = _info(context, purpose, 0)
     _check_seed(seed)
     size = _size(entries, dtype)
     room = np.empty(size + _BLOCK_BYTES, dtype=np.uint8)
     view = room.data
-    for cipher, start, stop in _runs(seed, info, size, first_chunk, PIECE_BYTES):
+    for cipher, start, stop in _runs(seed, info, size, 0, PIECE_BYTES):
         cipher.update_into(_zeros(stop - start), view[start:])
     result: Words = room[:size].view(dtype)
     ring.reduce(result, ring_bits)
@@ -107,9 +96,10 @@ def pieces(
     """The words that `words` gives, `piece_entries` at a time (the last piece may be shorter), for one pass over them.
 
     Each piece is a view of one buffer, which the next one overwrites: a vector of any length costs one piece of memory,
-    and a piece is still in cache when its reader comes. `piece_entries` words divide a PRG chunk, as powers of two do,
-    or all words lie in one; the other arguments are those of `words`. Each piece is one call without the GIL: where
-    threads share the work, small pieces are dear, since one that waits for the GIL sleeps longer than a piece takes.
+    and a piece is still in cache when its reader comes. Each is one call without the GIL: where threads share the work,
+    small pieces are dear, since one that waits for the GIL sleeps longer than a piece takes. `piece_entries` words
+    divide a PRG chunk, as powers of two do, or all words lie in one. `vector_chunk` says which chunk of the vector it
+    is, where each has a keystream of its own; `first_chunk` PRG chunks are skipped, and not made.
 
     Raises:
         ParameterError: at the first piece: as `words`, or pieces of that length do not fit.

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from aggregator.crypto import pem as pems
 from aggregator.crypto.certificates import MALFORMED, Certificate, Role, p256, read_subject, write_subject
 from aggregator.crypto.signing import SigningKey, VerifyingKey
-from aggregator.errors import ParameterError
+from aggregator.errors import NotAdmitted, ParameterError
 
 _HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
 
@@ -73,8 +73,15 @@ def key_fingerprint(key: VerifyingKey) -> str:
 
 
 def hosts_of(certificate: Certificate) -> tuple[str, ...]:
-    """The DNS names and IP addresses under which the holder may serve; none but an aggregator's has any."""
-    return _read_hosts(x509.load_der_x509_certificate(certificate.der).extensions)
+    """The DNS names and IP addresses under which the holder may serve; none but an aggregator's has any.
+
+    Raises:
+        NotAdmitted: it names anything else.
+    """
+    try:
+        return _read_hosts(x509.load_der_x509_certificate(certificate.der).extensions)
+    except MALFORMED:
+        raise NotAdmitted(f"the certificate of {certificate.name} names more than hosts") from None
 
 
 def check_hosts(role: Role, hosts: Sequence[str]) -> None:
@@ -96,7 +103,7 @@ def _general_name(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
-        if len(host) > 253 or not _HOST.fullmatch(host):
+        if not _is_dns_name(host):
             raise ParameterError(f"host {host[:80]!r} is neither a DNS name nor an IP address") from None
         return x509.DNSName(host)
 
@@ -106,4 +113,12 @@ def _read_hosts(extensions: x509.Extensions) -> tuple[str, ...]:
         names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return ()
-    return tuple(str(name.value) for name in names)
+    hosts = tuple(str(name.value) for name in names)
+    for host, name in zip(hosts, names, strict=True):  # they are shown to people: a line break could forge a line
+        if not (isinstance(name, x509.IPAddress) or (isinstance(name, x509.DNSName) and _is_dns_name(host))):
+            raise ValueError("neither a DNS name nor an IP address")
+    return hosts
+
+
+def _is_dns_name(host: str) -> bool:
+    return len(host) <= 253 and _HOST.fullmatch(host) is not None

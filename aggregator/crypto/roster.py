@@ -14,12 +14,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
+from pathlib import Path
 
 from aggregator.crypto import merkle, signing
 from aggregator.crypto.authority import Authority
-from aggregator.crypto.certificates import Certificate, Role
+from aggregator.crypto.certificates import Certificate, Role, check_name
 from aggregator.crypto.signing import VerifyingKey
 from aggregator.errors import MessageError, NotAdmitted, ParameterError
+from aggregator.files import read_file
 
 CERTIFICATES_MAX = 10_000
 VERSIONS = 2**63
@@ -36,7 +38,7 @@ class Roster:
 
     Raises:
         NotAdmitted: a certificate of another role or deployment, out of order, or a name or key that comes twice.
-        ParameterError: too many certificates, or a version out of range.
+        ParameterError: a malformed deployment name, too many certificates, or a version out of range.
     """
 
     deployment: str
@@ -141,6 +143,18 @@ def from_bytes(data: bytes) -> Roster:
     return Roster(deployment, version, tuple(Certificate.from_der(_decode(text)) for text in encoded), signature)
 
 
+def load(path: Path, authority: Certificate, now: datetime) -> Roster:
+    """Read a roster's file and verify it.
+
+    Raises:
+        StorageError: it cannot be read.
+        MessageError, NotAdmitted, ParameterError: as `from_bytes` and `Roster.verify`.
+    """
+    roster = from_bytes(read_file(path))
+    roster.verify(authority, now)
+    return roster
+
+
 def _load(data: bytes) -> tuple[str, int, list[object], str]:
     if len(data) > FILE_BYTES_MAX:
         raise MessageError(f"roster: {len(data)} bytes, at most {FILE_BYTES_MAX} are read")
@@ -170,6 +184,7 @@ def root_of(certificates: Sequence[Certificate]) -> bytes:
 
 
 def _check(deployment: str, version: int, certificates: tuple[Certificate, ...]) -> None:
+    check_name("deployment", deployment)
     if len(certificates) > CERTIFICATES_MAX:
         raise ParameterError(f"roster: {len(certificates)} certificates, at most {CERTIFICATES_MAX}")
     if not 0 <= version < VERSIONS:

@@ -127,7 +127,7 @@ class Hospital:
         who = Identity.load(directory)
         site = Site(who.certificate, who.authority, who.signing_key, Safeguards(self._invitation.minimum_cohort))
         channel = GrpcChannel(self._invitation.address, who)
-        transport = WitnessedTransport(GrpcTransport(channel), self._witness)
+        transport = WitnessedTransport(GrpcTransport(lambda: channel), self._witness)
         try:
             journal = directory / JOURNAL_FILE
             async with join(transport, site, journal, task=TASK, patience_s=PATIENCE_S) as session:

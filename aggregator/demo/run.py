@@ -20,7 +20,7 @@ from aggregator.demo.screen import Screen
 from aggregator.demo.training import LOCAL_STEPS
 from aggregator.local import consortium, server
 from aggregator.local.consortium import HOST, Consortium
-from aggregator.local.processes import Child, ending, first_word, nursery
+from aggregator.local.processes import Child, ending, nursery
 from aggregator.local.tolerance import minimum_cohort
 from clients.operator import operate
 
@@ -84,7 +84,7 @@ async def _train(settings: Settings, members: Consortium, study: Study, screen: 
         with screen.stage("one aggregator, listening on this machine over mutual TLS"):
             config = ServerConfig(f"{HOST}:0", members.aggregator, members.roster)
             children.append(Child(context, "aggregator", members.aggregator, server.main, config))
-            address = f"{HOST}:{await first_word(children[0], 'port')}"
+            address = f"{HOST}:{(await children[0].expect('port'))['port']}"
         async with operate(address, members.operator) as operator:
             await operator.create_task(hospital.TASK, job.parameters(study), deadlines=job.DEADLINES)
             with screen.stage(f"{len(members.sites)} hospitals, each a process with its own key and records"):

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TypeAlias
@@ -38,8 +38,8 @@ class Case:
     port: int
     directory: Path
     now: Callable[[], datetime]
-    environment: Mapping[str, str]
-    proxy: str = ""
+    environment: Mapping[str, str] = field(repr=False)  # passwords of proxies, and of others
+    proxy: str = field(repr=False, default="")
     resolve: Resolve = resolve
     patience_s: float = PATIENCE_S
 

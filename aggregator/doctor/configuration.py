@@ -16,7 +16,6 @@ from aggregator.crypto.revocation import read_revoked
 from aggregator.doctor.disk import look_at_identity
 from aggregator.doctor.finding import Finding, fault, good, skipped, warning
 from aggregator.errors import SangamError
-from aggregator.files import read_file
 from aggregator.settings import Settings
 
 STAGING_FREE_BYTES: Final = 1024 * MIB  # below this, one upload of a large model may fill the disk
@@ -54,8 +53,7 @@ def check_files(config: ServerConfig, now: datetime) -> Iterator[Finding]:
 def look_at_roster(path: Path, identity: Identity, now: datetime) -> Finding:
     """Whether the roster is this authority's, and how many it names."""
     try:
-        roster = rosters.from_bytes(read_file(path))
-        roster.verify(identity.authority, now)
+        roster = rosters.load(path, identity.authority, now)
     except SangamError as error:
         return fault("roster", f"{path}: {error}", "ask the consortium for its newest roster.json")
     says = f"{path} is version {roster.version}, with {len(roster)} participants"

@@ -2,16 +2,14 @@
 
 import os
 from collections.abc import Collection
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import Final
 
-from aggregator.crypto.certificates import Certificate, Role, stamp
+from aggregator.crypto.certificates import EXPIRES_SOON, Certificate, Role, stamp
 from aggregator.crypto.identity import KEY_FILE, Identity
 from aggregator.doctor.finding import Finding, fault, good, is_sound, skipped, warning
 from aggregator.errors import NotAdmitted, StorageError
 
-RENEW_BEFORE: Final = timedelta(days=30)
 _OTHERS, _GROUP = 0o007, 0o070
 
 
@@ -61,6 +59,6 @@ def _validity(check: str, certificate: Certificate, who: str, now: datetime) -> 
         return fault(check, str(error), remedy)
     left = certificate.not_after - now
     says = f"{who} until {stamp(certificate.not_after)}, {left.days} more days"
-    if left < RENEW_BEFORE:
+    if left < EXPIRES_SOON:
         return warning(check, says, "have it renewed by the consortium now")
     return good(check, says)

@@ -58,7 +58,7 @@ def _look_at_no_proxy(route: Route) -> Finding:
 
 
 async def _through(case: Case, proxy: Proxy, name: Finding) -> Way:
-    dial = partial(open_tunnel, proxy, case.host, case.port, case.patience_s)
+    dial = partial(open_tunnel, proxy, case.address, case.patience_s)
     carried = good("TCP", f"the line to {case.address} is the proxy's affair")
     try:
         (await asyncio.to_thread(dial)).close()

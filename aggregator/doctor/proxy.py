@@ -79,8 +79,8 @@ def choose_route(environment: Mapping[str, str], host: str, proxy: str = "") -> 
     return Route(chosen, f"the line goes through the proxy {chosen}")
 
 
-def open_tunnel(proxy: Proxy, host: str, port: int, timeout_s: float) -> socket.socket:
-    """A line to host and port through the proxy.
+def open_tunnel(proxy: Proxy, address: str, timeout_s: float) -> socket.socket:
+    """A line to host:port through the proxy.
 
     Raises:
         Refused: the proxy answers with another status than 200, which the error names.
@@ -88,8 +88,7 @@ def open_tunnel(proxy: Proxy, host: str, port: int, timeout_s: float) -> socket.
     """
     line = socket.create_connection((proxy.host, proxy.port), timeout_s)
     try:
-        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        line.sendall(_request(target, proxy.credentials))
+        line.sendall(_request(address, proxy.credentials))
         status = _read_head(line).split(b"\r\n", 1)[0].decode("latin-1")
         if status.split(" ")[1:2] != ["200"]:
             raise Refused(status[:80] or "nothing")
@@ -123,8 +122,8 @@ def _is_within(host: str, subnet: str) -> bool:
         return False
 
 
-def _request(target: str, credentials: str) -> bytes:
-    lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
+def _request(address: str, credentials: str) -> bytes:
+    lines = [f"CONNECT {address} HTTP/1.1", f"Host: {address}"]
     if credentials:
         lines.append(f"Proxy-Authorization: Basic {b64encode(credentials.encode()).decode()}")
     return "\r\n".join([*lines, "", ""]).encode()

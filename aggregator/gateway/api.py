@@ -12,7 +12,7 @@ import hmac
 import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -61,7 +61,7 @@ KINDS: Final[dict[HTTPStatus, type[SangamError]]] = {
 class Door:
     """Who comes in: whoever knows the token; without one, whoever is on this machine and no web page."""
 
-    token: bytes | None
+    token: bytes | None = field(repr=False)
 
     def check(self, request: Request) -> None:
         """401 without the token; 403 for a host name that is not this machine's own, where there is no token."""

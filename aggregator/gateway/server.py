@@ -16,6 +16,7 @@ from aggregator.crypto.identity import Identity
 from aggregator.errors import ParameterError
 from aggregator.files import read_file
 from aggregator.gateway.api import build
+from aggregator.settings import split_address
 from clients.transport import GrpcChannel
 
 TOKEN_BYTES_LEAST: Final = 32
@@ -82,22 +83,19 @@ def read_token(path: Path) -> bytes:
 
 
 def _listen(address: str, *, loopback_only: bool) -> socket.socket:
-    host, _, port = address.rpartition(":")
+    host, port = split_address(address)
     try:
-        where = ipaddress.ip_address(host.strip("[]"))
-        number = int(port)
+        where = ipaddress.ip_address(host)
     except ValueError:
-        raise ParameterError(
-            f"cannot listen on {address}: name an IP address and a port, such as 127.0.0.1:8080"
-        ) from None
+        raise ParameterError(f"cannot listen on {address}: name an IP address, such as 127.0.0.1:8080") from None
     if loopback_only and not where.is_loopback:
         raise ParameterError(f"{address} is not loopback: whoever reaches it would be the operator; give a token file")
     door = socket.socket(socket.AF_INET6 if where.version == 6 else socket.AF_INET)
     try:
         door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        door.bind((str(where), number))
+        door.bind((host, port))
         door.listen()
-    except (OSError, OverflowError):
+    except OSError:
         door.close()
         raise ParameterError(f"cannot listen on {address}: the port is in use, or the address is not ours") from None
     return door

@@ -54,11 +54,6 @@ def ending(children: list["Child"], screen: Screen) -> Iterator[None]:
             child.kill()
 
 
-async def first_word(child: "Child", name: str) -> Any:
-    """One number of a child's first message, as a server's port; `Child.expect` raises."""
-    return (await child.expect(name))[name]
-
-
 class Child:
     """One process, started at once and again on demand; inside a running event loop.
 

@@ -21,7 +21,9 @@ VALUE_BITS_MAX = 54  # Z < 2^53: every quantised value is exact in a float64
 RING_BITS_MAX = 64
 WEIGHT_MAX = 2**53
 ROTATION_BLOCK_ENTRIES = 4096
-CLIP_LEAST, CLIP_MOST = 1e-280, 1e280  # whatever v, n and the weights: a step of the mean is neither 0 nor infinite
+CLIP_LEAST, CLIP_MOST = 1e-200, 1e200
+"""Whatever v, n and the weights: a step of the mean is neither 0 nor infinite, and no float32 entry but 0 becomes a
+subnormal number of steps, which takes processors longer: a server that picks clips would learn how many do."""
 LATTICE_ENTRIES_LEAST = 20_000  # the server's time crosses at 6,000, a client's at 17,000: benchmarks/test_crossover.py
 
 

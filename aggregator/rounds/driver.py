@@ -177,7 +177,8 @@ class Driver:
 
         Raises:
             MessageError: chunks are missing; they may still come.
-            OutOfTurn: the step ended before the last chunk, and the upload was destroyed; or a newer stream has it.
+            OutOfTurn: the step ended before the last chunk, and the upload was destroyed.
+            Disconnected: a newer stream has it.
             StorageError: the staging failed; the upload is lost.
         """
         committing = asyncio.create_task(self._commit(phase, upload))

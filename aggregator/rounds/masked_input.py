@@ -6,7 +6,7 @@ that goes on with it; when the step ends, it is destroyed.
 
 from collections.abc import Mapping
 
-from aggregator.errors import Equivocation, MessageError, OutOfTurn
+from aggregator.errors import Disconnected, Equivocation, MessageError, OutOfTurn
 from aggregator.protocol import coordinator, modes
 from aggregator.protocol.cohort import ClientId, Cohort
 from aggregator.rounds.consistency_check import ConsistencyCheck
@@ -48,7 +48,7 @@ class MaskedInput(Phase[tuple[Complaint, ...]]):
         self._plan = setting.terms.parameters.upload_plan
         self._total = modes.new_total(setting.terms.parameters)
         self._open: dict[ClientId, Upload] = {}
-        self._refused: dict[ClientId, tuple[bytes, MessageError]] = {}  # the id of the upload, and why
+        self._refused: dict[ClientId, tuple[bytes, MessageError]] = {}  # the last upload's id, and why
         self._damage = ""
 
     @property
@@ -96,6 +96,7 @@ class MaskedInput(Phase[tuple[Complaint, ...]]):
 
         Raises:
             MessageError: not the next chunk whole, words outside the ring, or the step is over.
+            Disconnected: a newer stream goes on with this upload.
             StorageError: no room; the upload is lost, the round goes on.
         """
         self._require_open(upload)
@@ -112,7 +113,8 @@ class MaskedInput(Phase[tuple[Complaint, ...]]):
 
         Raises:
             MessageError: chunks are missing. They may follow: a stream that broke may look like one that ended.
-            OutOfTurn: the step is over, or a newer stream goes on with this upload.
+            OutOfTurn: the step is over.
+            Disconnected: a newer stream goes on with this upload.
         """
         self._require_open(upload)
         if upload.chunks != self._plan.chunks:
@@ -131,7 +133,8 @@ class MaskedInput(Phase[tuple[Complaint, ...]]):
     def refuse(self, upload: Upload, error: MessageError) -> None:
         """Destroy an upload that lies, and refuse it whenever it comes again."""
         if self._is_open(upload):
-            self._refused[upload.client] = upload.header.upload_id, error
+            plain = type(error)(str(error))  # the error itself holds on to its frames, and they to the chunk
+            self._refused[upload.client] = upload.header.upload_id, plain
         self.abandon(upload)
 
     def abandon_all(self) -> None:
@@ -171,7 +174,7 @@ class MaskedInput(Phase[tuple[Complaint, ...]]):
         if self._is_open(upload):
             return
         if upload.client in self._open:
-            raise OutOfTurn(f"client {upload.client}: a newer stream takes this upload's place")
+            raise Disconnected(f"client {upload.client}: a newer stream takes this upload's place")
         raise OutOfTurn(f"client {upload.client}: this step of the round is over")
 
     def _add(self, upload: Upload) -> None:

@@ -13,6 +13,7 @@ from typing import TypeVar
 from aggregator.crypto.agreement import Entropy
 from aggregator.crypto.roster import Roster
 from aggregator.errors import ParameterError, RoundAborted
+from aggregator.protocol.graph import degree
 from aggregator.protocol.parameters import Parameters
 from aggregator.rounds.lines import Lines
 from aggregator.wire.operator_messages import Opening
@@ -99,7 +100,8 @@ def check_fits(parameters: Parameters, opening: Opening, roster_size: int) -> No
     """Refuse a task whose rounds could never open.
 
     Raises:
-        ParameterError: it needs or awaits more participants than there are, or draws too few or too many.
+        ParameterError: it needs or awaits more participants than there are, or draws too many, or too few: among fewer
+            than a third of the roster (above 100, about 1.3 times the corrupt) those drawn could all be corrupt.
     """
     least, most = parameters.minimum_cohort, parameters.clients_max
     if least > roster_size:
@@ -109,3 +111,9 @@ def check_fits(parameters: Parameters, opening: Opening, roster_size: int) -> No
     if max(opening.enough, opening.sample) > roster_size:
         awaited = f"enough is {opening.enough}, sample is {opening.sample}"
         raise ParameterError(f"{awaited}: the roster has {roster_size} participants")
+    if opening.sample:
+        try:
+            degree(opening.sample, roster_size, parameters.threat)
+        except RoundAborted:
+            few = f"sample is {opening.sample}: of a roster of {roster_size} that is too few for any threshold"
+            raise ParameterError(few) from None

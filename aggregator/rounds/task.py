@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from aggregator.crypto.agreement import Entropy
 from aggregator.crypto.certificates import Certificate
@@ -77,24 +78,20 @@ class Task:
         self._number = host.first_round() - 1
         self._meter = Meter()
 
-    @property
-    def last_round(self) -> int:
-        """The last round that closed with a result; 0 before the first."""
-        return self.history.last_closed
-
     def join(self, site: Certificate, version: int = PROTOCOL_VERSION, roster_hash: bytes = b"") -> Line:
         """Open a site's line, and tell it where the task is; without the roster if it holds the one of this hash.
 
         Raises:
             Cancelled: the task was cancelled.
-            NotAdmitted: its certificate is neither in the present roster nor in the one of the round that is running.
+            NotAdmitted: its certificate is neither in the present roster nor in the one of the last round. When that
+                has ended, a site that has left may hear how, but not take a line from another that bears its name.
         """
         self._check_open()
         client = self._client_now(site)
-        if client is None:
-            self._host.roster().index_of(site.fingerprint)
+        if client is None or self.lines.is_connected(site.name):
+            self.check_member(site)
         line = self.lines.connect(site.name, roster_hash)
-        line.send(0, messages.Welcome(self.spec.name, self.last_round, version))
+        line.send(0, messages.Welcome(self.spec.name, self.history.last_closed, version))
         if self._driver is not None and client is not None:
             self._driver.greet(client)
         return line
@@ -174,14 +171,6 @@ class Task:
             raise OutOfTurn(f"task {self.spec.name} has no round yet")
         await self._driver.deliver(self._driver.client_of(site), message)
 
-    def events(self, round_number: int) -> EventLog:
-        """The events of one round; errors as `History.events`."""
-        return self.history.events(round_number)
-
-    def result(self, round_number: int) -> Completed:
-        """The result of one round, 0 for the last; errors as `History.result`."""
-        return self.history.result(round_number)
-
     async def close(self) -> None:
         """Stop a running round, so that nothing of it remains, and end every line."""
         await self._stop(STOPPED)
@@ -223,7 +212,7 @@ class Task:
         check_fits(self.parameters, self.spec.opening, len(roster))
         self._meter = Meter(host.cpu_clock)
         each = self._meter.spread(host.each)
-        setting = Setting(self._terms(round_.number, model_hash, roster), roster, roster.to_bytes(), host.spool, each)
+        setting = Setting(self._terms(round_.number, model_hash, roster), roster, _encoded(roster), host.spool, each)
         names = (certificate.name for certificate in roster.certificates)
         round_.driver = self._driver = Driver(
             setting,
@@ -267,3 +256,9 @@ class Task:
             model_hash=model_hash,
             parameters=self.parameters,
         )
+
+
+@lru_cache(maxsize=2)
+def _encoded(roster: Roster) -> bytes:
+    """A roster's bytes, once for all tasks: with 1,000 sites they are a megabyte, and each task keeps its last ones."""
+    return roster.to_bytes()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from importlib.metadata import version as installed_version
 from typing import Final, TypeVar
 
@@ -15,7 +16,7 @@ from aggregator.rounds.masked_input import MaskedInput, Upload
 from aggregator.rounds.phase import Completed
 from aggregator.rounds.task import Task
 from aggregator.service.announcing import Announcing
-from aggregator.service.results import result_messages
+from aggregator.service.results import kept_result_messages
 from aggregator.service.rpc import ANY_ROLE, Gate, GoOn, both_ways, downward, unary, upward
 from aggregator.service.takeover import NewestStreams
 from aggregator.service.tasks import Tasks
@@ -132,14 +133,21 @@ class AggregationService:
         return UploadReceipt(already_accepted=False)
 
     async def fetch_result(self, caller: Certificate, request: ResultRequest) -> AsyncIterator[ResultMessage]:
-        """A closed round's sum, for participants of the roster, unless the task keeps it for its operator."""
+        """A closed round's sum, for participants of the roster, unless the task keeps it for its operator.
+
+        A stream ends by name when the sum is kept no longer: by reading slowly a site cannot keep it in memory.
+        """
         task = self._tasks.find(request.task)
         if task.spec.result_to_operator_only:
             raise NotAdmitted(f"the results of task {request.task} go to its operator only")
-        result = task.result(request.round)
-        self._check_reader(caller, result)
-        for message in result_messages(result, request.first_chunk):
+        number = request.round or task.history.last_closed
+        self._check_reader(caller, task.history.result(number))
+        found = partial(self._result, request.task, number)
+        for message in kept_result_messages(found, request.first_chunk):
             yield message
+
+    def _result(self, task: str, number: int) -> Completed:
+        return self._tasks.find(task).history.result(number)
 
     def _check_reader(self, caller: Certificate, result: Completed) -> None:
         """A round's sum is for its own roster, even under a certificate renewed since, and for the present one."""

@@ -7,22 +7,20 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 
 from aggregator.config import ServerConfig
 from aggregator.crypto import roster as rosters
-from aggregator.crypto.certificates import Role, stamp
-from aggregator.crypto.identity import IDENTITY_FILE, KEY_FILE, Identity
+from aggregator.crypto.certificates import Reminder, Role, stamp
+from aggregator.crypto.identity import Identity
 from aggregator.crypto.revocation import read_revoked
 from aggregator.crypto.roster import Roster
-from aggregator.errors import NotAdmitted, SangamError
-from aggregator.files import read_file, state
+from aggregator.errors import NotAdmitted
+from aggregator.files import Watched, state
 
 _LOG = logging.getLogger(__name__)
-
-EXPIRES_SOON = timedelta(days=30)
-SAID_AGAIN_AFTER = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,72 +57,49 @@ class Members:
     def __init__(self, config: ServerConfig, now: Callable[[], datetime]) -> None:
         self._config = config
         self._now = now
-        self._warn_after = datetime.min.replace(tzinfo=UTC)
-        self._refused: dict[str, object] = {}  # by file, its state when it was refused
-        self._seen = self._states()
-        identity = self._read_identity()
-        self.present = Membership(identity, self._read_roster(identity), self._read_revoked())
+        self._reminder = Reminder()
+        self._identity = Watched(lambda: Identity.state(config.identity), self._read_identity)
+        self._roster = Watched(lambda: state(config.roster), self._read_roster)
+        self._revoked = Watched(lambda: state(config.revoked) if config.revoked else (), self._read_revoked)
+        self.present = self._all()
 
     def look(self) -> tuple[str, ...]:
         """Read what has changed; what it says, in words. Takes 0.1 s for a roster of 1,000 sites."""
-        changed = [name for name, found in self._states().items() if found != self._seen[name] or name in self._refused]
-        before = self.present.in_words
-        for name in changed:
-            self._take(name)
+        files: dict[str, Watched[Any]]
+        files = {"identity": self._identity, "roster": self._roster, "revoked": self._revoked}
+        for name, watched in files.items():
+            refusal = watched.look()
+            if refusal is not None:
+                _LOG.warning("the new %s is refused, the old one stays: %s", name, refusal)
+        before, self.present = self.present.in_words, self._all()
         said = tuple(words for name, words in self.present.in_words.items() if words != before[name])
         for words in said:
             _LOG.info("from now on: %s", words)
         self._warn()
         return said
 
-    def _take(self, name: str) -> None:
-        found = self._seen[name] = self._states()[name]  # before it is read: a write meanwhile is seen the next time
-        try:
-            self.present = self._changed(name)
-        except SangamError as error:
-            if self._refused.get(name) != found:
-                self._refused[name] = found
-                _LOG.warning("the new %s is refused, the old one stays: %s", name, error)
-        else:
-            self._refused.pop(name, None)
+    def _all(self) -> Membership:
+        return Membership(self._identity.present, self._roster.present, self._revoked.present)
 
-    def _changed(self, name: str) -> Membership:
-        present = self.present
-        match name:
-            case "identity":
-                identity = self._read_identity()
-                if identity.authority != present.identity.authority:
-                    raise NotAdmitted(f"{identity.certificate.name} is of another authority than this server's")
-                return replace(present, identity=identity)
-            case "roster":
-                return replace(present, roster=_newer(present.roster, self._read_roster(present.identity)))
-        return replace(present, revoked_serials=self._read_revoked())
-
-    def _states(self) -> dict[str, object]:
-        home, revoked = self._config.identity, self._config.revoked
-        return {
-            "identity": (state(home / KEY_FILE), state(home / IDENTITY_FILE)),
-            "roster": state(self._config.roster),
-            "revoked": () if revoked is None else state(revoked),
-        }
-
-    def _read_identity(self) -> Identity:
+    def _read_identity(self, old: Identity | None) -> Identity:
         identity = Identity.load(self._config.identity)
         identity.check(Role.AGGREGATOR, self._now())
+        if old is not None and identity.authority != old.authority:
+            raise NotAdmitted(f"{identity.certificate.name} is of another authority than this server's")
         return identity
 
-    def _read_roster(self, identity: Identity) -> Roster:
-        roster = rosters.from_bytes(read_file(self._config.roster))
-        roster.verify(identity.authority, self._now())
+    def _read_roster(self, old: Roster | None) -> Roster:
+        roster = rosters.load(self._config.roster, self._identity.present.authority, self._now())
+        if old is not None:
+            _check_newer(old, roster)
         return roster
 
-    def _read_revoked(self) -> frozenset[int]:
+    def _read_revoked(self, _: frozenset[int] | None) -> frozenset[int]:
         return frozenset() if self._config.revoked is None else read_revoked(self._config.revoked)
 
     def _warn(self) -> None:
-        now, certificate = self._now(), self.present.identity.certificate
-        if certificate.not_after - now < EXPIRES_SOON and now >= self._warn_after:
-            self._warn_after = now + SAID_AGAIN_AFTER
+        certificate = self.present.identity.certificate
+        if self._reminder.is_due(certificate, self._now()):
             _LOG.warning("this server's certificate ends on %s: renew it", stamp(certificate.not_after))
 
 
@@ -167,9 +142,8 @@ class Watch:
                 _LOG.error("identity, roster and revoked serials could not be looked at", exc_info=end)
 
 
-def _newer(old: Roster, new: Roster) -> Roster:
+def _check_newer(old: Roster, new: Roster) -> None:
     if new.version < old.version:
         raise NotAdmitted(f"roster version {new.version} is older than version {old.version}, which is in use")
     if new.version == old.version and new.root != old.root:
         raise NotAdmitted(f"roster version {new.version} differs from the one in use: a change is a new version")
-    return new

@@ -1,6 +1,5 @@
 """What operators call: each method finds the caller's task, hands the message to it, and passes on what it says."""
 
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import AsyncIterator
 
@@ -11,7 +10,7 @@ from aggregator.rounds.task import Task
 from aggregator.service.results import result_messages
 from aggregator.service.rpc import Gate, downward, unary
 from aggregator.service.start_keys import StartKeys
-from aggregator.service.tasks import Tasks
+from aggregator.service.tasks import Tasks, page_by_name
 from aggregator.wire.messages import ResultMessage, ResultRequest
 from aggregator.wire.operator_messages import (
     AbortRequest,
@@ -123,7 +122,7 @@ class OperatorService:
 
     async def fetch_result(self, caller: Certificate, request: ResultRequest) -> AsyncIterator[ResultMessage]:
         """A closed round's sum. A stream that has begun goes on even if the sum is deleted meanwhile."""
-        result = self._task(caller, request.task).result(request.round)
+        result = self._task(caller, request.task).history.result(request.round)
         for message in result_messages(result, request.first_chunk):
             yield message
 
@@ -136,11 +135,9 @@ class OperatorService:
         asked = (self._tasks.used_by(caller.name, request.task),) if request.task else self._tasks.all_of(caller.name)
         connected = Counter(site for owned in asked for site in owned.task.lines.connected)
         roster = self._tasks.host.roster()
-        start = bisect_right(roster.certificates, request.after, key=lambda site: site.name)
-        page = roster.certificates[start : start + request.size]
-        more = start + request.size < len(roster)
+        page, following = page_by_name(roster.certificates, lambda site: site.name, request.size, request.after)
         sites = tuple(_site(site, site.serial in revoked, connected[site.name]) for site in page)
-        return SitePage(sites, page[-1].name if more else "", roster.version)
+        return SitePage(sites, following, roster.version)
 
     def _task(self, caller: Certificate, name: str) -> Task:
         return self._tasks.used_by(caller.name, name).task

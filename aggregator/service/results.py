@@ -1,6 +1,6 @@
 """A closed round's sum as it streams out, to participants and operators alike."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from aggregator.errors import MessageError
 from aggregator.rounds.phase import Completed
@@ -14,12 +14,23 @@ def result_messages(result: Completed, first_chunk: int = 0) -> Iterator[ResultM
     Raises:
         MessageError: the result has not so many chunks.
     """
-    terms, total = result.setting.terms, result.total
-    plan = terms.parameters.result_plan
+    return kept_result_messages(lambda: result, first_chunk)
+
+
+def kept_result_messages(find: Callable[[], Completed], first_chunk: int = 0) -> Iterator[ResultMessage]:
+    """The same of a result that is looked up for each message: who reads slowly keeps no sum in memory.
+
+    Raises:
+        MessageError: the result has not so many chunks.
+        SangamError: as `find`, also in the midst.
+    """
+    result = find()
+    terms, plan = result.setting.terms, result.setting.terms.parameters.result_plan
     if first_chunk > plan.chunks:
         raise MessageError(f"chunk {first_chunk} was asked for, the result has {plan.chunks} chunks")
     names = tuple(result.setting.roster.name(client) for client in result.survivors)
+    del result
     yield ResultMessage(ResultHeader(terms.to_message(), names, plan.payload_bytes))
     for index in range(first_chunk, plan.chunks):
-        words = pack(total[plan.words(index)], terms.parameters.ring_bits)
+        words = pack(find().total[plan.words(index)], terms.parameters.ring_bits)
         yield ResultMessage(Chunk(index, words.data.toreadonly()))

@@ -161,13 +161,13 @@ def both_ways(
     kind: type[Request],
     method: Callable[[Certificate, AsyncIterator[Request]], AsyncIterator[object]],
 ) -> Handler:
-    """A stream each way."""
+    """A stream each way. Responses are written, not yielded: gRPC would keep each in memory until the next."""
 
-    async def call(stream: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+    async def call(stream: AsyncIterator[bytes], context: Context) -> None:
         async with reporting(context):
             with gate.admitted(context, role) as caller:
                 async for response in method(caller, _decoded(gate, context, role, kind, stream)):
-                    yield encode(response)
+                    await context.write(encode(response))
 
     return grpc.stream_stream_rpc_method_handler(call)
 
@@ -175,7 +175,8 @@ def both_ways(
 async def _decoded(
     gate: Gate, context: Context, role: Role | Everyone, kind: type[Request], stream: AsyncIterator[bytes]
 ) -> AsyncIterator[Request]:
-    """Each message, its author admitted anew: a certificate may end while its stream is open."""
+    """Each message, its author admitted anew, and the stream's end, too: a certificate may end while it is open."""
     async for data in stream:
         gate.admit(context, role)
         yield decode(kind, data)
+    gate.admit(context, role)

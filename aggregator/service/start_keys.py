@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from aggregator.errors import Expired, Overloaded, ParameterError
 from aggregator.wire.operator_messages import RoundRequest
 
-KEYS_MAX = 10_000
+KEYS_MAX = 10_000  # of each operator, so that none can use up another one's
 AHEAD_MAX_S = 86_400.0
 SKEW_S = 3_600.0  # clocks differ
 
@@ -27,13 +27,13 @@ class StartKeys:
 
     Args:
         now: the wall clock, unix seconds.
-        keys_max: how many are kept at once.
+        keys_max: how many of one operator are kept at once.
     """
 
     def __init__(self, now: Callable[[], float], keys_max: int = KEYS_MAX) -> None:
         self._now = now
         self._keys_max = keys_max
-        self._starts: dict[tuple[str, str, str], _Start] = {}
+        self._starts: dict[str, dict[tuple[str, str], _Start]] = {}  # by operator; by task and key
 
     def round_of(self, operator: str, request: RoundRequest) -> int | None:
         """The round that this key started before; None where it is new and there is room for it.
@@ -41,11 +41,12 @@ class StartKeys:
         Raises:
             Expired: the key's time is over.
             ParameterError: it is to be kept too long, or it started a round of another model.
-            Overloaded: too many keys are kept.
+            Overloaded: too many of the operator's keys are kept.
         """
         now = self._now()
         self._check_time(request.key_expires_s, now)
-        known = self._starts.get((operator, request.task, request.idempotency_key))
+        starts = self._starts.get(operator, {})
+        known = starts.get((request.task, request.idempotency_key))
         if known is not None and known.expires_s > now:
             if known.model_hash != request.model_hash:
                 raise ParameterError(
@@ -53,20 +54,23 @@ class StartKeys:
                     "on another model: use a new key"
                 )
             return known.round
-        if len(self._starts) >= self._keys_max:
-            self._starts = {key: start for key, start in self._starts.items() if start.expires_s > now}
-        if len(self._starts) >= self._keys_max:
-            raise Overloaded(f"this server keeps at most {self._keys_max} idempotency keys: let them expire sooner")
+        if len(starts) >= self._keys_max:
+            starts = self._starts[operator] = {key: start for key, start in starts.items() if start.expires_s > now}
+        if len(starts) >= self._keys_max:
+            raise Overloaded(
+                f"this server keeps at most {self._keys_max} idempotency keys of one operator: let them expire sooner"
+            )
         return None
 
     def keep(self, operator: str, request: RoundRequest, round_number: int) -> None:
         """This request started that round."""
-        key = (operator, request.task, request.idempotency_key)
-        self._starts[key] = _Start(request.model_hash, round_number, request.key_expires_s)
+        starts = self._starts.setdefault(operator, {})
+        starts[request.task, request.idempotency_key] = _Start(request.model_hash, round_number, request.key_expires_s)
 
     def forget(self, task: str) -> None:
         """A task is gone, and its rounds with it."""
-        self._starts = {key: start for key, start in self._starts.items() if key[1] != task}
+        for operator, starts in self._starts.items():
+            self._starts[operator] = {key: start for key, start in starts.items() if key[0] != task}
 
     def _check_time(self, expires_s: float, now: float) -> None:
         if expires_s <= now:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 
-from aggregator.errors import OutOfTurn
+from aggregator.errors import Disconnected
 
 
 class NewestStreams:
@@ -18,7 +18,8 @@ class NewestStreams:
         """Be the stream of this key, for as long as the block lasts.
 
         Raises:
-            OutOfTurn: a newer stream has begun; whatever the block was waiting for was given up.
+            Disconnected: a newer stream has begun; whatever the block was waiting for was given up. Not OutOfTurn,
+                which ends an upload for good: the newer stream may be an older one that arrived late, and is dead.
         """
         older = self._open.get(key)
         if older is not None:
@@ -30,7 +31,7 @@ class NewestStreams:
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise OutOfTurn("a newer stream takes this upload's place") from None
+            raise Disconnected("a newer stream takes this upload's place") from None
         finally:
             if self._open.get(key) is limit:
                 del self._open[key]

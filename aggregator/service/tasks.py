@@ -1,9 +1,9 @@
 """The tasks of one server, by name: whose they are, and who may do what with them."""
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from typing import TypeVar
 
 from aggregator.config import DEFAULT_TASKS_MAX
 from aggregator.crypto.certificates import check_name
@@ -12,8 +12,17 @@ from aggregator.rounds.task import Host, Task
 from aggregator.wire.operator_messages import Task as TaskSpec
 from aggregator.wire.operator_messages import TaskDescription, TaskSummary
 
-DELETED_NAMES_KEPT = 1_000
+T = TypeVar("T")
+
+DELETED_NAMES_KEPT = 1_000  # of each operator, so that none can free another one's
 NAMES_SHOWN = 10
+
+
+def page_by_name(items: Sequence[T], name: Callable[[T], str], size: int, after: str) -> tuple[Sequence[T], str]:
+    """So many of the items, ordered by name, after one; and the name after which the next page begins, or nothing."""
+    start = bisect_right(items, after, key=name)
+    found = items[start : start + size]
+    return found, name(found[-1]) if start + size < len(items) else ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +49,7 @@ class Owned:
             entries=task.parameters.entries,
             rounds=task.history.started,
             running_round=running.number if running is not None else 0,
-            last_round=task.last_round,
+            last_round=task.history.last_closed,
             connected=len(task.lines.connected),
             created_s=self.created_s,
         )
@@ -56,7 +65,7 @@ class Tasks:
     Args:
         host: what every task gets from the server.
         creators: the operators that may create tasks; empty for every operator.
-        tasks_max: how many tasks there may be at once, cancelled ones included.
+        tasks_max: how many tasks one operator may have at once, cancelled ones included.
     """
 
     def __init__(self, host: Host, creators: frozenset[str] = frozenset(), tasks_max: int = DEFAULT_TASKS_MAX) -> None:
@@ -64,7 +73,7 @@ class Tasks:
         self._creators = creators
         self._tasks_max = tasks_max
         self._tasks: dict[str, Owned] = {}
-        self._deleted: dict[str, None] = {}  # names, oldest first
+        self._deleted: dict[str, dict[str, None]] = {}  # by owner: names, oldest first
 
     def create(self, operator: str, spec: TaskSpec) -> bool:
         """Create a task; True when this operator's very same one was there.
@@ -73,7 +82,7 @@ class Tasks:
             NotAdmitted: this operator may not create tasks.
             NameTaken: by another operator's task, by one with other content, or by one that was deleted.
             ParameterError: the name is malformed, or the parameters don't hold.
-            Overloaded: the server has as many tasks as it keeps.
+            Overloaded: this operator has as many tasks as one may.
         """
         if self._creators and operator not in self._creators:
             raise NotAdmitted(f"operator {operator} may not create tasks on this server")
@@ -82,13 +91,15 @@ class Tasks:
             check_name("starter", starter)
         if spec.name in self._tasks:
             return self._same(operator, spec)
-        if spec.name in self._deleted:
+        if self._was_deleted(spec.name):
             raise NameTaken(
                 f"there was a task {spec.name}, which was deleted: sites have pinned its parameters under this name, "
                 "choose another"
             )
-        if len(self._tasks) >= self._tasks_max:
-            raise Overloaded(f"this server keeps at most {self._tasks_max} tasks: cancel and delete some")
+        if sum(owned.owner == operator for owned in self._tasks.values()) >= self._tasks_max:
+            raise Overloaded(
+                f"this server keeps at most {self._tasks_max} tasks of one operator: cancel and delete some"
+            )
         self._tasks[spec.name] = Owned(Task(spec, self.host), operator, self.host.now())
         return False
 
@@ -133,10 +144,8 @@ class Tasks:
 
     def page(self, operator: str, size: int, after: str) -> tuple[tuple[Owned, ...], str]:
         """So many of the operator's tasks after a name, and the name after which the next page begins, or nothing."""
-        names = self._names(operator)
-        rest = islice(names, bisect_right(names, after), None)
-        found = tuple(self._tasks[name] for name in islice(rest, size))
-        return found, found[-1].task.spec.name if next(rest, None) is not None else ""
+        names, following = page_by_name(self._names(operator), str, size, after)
+        return tuple(self._tasks[name] for name in names), following
 
     async def cancel(self, operator: str, name: str) -> Owned:
         """End a task: its running round too, with its participants told; again changes nothing. As `owned_by`."""
@@ -155,9 +164,10 @@ class Tasks:
         if not found.task.cancelled:
             raise OutOfTurn(f"task {name} is open: cancel it, then delete it")
         del self._tasks[name]
-        self._deleted[name] = None
-        if len(self._deleted) > DELETED_NAMES_KEPT:
-            del self._deleted[next(iter(self._deleted))]
+        deleted = self._deleted.setdefault(operator, {})
+        deleted[name] = None
+        if len(deleted) > DELETED_NAMES_KEPT:
+            del deleted[next(iter(deleted))]
         await found.task.close()
 
     async def close(self) -> None:
@@ -178,8 +188,11 @@ class Tasks:
     def _names(self, operator: str) -> list[str]:
         return sorted(name for name, owned in self._tasks.items() if owned.is_open_to(operator))
 
+    def _was_deleted(self, name: str) -> bool:
+        return any(name in names for names in self._deleted.values())
+
     def _missing(self, name: str, known: list[str]) -> NotFound:
-        if name in self._deleted:
+        if self._was_deleted(name):
             return Gone(f"task {name} was deleted")
         shown = ", ".join(known[:NAMES_SHOWN]) or "none yet"
         return NotFound(f"there is no task {name!r} here; tasks: {shown}" if name else f"name a task: {shown}")

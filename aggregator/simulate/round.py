@@ -66,10 +66,9 @@ class Round:
             start, step = perf_counter(), phase.step
             self._bar.say(f"round {self._number}: {step.replace('_', ' ')}")
             awaited = phase.awaited
-            async with asyncio.TaskGroup() as group:
-                for process in self._processes:
-                    mine = [client for client in process.clients if client in awaited]
-                    group.create_task(self._collect(phase, process, mine))
+            shares = [[client for client in one.clients if client in awaited] for one in self._processes]
+            together = zip(self._processes, shares, strict=True)
+            await asyncio.gather(*(self._collect(phase, process, mine) for process, mine in together))
             phase = await asyncio.to_thread(phase.finish)
             self.step_s[step] = perf_counter() - start
         for process in self._processes:

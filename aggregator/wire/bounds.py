@@ -3,7 +3,7 @@
     key: Annotated[bytes, Length(32, 32)]
     clients: Annotated[tuple[int, ...], Count(1, 10_000), Between(0, 9_999), Ascending()]
 
-On a repeated field, `Count` and `Ascending` speak of the whole, `Length` and `Between` of each item.
+On a repeated field, `Count` and `Ascending` speak of the whole, the others of each item.
 """
 
 from collections.abc import Sequence
@@ -68,9 +68,19 @@ class Between:
             raise MessageError(f"{field}: {value} is outside {self.least} to {self.most}")
 
 
-Bound: TypeAlias = Count | Ascending | Length | Between
+@dataclass(frozen=True, slots=True)
+class Printable:
+    """Text without control characters or line breaks: it ends in somebody's terminal, whoever sent it."""
 
-_OF_EACH = (Length, Between)
+    def check(self, field: str, value: str) -> None:
+        """Refuse characters that are not seen."""
+        if not value.isprintable():
+            raise MessageError(f"{field}: holds characters that cannot be printed")
+
+
+Bound: TypeAlias = Count | Ascending | Length | Between | Printable
+
+_OF_EACH = (Length, Between, Printable)
 
 
 def check(field: str, bound: Bound, value: Any) -> None:

@@ -7,7 +7,7 @@ operators say: `operator_messages`.
 from dataclasses import dataclass, field
 from typing import Annotated, TypeAlias
 
-from aggregator.wire.bounds import Ascending, Between, Count, Length
+from aggregator.wire.bounds import Ascending, Between, Count, Length, Printable
 
 PROTOCOL_VERSION = 1  # the newest that this software speaks
 OLDEST_VERSION = 1  # the oldest
@@ -26,7 +26,8 @@ ERROR_NAME_KEY = "sangam-error"  # trailing metadata: the error's class, so that
 
 Bytes32: TypeAlias = Annotated[bytes, Length(32, 32)]
 Signature: TypeAlias = Annotated[bytes, Length(64, 64)]
-Name: TypeAlias = Annotated[str, Length(1, NAME_BYTES_MAX)]
+Name: TypeAlias = Annotated[str, Length(1, NAME_BYTES_MAX), Printable()]
+NameOrNone: TypeAlias = Annotated[str, Length(0, NAME_BYTES_MAX), Printable()]
 Reason: TypeAlias = Annotated[str, Length(0, REASON_BYTES_MAX)]
 Client: TypeAlias = Annotated[int, Between(0, CLIENTS_MAX - 1)]
 RoundNumber: TypeAlias = Annotated[int, Between(1, 2**63 - 1)]
@@ -49,7 +50,7 @@ class ServerInfo:
 
     oldest_version: Version
     newest_version: Version
-    software: Annotated[str, Length(0, 200)]
+    software: Annotated[str, Length(0, 200), Printable()]
     deployment: Name
     roster_version: Counted
     in_roster: bool
@@ -114,7 +115,7 @@ class Join:
 
     oldest_version: Version
     newest_version: Version
-    task: Annotated[str, Length(0, NAME_BYTES_MAX)]
+    task: NameOrNone
     roster_hash: Annotated[bytes, Length(0, 32)] = b""
 
 
@@ -366,7 +367,7 @@ class ResultHeader:
     """What the sum means."""
 
     terms: Terms
-    participants: Annotated[tuple[str, ...], Count(1, CLIENTS_MAX), Length(1, NAME_BYTES_MAX)]
+    participants: Annotated[tuple[str, ...], Count(1, CLIENTS_MAX), Length(1, NAME_BYTES_MAX), Printable()]
     payload_bytes: PayloadBytes
 
 

@@ -6,15 +6,17 @@ Names, fields, units and meaning are those of proto/sangam/v1/operator.proto.
 from dataclasses import dataclass
 from typing import Annotated, TypeAlias
 
-from aggregator.wire.bounds import Ascending, Between, Count, Length
+from aggregator.wire.bounds import Ascending, Between, Count, Length, Printable
 from aggregator.wire.messages import (
     CLIENTS_MAX,
     ENTRIES_MAX,
     NAME_BYTES_MAX,
+    REASON_BYTES_MAX,
     Bytes32,
     Counted,
     Moment,
     Name,
+    NameOrNone,
     Parameters,
     Reason,
     RoundNumber,
@@ -26,7 +28,9 @@ PAGE_MAX = 1_000
 STARTERS_MAX = 100
 RESULTS_KEPT_MAX = 100
 
-NameOrNone: TypeAlias = Annotated[str, Length(0, NAME_BYTES_MAX)]
+Word: TypeAlias = Annotated[str, Length(1, 32), Printable()]
+WordOrNone: TypeAlias = Annotated[str, Length(0, 32), Printable()]
+Told: TypeAlias = Annotated[str, Length(0, REASON_BYTES_MAX), Printable()]
 ClientCount: TypeAlias = Annotated[int, Between(0, CLIENTS_MAX)]
 PageSize: TypeAlias = Annotated[int, Between(1, PAGE_MAX)]
 Seconds: TypeAlias = Annotated[float, Between(1e-3, WEEK_S)]
@@ -72,7 +76,9 @@ class Task:
     result_to_operator_only: bool
     opening: Opening = Opening()
     retention: Retention = Retention()
-    starters: Annotated[tuple[str, ...], Count(0, STARTERS_MAX), Length(1, NAME_BYTES_MAX), Ascending()] = ()
+    starters: Annotated[
+        tuple[str, ...], Count(0, STARTERS_MAX), Length(1, NAME_BYTES_MAX), Printable(), Ascending()
+    ] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +109,8 @@ class TaskSummary:
 
     name: Name
     owner: Name
-    state: Annotated[str, Length(1, 32)]
-    mode: Annotated[str, Length(1, 32)]
+    state: Word
+    mode: Word
     entries: Annotated[int, Between(1, ENTRIES_MAX)]
     rounds: Counted
     running_round: RoundOrNone
@@ -183,13 +189,13 @@ class RoundSummary:
     """How a round stands, or ended."""
 
     round: RoundNumber
-    state: Annotated[str, Length(1, 32)]
-    step: Annotated[str, Length(0, 32)]
+    state: Word
+    step: WordOrNone
     clients: ClientCount
-    reason: Reason
+    reason: Told
     started_s: Moment
     seconds: Elapsed
-    result: Annotated[str, Length(1, 32)]
+    result: Word
     result_bytes: Counted
 
 
@@ -206,10 +212,10 @@ class RoundEvent:
     """One thing that happened in a round."""
 
     seconds: Elapsed
-    kind: Annotated[str, Length(1, 32)]
-    step: Annotated[str, Length(0, 32)]
+    kind: Word
+    step: WordOrNone
     client: NameOrNone
-    detail: Reason
+    detail: Told
     clients: ClientCount
 
 
@@ -227,7 +233,7 @@ class SiteSummary:
     """A participant of the roster."""
 
     name: Name
-    serial: Annotated[str, Length(1, 40)]
+    serial: Annotated[str, Length(1, 40), Printable()]
     expires_s: Moment
     revoked: bool
     connected: Annotated[int, Between(0, PAGE_MAX)]

@@ -37,7 +37,8 @@ SEED = drbg("seed")(32)
 
 
 def stream(seed=SEED, context=CTX, purpose="pair", **where):
-    return keystream.words(seed, context, purpose, 64, 32, **where).tobytes()
+    (words,) = keystream.pieces(seed, context, purpose, 64, 32, piece_entries=64, **where)
+    return words.tobytes()
 
 
 def folded(seed):

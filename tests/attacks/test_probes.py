@@ -161,7 +161,7 @@ async def test_flood_of_withdrawals_and_refusals_does_not_fill_the_log(tmp_path)
         with pytest.raises(MessageError):
             await room.task.deliver(second, ClientMessage(number, forged))
     await room.task.close()
-    events = [event async for event in room.task.events(number).follow()]
+    events = [event async for event in room.task.history.events(number).follow()]
     assert sum(event.client == "site-0000" for event in events) == 1
     assert sum(event.client == "site-0001" for event in events) == EVENTS_PER_CLIENT_MAX
 
@@ -188,7 +188,7 @@ async def test_restarted_site_withdraws_from_the_round_it_forgot(tmp_path):
             yield replace(message, round=number, body=Survivors((0, 1), (0, 1)))
 
     async with room.join(1, lie=stray):
-        events = room.task.events(number).follow()
+        events = room.task.history.events(number).follow()
         async for event in events:
             if event.kind == "withdrew":
                 said.append((event.client, event.detail))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aggregator.crypto import agreement, signing
-from aggregator.errors import Equivocation, MessageError, OutOfTurn, StorageError
+from aggregator.errors import Disconnected, Equivocation, MessageError, OutOfTurn, StorageError
 from aggregator.protocol import commitments, participant
 from aggregator.rounds.phase import Completed, Failed
 from aggregator.wire.messages import Chunk, Complaint, Dealing, RevealedShare, Unmasking, UploadHeader
@@ -208,7 +208,7 @@ def test_offset_zero_resend_beside_the_first_upload_counts_once(two_chunks):
         phase.receive(first, chunk)
     second = phase.begin(1, answers[1][0])
     assert second.chunks == 2, "it goes on where the first one was"
-    with pytest.raises(OutOfTurn, match="client 1: a newer stream takes this upload's place"):
+    with pytest.raises(Disconnected, match="client 1: a newer stream takes this upload's place"):
         phase.commit(first)
     with pytest.raises(MessageError, match="chunk 0 is surplus"):
         phase.receive(second, answers[1][1])

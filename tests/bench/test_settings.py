@@ -5,6 +5,7 @@ import pytest
 from aggregator.bench.settings import MODES, Kind, Settings
 from aggregator.errors import ParameterError
 from aggregator.protocol.parameters import Mode
+from clients.operator import default_deadlines
 
 GOOD = Settings("pairwise", clients=8, entries=1000, bits=16, dropouts=2, repeats=3, client_processes=2)
 
@@ -20,8 +21,9 @@ REFUSED = [
     ({"mode": "auto"}, "mode 'auto' is not in this version"),
     ({"dropouts": 3}, "8 clients tolerate at most 2 dropouts in a round, 3 were asked for"),
     ({"dropouts": -1}, "at least 0"),
-    ({"clients": 101}, "2 to 100 clients"),
-    ({"clients": 1}, "2 to 100 clients"),
+    ({"clients": 10_001}, "2 to 10,000 clients"),
+    ({"clients": 1}, "2 to 10,000 clients"),
+    ({"clients": 1_000, "dropouts": 101}, "1000 clients tolerate at most 100 dropouts"),
     ({"entries": 0}, "at least 1"),
     ({"repeats": 0}, "at least 1"),
     ({"client_processes": 0}, "at least 1"),
@@ -33,6 +35,12 @@ REFUSED = [
 def test_what_no_round_could_do_is_refused(change: dict[str, object], sentence: str) -> None:
     with pytest.raises(ParameterError, match=sentence):
         replace(GOOD, **change)
+
+
+def test_deadlines_are_those_that_an_operator_gets_but_nobody_is_waited_for() -> None:
+    usual = default_deadlines(GOOD.parameters())
+    assert GOOD.deadlines == replace(usual, reconnect_s=0.0)
+    assert usual.reconnect_s > 0
 
 
 def test_both_kinds_take_turns_in_being_first() -> None:

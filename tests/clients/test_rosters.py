@@ -1,6 +1,7 @@
 """One process verifies a roster once, whichever of its sessions receives it."""
 
 from datetime import timedelta
+from threading import Thread
 
 import pytest
 
@@ -76,3 +77,25 @@ def test_what_is_kept_is_bounded():
     for number in range(10 * KEPT):
         known.shared(b"%d" % number)
     assert len(known._received) == KEPT
+
+
+def test_a_roster_that_another_thread_receives_disturbs_nobody():
+    """Blocking sessions have threads of their own; a failure here would end a session's line."""
+    known, threads = Rosters(), []
+    known.verified(DATA, AUTHORITY, NOW)
+    known.shared(b"garbage")
+
+    class Slow:
+        """An authority whose name takes so long to find that something arrives meanwhile."""
+
+        @property
+        def fingerprint(self):
+            threads.append(Thread(target=known.shared, args=(b"%d" % len(threads),)))
+            threads[-1].start()
+            threads[-1].join(0.05)
+            return AUTHORITY.fingerprint
+
+    assert known.newest(Slow()) == DATA
+    for thread in threads:
+        thread.join()
+    assert len(known._received) == 2 + len(threads)

@@ -102,7 +102,7 @@ async def test_a_stream_that_the_server_ended_names_its_error_to_sender_and_rece
     """Also to a sender that has not read yet: gRPC itself only says that the call is over."""
     async with hub(tmp_path, 2) as h, raw(h.address, h.consortium.identities[0]) as channel:
         await h.create(parameters())
-        async with GrpcTransport(channel).control() as stream:
+        async with GrpcTransport(lambda: channel).control() as stream:
             await stream.send(ClientMessage(0, Join(1, 1, "lungs")))
             while not stream._call.done():
                 await stream._call.wait_for_connection()
@@ -118,7 +118,7 @@ async def test_a_stream_that_the_network_ended_is_disconnected(tmp_path):
     async with hub(tmp_path, 2) as h, Cable(h.port) as cable:
         await h.create(parameters())
         who = h.consortium.identities[0]
-        async with raw(f"localhost:{cable.port}", who) as channel, GrpcTransport(channel).control() as stream:
+        async with raw(f"localhost:{cable.port}", who) as channel, GrpcTransport(lambda: channel).control() as stream:
             await stream.send(ClientMessage(0, Join(1, 1, "sepsis")))
             await stream.receive()
             cable.cut()
@@ -132,7 +132,7 @@ async def test_a_message_out_of_bounds_never_leaves(tmp_path):
     async with (
         hub(tmp_path, 2) as h,
         raw(h.address, h.consortium.identities[0]) as channel,
-        GrpcTransport(channel).control() as stream,
+        GrpcTransport(lambda: channel).control() as stream,
     ):
         with pytest.raises(MessageError, match=r"SurvivorSignature\.signature: 1 bytes, expected 64"):
             await stream.send(ClientMessage(1, SurvivorSignature(b"x")))

@@ -62,7 +62,7 @@ def check_secure(figures):
 REFUSALS = [
     (["--mode", "homomorphic"], "mode 'homomorphic' is not in this version"),
     (["--clients", "8", "--dropouts", "3"], "8 clients tolerate at most 2 dropouts"),
-    (["--clients", "101"], "2 to 100 clients"),
+    (["--clients", "10001"], "2 to 10,000 clients"),
     (["--repeats", "0"], "must be at least 1 each"),
     (["--bits", "99"], "value_bits is 99"),
 ]

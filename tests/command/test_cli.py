@@ -3,8 +3,6 @@
 import asyncio
 import re
 import signal
-import sys
-from asyncio.subprocess import PIPE
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from typer.testing import CliRunner
 
 from aggregator import __main__ as command
 from aggregator.command.arrays import read_arrays, write_arrays
+from tests.typed import ended, sangam
 
 SITES = ("apollo", "cmc", "delhi")
 
@@ -98,22 +97,9 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), ERRORS, ids=[sentence for _, sentence in ERRORS])
-def test_an_error_is_one_sentence_and_exit_code_1(files, monkeypatch, capsys, arguments, sentence):
+def test_an_error_is_one_sentence_and_exit_code_1(files, monkeypatch, refusal, arguments, sentence):
     monkeypatch.chdir(files)
-    monkeypatch.setattr(sys, "argv", ["sangam", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        command.main()
-    said = capsys.readouterr()
-    assert ended.value.code == 1
-    assert said.out == ""
-    assert said.err.startswith("sangam: ")
-    assert sentence in said.err
-    assert said.err.count("\n") == 1
-
-
-async def sangam(*arguments):
-    words = ["-W", "error", "-m", "aggregator", *map(str, arguments)]
-    return await asyncio.create_subprocess_exec(sys.executable, *words, stdout=PIPE, stderr=PIPE)
+    assert sentence in refusal(*arguments)
 
 
 def pki(*arguments):
@@ -129,13 +115,6 @@ def enrol(home: Path, name: str, *more: str) -> Path:
     pki("issue", home / name / "request.pem", "--authority", home / "consortium", "--out", file, *role)
     pki("install", file, "--identity", home / name)
     return home / name
-
-
-async def ended(process, code=0):
-    out, err = (data.decode() for data in await process.communicate())
-    assert process.returncode == code, err
-    assert "Traceback" not in err
-    return out, err
 
 
 async def line_with(process, text):

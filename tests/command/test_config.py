@@ -1,10 +1,7 @@
 """`sangam config`, and `sangam serve --config`, as an operator meets them."""
 
-import asyncio
 import json
-import os
 import signal
-import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -16,15 +13,9 @@ from aggregator.crypto.roster import sign_roster
 from aggregator.settings import NAMES, read_settings
 from tests.consortium import Consortium
 from tests.loopback import configured
+from tests.typed import running
 
 DOCS = Path(__file__).parents[2] / "docs"
-
-
-@pytest.fixture(autouse=True)
-def bare(monkeypatch):
-    for name in os.environ:
-        if name.startswith("SANGAM_"):
-            monkeypatch.delenv(name)
 
 
 @pytest.fixture
@@ -92,30 +83,18 @@ def test_the_effective_configuration_and_where_it_comes_from(file):
     assert told["identity"]["value"] == str(file.parent / "hub")
 
 
-def test_a_wrong_file_is_one_sentence(file, monkeypatch, capsys):
+def test_a_wrong_file_is_one_sentence(file, refusal):
     file.write_text("rooster = 1")
-    monkeypatch.setattr(sys, "argv", ["sangam", "serve", "--config", str(file)])
-    with pytest.raises(SystemExit) as ended:
-        command.main()
-    said = capsys.readouterr().err
-    assert ended.value.code == 1
+    said = refusal("serve", "--config", file)
     assert said.startswith(f"sangam: {file}: rooster is no setting: did you mean roster?; identity is not set")
-    assert said.count("\n") == 1
 
 
 @asynccontextmanager
 async def serving(*arguments):
     """A server in a process of its own, from its first words on."""
-    words = ["-W", "error", "-m", "aggregator", "serve", *map(str, arguments)]
-    server = await asyncio.create_subprocess_exec(sys.executable, *words, stderr=asyncio.subprocess.PIPE)
-    try:
-        async with asyncio.timeout(60):
-            assert b"listening on localhost:" in await server.stderr.readline()
-            yield server
-    finally:
-        if server.returncode is None:
-            server.kill()
-            await server.wait()
+    async with running("serve", *arguments) as server:
+        assert b"listening on localhost:" in await server.stderr.readline()
+        yield server
 
 
 async def test_serve_reads_the_file_and_options_overrule_it(file):

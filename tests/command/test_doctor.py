@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -10,6 +9,7 @@ from typer.testing import CliRunner
 from aggregator import __main__ as command
 from tests.doctor.stage import closed_port, site
 from tests.loopback import hub
+from tests.typed import ended, sangam
 
 
 @pytest.fixture(autouse=True)
@@ -51,20 +51,14 @@ async def test_json(tmp_path):
 
 async def test_all_is_well(tmp_path):
     async with hub(tmp_path, 3) as server:
-        words = ["-W", "error", "-m", "aggregator", "doctor", "--identity", str(site(tmp_path)), "--json"]
-        words += ["--address", server.address]
-        child = await asyncio.create_subprocess_exec(sys.executable, *words, stdout=asyncio.subprocess.PIPE)
-        out, _ = await child.communicate()
+        words = ["--identity", site(tmp_path), "--json", "--address", server.address]
+        out, _ = await ended(await sangam("doctor", *words))
     told = json.loads(out)
-    assert child.returncode == 0
     assert told["sound"] is True
     assert len(told["findings"]) == 13
     assert not [f for f in told["findings"] if f["level"] == "fault"]
 
 
-def test_an_address_without_a_port_is_one_sentence(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["sangam", "doctor", "--address", "hub", "--identity", str(tmp_path)])
-    with pytest.raises(SystemExit) as ended:
-        command.main()
-    assert ended.value.code == 1
-    assert capsys.readouterr().err == "sangam: 'hub' is not host:port, such as hub.example.org:7443 or [::1]:7443\n"
+def test_an_address_without_a_port_is_one_sentence(tmp_path, refusal):
+    said = refusal("doctor", "--address", "hub", "--identity", tmp_path)
+    assert said == "sangam: 'hub' is not host:port, such as hub.example.org:7443 or [::1]:7443\n"

@@ -5,29 +5,19 @@ import http.client
 import re
 import signal
 import sys
-from asyncio.subprocess import PIPE
-from contextlib import asynccontextmanager, closing
+from contextlib import closing
 
 import pytest
 
-from aggregator import __main__ as command
 from tests.loopback import TOO_LONG_S, operator
+from tests.typed import running
 
 ARGUMENTS = ["gateway", "--address", "localhost:1", "--identity"]
 
 
-@asynccontextmanager
-async def started(directory, *more):
+def started(directory, *more):
     operator().save(directory / "operator")
-    words = ["-W", "error", "-m", "aggregator", *ARGUMENTS, directory / "operator", *more]
-    process = await asyncio.create_subprocess_exec(sys.executable, *words, stderr=PIPE)
-    try:
-        async with asyncio.timeout(TOO_LONG_S):
-            yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
+    return running(*ARGUMENTS, directory / "operator", *more)
 
 
 async def test_it_does_not_open_to_all(tmp_path):
@@ -61,22 +51,13 @@ async def test_it_serves_until_it_is_told_to_stop(tmp_path):
         (["--token-file", "none"], "cannot read none: No such file"),
     ],
 )
-def test_weak_tokens_are_refused(tmp_path, monkeypatch, capsys, more, sentence):
+def test_weak_tokens_are_refused(tmp_path, monkeypatch, refusal, more, sentence):
     operator().save(tmp_path / "operator")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["sangam", *ARGUMENTS, "operator", *more])
-    with pytest.raises(SystemExit) as ended:
-        command.main()
-    said = capsys.readouterr().err
-    assert ended.value.code == 1
-    assert sentence in said
-    assert said.count("\n") == 1
+    assert sentence in refusal(*ARGUMENTS, "operator", *more)
 
 
-def test_it_names_what_is_not_installed(tmp_path, monkeypatch, capsys):
+def test_it_names_what_is_not_installed(monkeypatch, refusal):
     monkeypatch.delitem(sys.modules, "aggregator.gateway.server", raising=False)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    monkeypatch.setattr(sys, "argv", ["sangam", *ARGUMENTS, "operator"])
-    with pytest.raises(SystemExit):
-        command.main()
-    assert "the gateway needs uvicorn: pip install 'sangam[http]'" in capsys.readouterr().err
+    assert "the gateway needs uvicorn: pip install 'sangam[http]'" in refusal(*ARGUMENTS, "operator")

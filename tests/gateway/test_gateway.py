@@ -242,8 +242,8 @@ async def test_an_aggregator_that_is_not_there(tmp_path):
         ("[::]:0", "not loopback"),
         ("192.0.2.1:0", "not loopback"),
         ("localhost:0", "name an IP address"),
-        ("127.0.0.1", "name an IP address"),
-        ("127.0.0.1:99999", "cannot listen"),
+        ("127.0.0.1", "is not host:port"),
+        ("127.0.0.1:99999", "is not host:port"),
     ],
 )
 async def test_where_it_does_not_listen(listen, said):

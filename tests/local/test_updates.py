@@ -5,6 +5,7 @@ import pytest
 
 from aggregator.local import updates
 from aggregator.local.updates import Tally, Updates, WordSum, is_exact
+from aggregator.wire.messages import CLIENTS_MAX
 
 NAMES = ("client-01", "client-02", "client-03")
 
@@ -20,6 +21,18 @@ def test_clients_differ_share_memory_and_add_up_exactly_in_float32(tmp_path: Pat
     assert 0.5 < np.abs(views[0]).mean() * 2 < 1.5
     assert np.array_equal(shared.total(97), np.sum(views[:97], axis=0, dtype=np.float64))
     assert np.array_equal(np.sum(views, axis=0, dtype=np.float32), np.sum(views, axis=0, dtype=np.float64))
+
+
+def test_float32_holds_the_sum_of_as_many_clients_as_a_round_may_have() -> None:
+    assert CLIENTS_MAX * 2 ** (updates.BITS - 1) <= 2**24
+
+
+def test_another_seed_gives_other_updates(tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("again", 1), ("b", 2)):
+        updates.write(tmp_path / name, 100, 3, seed)
+    a, again, b = (Updates(tmp_path / name, 100).of(0) for name in ("a", "again", "b"))
+    assert np.array_equal(a, again)
+    assert not np.array_equal(a, b)
 
 
 @pytest.fixture(params=[np.uint32, np.uint64])

@@ -15,7 +15,7 @@ TERMS = CONSORTIUM.terms(parameters(5))
 
 def test_ctx0_is_the_twins():
     threat = (0.1, 0.1, "malicious", 104, 20)
-    numbers = ((16, 19, 5, 6), (("x", (4,)),), (1.0, 1.0 / 32767, 1_000_000), ("plain", 1))
+    numbers = ((16, 19, 5, 6), (("x", (4,), 1.0, 1.0 / 32767),), (1.0, 1.0 / 32767, 1_000_000), ("plain", 1))
     want = digest.digest(
         "sangam/v1/ctx0",
         1,

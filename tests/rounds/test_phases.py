@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from aggregator.errors import Equivocation, MessageError, OutOfTurn, Overloaded, StorageError
+from aggregator.errors import Disconnected, Equivocation, MessageError, OutOfTurn, Overloaded, StorageError
 from aggregator.rounds.advertise_keys import AdvertiseKeys
 from aggregator.rounds.consistency_check import ConsistencyCheck
 from aggregator.rounds.masked_input import MaskedInput
@@ -201,7 +201,7 @@ def test_an_upload_goes_on_over_another_stream_and_counts_once(inputs):
     assert again.chunks == 1
     assert phase.bytes_left(again) == len(last.data)
     for act in (partial(phase.receive, broken, last), partial(phase.commit, broken)):
-        with pytest.raises(OutOfTurn, match="client 0: a newer stream takes this upload's place"):
+        with pytest.raises(Disconnected, match="client 0: a newer stream takes this upload's place"):
             act()
     phase.abandon(broken)
     assert spool.held_bytes == len(first.data), "what a dead stream leaves behind does no harm to the newer one"

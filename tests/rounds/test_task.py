@@ -6,7 +6,7 @@ import weakref
 import pytest
 
 from aggregator.crypto.roster import sign_roster
-from aggregator.errors import Cancelled, Gone, NotFound, OutOfTurn, ParameterError
+from aggregator.errors import Cancelled, Gone, NotAdmitted, NotFound, OutOfTurn, ParameterError
 from aggregator.protocol.context import RoundTerms, hash_model
 from aggregator.rounds.task import Host, Task
 from aggregator.storage.spool import MemorySpool
@@ -65,7 +65,7 @@ async def attend(task, client):
 
 async def finished(task, number):
     async with asyncio.timeout(20):
-        return [event async for event in task.events(number).follow()][-1]
+        return [event async for event in task.history.events(number).follow()][-1]
 
 
 async def test_rounds_follow_each_other_and_the_last_results_are_kept():
@@ -78,16 +78,16 @@ async def test_rounds_follow_each_other_and_the_last_results_are_kept():
             task.start_round(hash_model(None))
         assert (await finished(task, number)).kind == "closed"
         await asyncio.gather(task._running)
-        assert task.last_round == number
-    assert task.result(0) is task.result(3 + 1)
-    nonces = {task.result(n).setting.terms.server_nonce for n in range(2, 3 + 2)}
+        assert task.history.last_closed == number
+    assert task.history.result(0) is task.history.result(3 + 1)
+    nonces = {task.history.result(n).setting.terms.server_nonce for n in range(2, 3 + 2)}
     assert len(nonces) == 3
     with pytest.raises(Gone, match="no result of round 1 any more: it has expired, the last 3 are kept"):
-        task.result(1)
+        task.history.result(1)
     with pytest.raises(NotFound, match="no result of round 9: there is none yet"):
-        task.result(9)
+        task.history.result(9)
     with pytest.raises(NotFound, match="has no round 9"):
-        task.events(9)
+        task.history.events(9)
     with pytest.raises(OutOfTurn, match="round 1 is not the current one"):
         task.driver(1)
     for waiting in crowd:
@@ -141,14 +141,14 @@ async def test_a_round_opens_when_enough_have_come():
     await settle()
     assert task.history.find(number).summary().state == "gathering"
     assert task.history.find(number).summary().clients == 2
-    assert [(event.kind, event.clients) for event in task.events(number)._events] == [("gathering", 3)]
+    assert [(event.kind, event.clients) for event in task.history.events(number)._events] == [("gathering", 3)]
     with pytest.raises(OutOfTurn, match="task sepsis has no round yet"):
         await task.deliver(SITES[0], ClientMessage(number, messages.Withdrawal("")))
     with pytest.raises(OutOfTurn, match="round 1 is still running"):
         task.start_round(hash_model(None))
     crowd += crowd_of(task, 3)
     assert (await finished(task, number)).kind == "closed"
-    assert task.result(number).survivors == (0, 1, 3)
+    assert task.history.result(number).survivors == (0, 1, 3)
     await task.close()
     await asyncio.gather(*crowd)
 
@@ -182,7 +182,7 @@ async def test_a_drawn_cohort_makes_a_sum():
         await settle()
         task.start_round(hash_model(None))
         assert (await finished(task, number)).clients == 3
-        drawn.add(task.result(number).survivors)
+        drawn.add(task.history.result(number).survivors)
     assert len(drawn) > 1, "drawn anew each time"
     await task.close()
     await asyncio.gather(*crowd)
@@ -220,7 +220,9 @@ async def test_an_aborted_round_ends_at_once_and_the_next_may_start(opening, beg
     await settle()
     assert task.history.running.number == number + 1
     await task.close()
-    assert [event.detail for event in task.events(number)._events if event.kind == "failed"] == ["the study is over"]
+    assert [event.detail for event in task.history.events(number)._events if event.kind == "failed"] == [
+        "the study is over"
+    ]
 
 
 async def test_a_round_that_is_aborted_in_the_midst_of_its_work_leaves_no_sum():
@@ -232,9 +234,9 @@ async def test_a_round_that_is_aborted_in_the_midst_of_its_work_leaves_no_sum():
         await until(lambda: task.driver(number).step == "unmasking")
     await task.abort_round(number, "stop")
     assert (await finished(task, number)).kind == "failed"
-    assert task.last_round == 0
+    assert task.history.last_closed == 0
     with pytest.raises(NotFound, match=f"no result of round {number}: the round failed"):
-        task.result(number)
+        task.history.result(number)
     await task.close()
     await asyncio.gather(*crowd)
 
@@ -269,7 +271,7 @@ async def test_what_a_round_worked_with_is_freed_with_it_and_its_sum_when_it_is_
         while task.history.running is not None:
             phases.append(weakref.ref(task.driver(number)._phase))
             await asyncio.sleep(0)
-    total = weakref.ref(task.result(number).total)
+    total = weakref.ref(task.history.result(number).total)
     await asyncio.gather(task._running)
     gc.collect()
     assert {phase() for phase in phases} == {None}, "a phase holds all that was said, and the masked sum"
@@ -305,7 +307,7 @@ async def test_a_round_takes_the_roster_that_is_there_when_it_opens():
     task._host = dataclasses.replace(task._host, roster=lambda: newer)
     crowd += crowd_of(task, 2)
     assert (await finished(task, number)).kind == "closed"
-    assert task.result(number).setting.roster is newer
+    assert task.history.result(number).setting.roster is newer
     await task.close()
     await asyncio.gather(*crowd)
 
@@ -323,3 +325,17 @@ async def test_a_round_that_breaks_off_is_logged_and_ends(caplog):
     with pytest.raises(TypeError):
         await task._running
     await task.close()
+
+
+async def test_a_site_that_has_left_takes_no_line_from_the_one_that_bears_its_name():
+    """Its old certificate was replaced and not revoked, and may be in a thief's hands."""
+    task = task_of()
+    task.start_round(hash_model(None))
+    await task.abort_round(1, "the test ends it")
+    newer = sign_roster(CONSORTIUM.authority, [c for c in CONSORTIUM.roster.certificates if c != SITES[0]], 2)
+    task._host = dataclasses.replace(task._host, roster=lambda: newer)
+    task.lines.disconnect(task.join(SITES[0]))  # it may hear how its round ended
+    line = task.lines.connect(SITES[0].name)  # under the renewed certificate
+    with pytest.raises(NotAdmitted, match="is not in roster version 2"):
+        task.join(SITES[0])
+    assert line.error is None

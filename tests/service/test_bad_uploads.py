@@ -9,7 +9,7 @@ from tempfile import TemporaryFile
 
 import pytest
 
-from aggregator.errors import MessageError, NotFound, OutOfTurn, StorageError
+from aggregator.errors import Disconnected, MessageError, NotFound, OutOfTurn, StorageError
 from aggregator.protocol.layout import PRIMES
 from aggregator.protocol.parameters import Mode
 from aggregator.service import app
@@ -165,7 +165,7 @@ async def test_an_upload_repeated_after_it_was_accepted_counts_once(tmp_path):
 
 async def half_an_upload(inner, parts):
     """Header and first chunk; the stream stays open."""
-    stream = inner._channel._channel.stream_unary(UPLOAD)()
+    stream = inner._channel()._channel.stream_unary(UPLOAD)()
     for part in parts[:2]:
         await stream.write(encode(part))
     return stream
@@ -197,7 +197,7 @@ async def test_of_two_uploads_at_once_the_later_counts(tmp_path):
         run = await h.run_round(offered, calls={0: gate.hold}, how={CHEAT: uploading(both)})
         check_mean(run, offered, range(N), spec.ring_bits)
         error = h.calls.named(ends[0][0])
-        assert isinstance(error, OutOfTurn)
+        assert isinstance(error, Disconnected)
 
 
 async def test_a_half_arrived_upload_never_touches_the_sum_and_its_late_rest_is_refused(tmp_path):
@@ -217,7 +217,7 @@ async def test_a_half_arrived_upload_never_touches_the_sum_and_its_late_rest_is_
             await h.create(spec, replace(PATIENT, masked_input_s=2.0))
 
             async def over_its_own_line(_, parts):
-                return await half(type("Line", (), {"_channel": own}), parts)
+                return await half(type("Line", (), {"_channel": lambda _: own})(), parts)
 
             run = await h.run_round(offered, how={CHEAT: uploading(over_its_own_line)})
             assert "went on without this client" in str(run.results[CHEAT])

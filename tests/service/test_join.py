@@ -56,7 +56,10 @@ async def test_a_roster_comes_once_to_a_process_that_keeps_it(tmp_path):
 async def first_rosters(h, join, rounds):
     """What comes to a stream that begins with `join`, with each of several rounds."""
     task, came = h.running.tasks.find("sepsis"), []
-    async with raw(h.address, h.consortium.identities[0]) as channel, GrpcTransport(channel).control() as stream:
+    async with (
+        raw(h.address, h.consortium.identities[0]) as channel,
+        GrpcTransport(lambda: channel).control() as stream,
+    ):
         await stream.send(ClientMessage(0, join))
         await stream.receive()
         for _ in range(rounds):
@@ -81,7 +84,10 @@ async def test_the_server_leaves_out_what_the_stream_had_and_nothing_for_who_kee
 async def test_a_client_too_new_for_this_server_is_refused_by_both_ranges(tmp_path, versions):
     async with hub(tmp_path, N) as h:
         await h.create(parameters())
-        async with raw(h.address, h.consortium.identities[0]) as channel, GrpcTransport(channel).control() as stream:
+        async with (
+            raw(h.address, h.consortium.identities[0]) as channel,
+            GrpcTransport(lambda: channel).control() as stream,
+        ):
             await stream.send(ClientMessage(0, Join(*versions, "sepsis")))
             with pytest.raises(VersionMismatch, match=f"{versions[0]} to {versions[1]}, this server 1 to 1"):
                 await stream.receive()

@@ -47,7 +47,7 @@ SHAPE = (1_500_000,)  # four chunks
 
 async def begun(inner, parts, chunks):
     """An upload that has sent so many chunks; the stream stays open. Second, where the server told it to go on."""
-    stream = inner._channel._channel.stream_unary(UPLOAD)()
+    stream = inner._channel()._channel.stream_unary(UPLOAD)()
     await stream.write(encode(parts[0]))
     first = (await stream.initial_metadata())[GO_ON_KEY]
     for part in parts[1 + int(first) : 1 + chunks]:
@@ -96,7 +96,7 @@ async def test_a_stream_that_is_open_and_silent_ends_by_name_when_a_newer_one_go
         return await newer
 
     await play(tmp_path, monkeypatch, act)
-    assert ends[0].code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert ends[0].code() is grpc.StatusCode.UNAVAILABLE
     assert ends[0].details() == "a newer stream takes this upload's place"
 
 

@@ -142,7 +142,7 @@ async def test_there_are_so_many_tasks_and_a_deleted_one_makes_room(tmp_path):
     async with hub(tmp_path, 3, tasks_max=2) as h:
         await h.create(SHAPE, task="a")
         await h.create(SHAPE, task="b")
-        with pytest.raises(Overloaded, match="at most 2 tasks: cancel and delete some"):
+        with pytest.raises(Overloaded, match="at most 2 tasks of one operator: cancel and delete some"):
             await h.create(SHAPE, task="c")
         await h.operator.cancel_task("a")
         await h.operator.delete_task("a")

@@ -144,7 +144,7 @@ async def test_a_renewal_and_a_revocation_without_a_restart(tmp_path):
         run = await made.play(offered)
         closes(run, offered, range(N))
         assert made.sessions[1]._credentials.site.certificate == made.members[1].certificate != before
-        assert made.hub.running.tasks.find(TASK).result(run.number).setting.roster.version == 2
+        assert made.hub.running.tasks.find(TASK).history.result(run.number).setting.roster.version == 2
 
         made.sign(2)
         made.revoke(made.members[2].certificate.serial)
@@ -172,7 +172,7 @@ async def test_a_renewal_in_the_midst_of_a_round_does_not_disturb_it(tmp_path):
 
         run = await made.play(offered, calls={0: change})
         closes(run, offered, range(N))
-        assert made.hub.running.tasks.find(TASK).result(run.number).setting.roster.version == 1
+        assert made.hub.running.tasks.find(TASK).history.result(run.number).setting.roster.version == 1
         assert made.hub.running.tasks.host.roster().version == 2
         assert made.sessions[1]._credentials.site.certificate == old
         await made.reload()

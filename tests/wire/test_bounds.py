@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from aggregator.errors import MessageError
 from aggregator.wire import messages
-from aggregator.wire.bounds import Ascending, Between, Bound, Count, Length, check
+from aggregator.wire.bounds import Ascending, Between, Bound, Count, Length, Printable, check
 
 KINDS = [kind for kind in vars(messages).values() if is_dataclass(kind) and kind.__module__ == messages.__name__]
 
@@ -28,7 +28,8 @@ def allows(bound: Bound, value: object) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("bound", "value"), [(Length(1, 2), b""), (Count(1, 2), ()), (Between(1, 2), 3), (Ascending(), (2, 1))]
+    ("bound", "value"),
+    [(Length(1, 2), b""), (Count(1, 2), ()), (Between(1, 2), 3), (Ascending(), (2, 1)), (Printable(), "\n")],
 )
 def test_the_field_is_named(bound: Bound, value: object) -> None:
     with pytest.raises(MessageError, match=r"^Kind\.field: "):
@@ -47,6 +48,13 @@ def test_text_is_measured_in_bytes_of_utf_8() -> None:
     assert allows(Length(1, 6), "नम")
     assert not allows(Length(1, 5), "नम")
     assert not allows(Length(7, 9), "नम")
+
+
+@pytest.mark.parametrize("hidden", ["\x1b[2J", "a\nb", "\x7f", "\x9b2J", "\u2028", "\u202e"])
+def test_text_for_people_holds_nothing_that_a_terminal_obeys(hidden: str) -> None:
+    assert allows(Printable(), "aiims-delhi, नमस्ते")
+    assert not allows(Printable(), hidden)
+    assert not allows(Printable(), ("fine", hidden))
 
 
 @given(st.integers(-5, 15))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from aggregator.errors import MessageError
 from aggregator.wire import messages
 from aggregator.wire._pb import aggregation_pb2, operator_pb2
-from aggregator.wire.bounds import Ascending, Between, Bound, Count, Length
+from aggregator.wire.bounds import Ascending, Between, Bound, Count, Length, Printable
 from aggregator.wire.codec import MESSAGE_BYTES_MAX, SPARE_BYTES, bytes_max, decode, encode
 
 KINDS: list[Any] = [
@@ -98,7 +98,10 @@ def item_values(field: Field) -> st.SearchStrategy[Any]:
     length = field.bound(Length)
     if field.item is bytes:
         return st.binary(min_size=length.least, max_size=min(length.most, length.least + 9))
-    return st.text(st.characters(codec="utf-8"), min_size=length.least, max_size=min(length.most // 4, 9))
+    seen = ("L", "M", "N", "P", "S") if field.bound(Printable) else None
+    return st.text(
+        st.characters(codec="utf-8", categories=seen), min_size=length.least, max_size=min(length.most // 4, 9)
+    )
 
 
 ANY_VALUE = st.one_of([values(kind) for kind in KINDS])

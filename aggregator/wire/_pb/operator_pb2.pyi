@@ -4,7 +4,8 @@ isort:skip_file
 What an operator's platform says to the aggregator. The caller's certificate must carry the role "operator".
 
 A task belongs to the operator that created it. It, and whom the task names as starters, may see and use it; to all
-others it is as if it were not there, but for its name. Pages are walked by `after` or `before`: the last item seen.
+others it is as if it were not there, but for its name and its owner's. Pages are walked by `after` or `before`: the
+last item seen.
 """
 
 from collections import abc as _abc
