@@ -43,7 +43,8 @@ async def open_site(
         journal: this site's journal; by default beside the identity. One process at a time.
         safeguards: what this site insists on; by default at least three clients and more than half the roster.
         patience_s: how long a broken line is retried, and a renewed certificate waited for, seconds.
-        proxy: http://host:port of a proxy; by default what the environment says (https_proxy, no_proxy).
+        proxy: http://host:port of a proxy; by default what the environment says (https_proxy). A host that its no_proxy
+            names is called directly in either case.
         keepalive_s: how long the line may be silent before it is tested, seconds.
 
     Raises:

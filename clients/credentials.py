@@ -4,7 +4,6 @@ A renewal reaches a session that is open, but never a round in progress: each se
 round's roster holds the other one instead, or the server refuses it, or it has expired.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from aggregator.crypto.roster import Roster
 from aggregator.errors import NotAdmitted
 from aggregator.files import Watched
 from aggregator.protocol.participant import Site
-from clients.retry import WAIT_FIRST_S, WAIT_MAX_S
+from clients.retry import patiently
 
 _LOG = logging.getLogger("clients")
 
@@ -41,8 +40,7 @@ class IdentityFiles:
 
     def newest(self) -> Identity:
         """What the files hold now; where they hold nothing that this site can use, what they held before."""
-        refusal = self._files.look()
-        newest = self._files.present
+        refusal, newest = self._files.look(), self._files.present
         if refusal is not None:
             name = newest.certificate.name
             _LOG.warning("%s: the new identity in %s is not used: %s", name, self._directory, refusal)
@@ -114,13 +112,12 @@ class Credentials:
         if self._newest is None:
             raise refusal
         _LOG.warning("%s: %s; waiting %g s for a new identity", self.site.certificate.name, refusal, patience_s)
-        loop, wait_s = asyncio.get_running_loop(), WAIT_FIRST_S
-        end = loop.time() + patience_s
-        while not self.renew():
-            if loop.time() >= end:
-                raise refusal
-            await asyncio.sleep(min(wait_s, max(0.0, end - loop.time())))
-            wait_s = min(2 * wait_s, WAIT_MAX_S)
+
+        async def take_up() -> None:
+            if not self.renew():
+                raise refusal.with_traceback(None)  # which would grow with every attempt
+
+        await patiently(patience_s, heals=(NotAdmitted,))(take_up)
 
     def _warn(self) -> None:
         now, certificate = self._now(), self.site.certificate

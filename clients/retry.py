@@ -4,11 +4,12 @@ from time import monotonic
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential, wait_random
 
-from aggregator.errors import Disconnected, Overloaded, StorageError
+from aggregator.errors import Disconnected, Overloaded, SangamError, StorageError
 
 DEFAULT_PATIENCE_S = 600.0
 WAIT_FIRST_S = 0.1
 WAIT_MAX_S = 2.0
+HEALS = (Disconnected, Overloaded, StorageError)  # the last is the server's disk
 
 
 class Progress:
@@ -25,10 +26,12 @@ class Progress:
             self.last = monotonic()
 
 
-def patiently(patience_s: float, progress: Progress | None = None) -> AsyncRetrying:
+def patiently(
+    patience_s: float, progress: Progress | None = None, heals: tuple[type[SangamError], ...] = HEALS
+) -> AsyncRetrying:
     """Attempts until one succeeds or `patience_s` have passed without progress; then the last error is raised.
 
-    Only what time may heal is retried: Disconnected, Overloaded, StorageError (the server's disk).
+    Only errors that time `heals` are retried.
     """
 
     def out_of_patience(state: RetryCallState) -> bool:
@@ -36,7 +39,7 @@ def patiently(patience_s: float, progress: Progress | None = None) -> AsyncRetry
         return monotonic() - since >= patience_s
 
     return AsyncRetrying(
-        retry=retry_if_exception_type((Disconnected, Overloaded, StorageError)),
+        retry=retry_if_exception_type(heals),
         wait=wait_exponential(WAIT_FIRST_S, WAIT_MAX_S) + wait_random(0, WAIT_FIRST_S),
         stop=out_of_patience,
         reraise=True,

@@ -100,7 +100,7 @@ class GrpcChannel:
             certificate_chain=identity.certificate.pem,
         )
         self._address = address
-        self._way = f" through the proxy {_shown(proxy)}" if proxy else ""
+        self._way = f" through the proxy {_place_of(proxy)}" if proxy else ""
         self._stalled_s = STALLED_AFTER * keepalive_s
         options = (*OPTIONS, *_line_options(proxy, keepalive_s))
         self._channel: Any = grpc.aio.secure_channel(address, credentials, options=options)
@@ -212,8 +212,8 @@ def _line_options(proxy: str, keepalive_s: float) -> list[tuple[str, int | str]]
     return [*options, ("grpc.http_proxy", proxy)] if proxy else options
 
 
-def _shown(proxy: str) -> str:
-    """A proxy's address without the password that may stand in it."""
+def _place_of(proxy: str) -> str:
+    """A proxy's host:port, without the password that may stand before it; ParameterError when there is none."""
     try:
         parts = urlsplit(proxy)
         if parts.scheme == "http" and parts.hostname and parts.port:

@@ -31,22 +31,21 @@ class Cable:
         self.downward_cuts: deque[int] = deque()
         self.cuts = 0
         self.asked: list[str] = []  # for which server
+        self.heads: list[str] = []  # in which words
+        self.answer = "200 OK"  # to those; any other status refuses
         self.refusing = False
         self.refused = asyncio.Event()
         self.idled = asyncio.Event()
 
     async def __aenter__(self) -> "Cable":
         self._server = await asyncio.start_server(self._carry, "localhost", 0)
+        self.port = int(self._server.sockets[0].getsockname()[1])
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
         self.cut()
         await asyncio.gather(*self._pumps, return_exceptions=True)
-
-    @property
-    def port(self) -> int:
-        return int(self._server.sockets[0].getsockname()[1])
 
     def cut(self) -> None:
         """Break every connection that runs over this cable; new ones work."""
@@ -73,11 +72,13 @@ class Cable:
     async def _may_connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Answer an HTTP CONNECT; what it asks for is written down, and it gets the one server behind this cable."""
         with suppress(OSError, asyncio.IncompleteReadError):
-            request = (await reader.readuntil(b"\r\n\r\n")).decode().split()
+            self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+            request = self.heads[-1].split()
             self.asked.append(request[1] if request[0] == "CONNECT" else "")
-            writer.write(b"HTTP/1.1 403 Forbidden\r\n\r\n" if self.refusing else b"HTTP/1.1 200 OK\r\n\r\n")
+            answer = "403 Forbidden" if self.refusing else self.answer
+            writer.write(f"HTTP/1.1 {answer}\r\nProxy-Agent: hospital\r\n\r\n".encode())
             await writer.drain()
-            if not self.refusing:
+            if answer.startswith("200 "):
                 return True
             self.refused.set()
         writer.close()

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from aggregator.wire.vocabulary import SumState
+
 if TYPE_CHECKING:
     from aggregator.wire.operator_messages import RoundSummary, SiteSummary, TaskSummary
 
@@ -35,7 +37,7 @@ ROUND_COLUMNS: Final[Mapping[str, Callable[["RoundSummary"], str]]] = {
     "sites": lambda one: str(one.clients),
     "started": lambda one: moment(one.started_s),
     "seconds": lambda one: f"{one.seconds:.1f}",
-    "result": lambda one: f"{one.result}, {one.result_bytes / 1e6:.1f} MB" if one.result == "kept" else one.result,
+    "result": lambda one: one.result + (f", {one.result_bytes / 1e6:.1f} MB" if one.result == SumState.KEPT else ""),
     "why": lambda one: one.reason,
 }
 SITE_COLUMNS: Final[Mapping[str, Callable[["SiteSummary"], str]]] = {

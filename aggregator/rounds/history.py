@@ -9,10 +9,11 @@ from itertools import islice
 
 from aggregator.errors import Gone, NotFound
 from aggregator.rounds.events import EventLog
+from aggregator.rounds.kept_sums import KeptSums
 from aggregator.rounds.phase import Completed
-from aggregator.rounds.record import Round, SumState
-from aggregator.rounds.results import Results
+from aggregator.rounds.round import Round
 from aggregator.wire.operator_messages import Retention, RoundSummary
+from aggregator.wire.vocabulary import SumState
 
 ROUNDS_KEPT = 1_000  # summaries, of each task
 EVENTS_KEPT = 100_000  # of each task, about 25 MB: the last twenty rounds of a thousand clients
@@ -31,7 +32,7 @@ class History:
         self._task = task
         self._clock = clock
         self._rounds: dict[int, Round] = {}
-        self._results = Results(retention, clock)
+        self._sums = KeptSums(retention, clock)
         self._logged: deque[Round] = deque()  # ended rounds with their events, oldest first
         self._events = 0  # of those
         self.started = 0
@@ -49,7 +50,7 @@ class History:
         self.started += 1
         if len(self._rounds) > ROUNDS_KEPT:
             forgotten = self._rounds.pop(next(iter(self._rounds)))
-            self._results.drop(forgotten, SumState.EXPIRED)
+            self._sums.drop(forgotten, SumState.EXPIRED)
             if not forgotten.events.forgotten:
                 self._forget_oldest_events()
 
@@ -62,7 +63,7 @@ class History:
             self._forget_oldest_events()
         if total is not None:
             self.last_closed = round_.number
-            self._results.keep(round_)
+            self._sums.keep(round_)
 
     def find(self, number: int) -> Round:
         """One round.
@@ -71,7 +72,7 @@ class History:
             NotFound: there never was such a round.
             Gone: it is too long ago.
         """
-        self._results.expire()
+        self._sums.expire()
         if number in self._rounds:
             return self._rounds[number]
         oldest = next(iter(self._rounds), 0)
@@ -86,7 +87,7 @@ class History:
             size: rounds on the page, from 1.
             before: 0 for the newest.
         """
-        self._results.expire()
+        self._sums.expire()
         older = (round_ for round_ in reversed(self._rounds.values()) if not before or round_.number < before)
         found = tuple(round_.summary() for round_ in islice(older, size))
         return found, found[-1].round if next(older, None) is not None else 0
@@ -116,7 +117,7 @@ class History:
             case SumState.DELETED:
                 raise Gone(f"{missing} any more: it was deleted")
             case SumState.EXPIRED:
-                raise Gone(f"{missing} any more: it has expired, {self._results.rule}")
+                raise Gone(f"{missing} any more: it has expired, {self._sums.rule}")
             case _:
                 raise NotFound(f"{missing}: the round {'has not ended' if round_.runs else 'failed'}")
 
@@ -124,12 +125,12 @@ class History:
         """Forget the sum of one round; errors as `result`."""
         self.result(number)
         round_ = self.find(number)
-        self._results.drop(round_, SumState.DELETED)
+        self._sums.drop(round_, SumState.DELETED)
         return round_.summary()
 
     def close(self) -> None:
         """Nothing expires by itself any more."""
-        self._results.rest()
+        self._sums.rest()
 
     def _forget_oldest_events(self) -> None:
         oldest = self._logged.popleft()

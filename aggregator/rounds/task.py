@@ -22,7 +22,7 @@ from aggregator.rounds.lines import Line, Lines
 from aggregator.rounds.meter import Meter, stopped_clock
 from aggregator.rounds.opening import Gathering, check_fits, present
 from aggregator.rounds.phase import Completed, Setting
-from aggregator.rounds.record import Round
+from aggregator.rounds.round import Round
 from aggregator.storage.base import Spool
 from aggregator.wire import messages, operator_messages
 from aggregator.wire.messages import PROTOCOL_VERSION

@@ -17,7 +17,7 @@ from aggregator.config import ServerConfig
 from aggregator.cores import Cores
 from aggregator.rounds.task import Host
 from aggregator.service.aggregation_service import AggregationService
-from aggregator.service.credentials import listen
+from aggregator.service.listening import listen
 from aggregator.service.membership import Members, Watch
 from aggregator.service.operator_service import OperatorService
 from aggregator.service.rpc import Gate

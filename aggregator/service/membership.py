@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from aggregator.config import ServerConfig
 from aggregator.crypto import roster as rosters
@@ -65,11 +64,9 @@ class Members:
 
     def look(self) -> tuple[str, ...]:
         """Read what has changed; what it says, in words. Takes 0.1 s for a roster of 1,000 sites."""
-        files: dict[str, Watched[Any]]
-        files = {"identity": self._identity, "roster": self._roster, "revoked": self._revoked}
-        for name, watched in files.items():
-            refusal = watched.look()
-            if refusal is not None:
+        files = {"identity": self._identity.look, "roster": self._roster.look, "revoked": self._revoked.look}
+        for name, look in files.items():
+            if (refusal := look()) is not None:
                 _LOG.warning("the new %s is refused, the old one stays: %s", name, refusal)
         before, self.present = self.present.in_words, self._all()
         said = tuple(words for name, words in self.present.in_words.items() if words != before[name])

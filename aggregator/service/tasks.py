@@ -11,6 +11,7 @@ from aggregator.errors import Gone, NameTaken, NotAdmitted, NotFound, OutOfTurn,
 from aggregator.rounds.task import Host, Task
 from aggregator.wire.operator_messages import Task as TaskSpec
 from aggregator.wire.operator_messages import TaskDescription, TaskSummary
+from aggregator.wire.vocabulary import TaskState
 
 T = TypeVar("T")
 
@@ -44,7 +45,7 @@ class Owned:
         return TaskSummary(
             name=task.spec.name,
             owner=self.owner,
-            state="cancelled" if task.cancelled else "open",
+            state=TaskState.CANCELLED if task.cancelled else TaskState.OPEN,
             mode=task.parameters.mode,
             entries=task.parameters.entries,
             rounds=task.history.started,

@@ -1,4 +1,4 @@
-"""Words that both sides use: the protocol's steps, the kinds of events, and sentences that fit the wire."""
+"""Words that both sides use: the protocol's steps, events and states, and sentences that fit the wire."""
 
 from enum import StrEnum
 
@@ -27,6 +27,31 @@ class EventKind(StrEnum):
     COMPLAINT = "complaint"
     CLOSED = "closed"
     FAILED = "failed"
+
+
+class TaskState(StrEnum):
+    """Where a task stands."""
+
+    OPEN = "open"
+    CANCELLED = "cancelled"
+
+
+class RoundState(StrEnum):
+    """Where a round stands."""
+
+    GATHERING = "gathering"
+    RUNNING = "running"
+    CLOSED = "closed"
+    FAILED = "failed"
+
+
+class SumState(StrEnum):
+    """What became of a round's sum."""
+
+    KEPT = "kept"
+    DELETED = "deleted"
+    EXPIRED = "expired"
+    NONE = "none"
 
 
 def sentence(text: str) -> str:

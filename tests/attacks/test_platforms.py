@@ -131,7 +131,7 @@ def test_a_draw_so_small_that_all_of_it_may_be_corrupt(sample, roster):
     ],
 )
 def test_a_lying_server_whose_words_an_operators_terminal_obeys(said):
-    message = codec._generated(type(said))()
+    message = codec.generated(type(said))()
     for name in (field for field in said.__slots__):
         setattr(message, name, getattr(said, name))
     with pytest.raises(MessageError, match="holds characters that cannot be printed") as refusal:

@@ -1,4 +1,4 @@
-"""Uploads and results over several streams: sites that hold on to what is no longer theirs, and streams out of order."""
+"""Uploads and results over several streams: sites that keep what is no longer theirs, and streams out of order."""
 
 import asyncio
 import gc
@@ -19,8 +19,7 @@ from aggregator.wire.operator_messages import Retention
 from aggregator.wire.vocabulary import Step
 from tests.harness import short_round
 from tests.loopback import BRISK, PATIENT, check_mean, hub, offers, parameters
-from tests.service.test_bad_uploads import Gate, uploading
-from tests.service.test_long_way import SHAPE, begun, held, play
+from tests.uploads import SHAPE, Gate, begun, held, play, uploading
 
 N, CHEAT = 3, 2
 

@@ -3,13 +3,11 @@
 import asyncio
 import json
 import os
-import sys
-from asyncio.subprocess import PIPE
 
 import pytest
 
-from aggregator import __main__ as command
 from aggregator.bench.settings import MODES
+from tests.typed import ended, sangam
 
 WANTED = {
     *("mode", "clients", "entries", "bits", "dropouts", "exact", "setup_s", "plain_stream_s", "secure_stream_s"),
@@ -21,12 +19,8 @@ TINY = ("--clients", "4", "--entries", "2000", "--dropouts", "1", "--repeats", "
 
 
 async def bench(mode, directory):
-    words = ("-W", "error", "-m", "aggregator", "bench", "--mode", mode, *TINY)
     directory.mkdir()
-    environment = {**os.environ, "TMPDIR": str(directory)}
-    process = await asyncio.create_subprocess_exec(sys.executable, *words, stdout=PIPE, stderr=PIPE, env=environment)
-    out, err = (data.decode() for data in await process.communicate())
-    assert process.returncode == 0, err
+    out, err = await ended(await sangam("bench", "--mode", mode, *TINY, TMPDIR=str(directory)))
     assert os.listdir(directory) == [], "something is left behind"
     return json.loads(out.splitlines()[-1]), err
 
@@ -69,12 +63,5 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), REFUSALS, ids=[sentence for _, sentence in REFUSALS])
-def test_a_refusal_is_one_sentence(monkeypatch, capsys, arguments, sentence):
-    monkeypatch.setattr(sys, "argv", ["sangam", "bench", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        command.main()
-    said = capsys.readouterr()
-    assert (ended.value.code, said.out) == (1, "")
-    assert said.err.startswith("sangam: ")
-    assert sentence in said.err
-    assert said.err.count("\n") == 1
+def test_a_refusal_is_one_sentence(refusal, arguments, sentence):
+    assert sentence in refusal("bench", *arguments)

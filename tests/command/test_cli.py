@@ -37,6 +37,7 @@ def test_the_commands_are_those_that_the_readme_names():
         "join",
         "demo",
         "bench",
+        "simulate",
         "gateway",
         "version",
         "doctor",

@@ -16,7 +16,9 @@ import numpy as np
 
 from aggregator.wire._pb import aggregation_pb2 as pb
 from tests.contract.encoding import Numbers, ctx0, decode, encode, model_hash
-from tests.contract.participant import Participant, Who, insist
+from tests.contract.memory import insist
+from tests.contract.participant import Participant
+from tests.contract.who import Who
 from tests.reference import packing
 
 SERVICE = "/sangam.v1.Aggregation/"
@@ -117,7 +119,7 @@ class Line:
                 case "share_list":
                     await self._upload(part, part.mask(message.share_list))
                 case "round_closed":
-                    insist(list(message.round_closed.survivors) == part.survivors, "closed over another U")
+                    part.close(message.round_closed)
                     return await self._finish(part, message.round_closed, outcome)
                 case "advert_list" | "survivors" | "signature_list":
                     await self._answer(terms.round, answers[name](getattr(message, name)))
@@ -162,7 +164,9 @@ class Line:
         if closed.result_shared:
             header, outcome.total = await self.fetch(part.terms.round)
             insist(ctx0(header.terms) == part.ctx0, "the result is of another round")
-            insist(len(header.participants) == len(outcome.survivors), "the result is of another U")
+            insist(
+                list(header.participants) == [part.names[c] for c in outcome.survivors], "the result is of another U"
+            )
             outcome.mean, outcome.weight = decode(outcome.total, len(outcome.survivors), part.terms)
         return outcome
 

@@ -2,104 +2,28 @@
 
     advert -> deal -> mask -> sign -> unmask
 
-It makes every check that docs/contract.md calls essential, and raises `Refused` where one fails.
+It makes every check that docs/contract.md calls essential, and raises `Refused` where one fails. It knows no second
+line: whatever comes twice is refused.
 """
 
-import base64
-import json
 import os
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from hashlib import sha256
 from math import floor
-from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature, InvalidTag
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-from cryptography.hazmat.primitives.hashes import SHA256
 
 from aggregator.wire._pb import aggregation_pb2 as pb
 from tests.contract.encoding import Numbers, ctx0
+from tests.contract.memory import insist
+from tests.contract.who import Who, accept, der, name_of, read_roster, signed
 from tests.reference import graph, hkdf, lattice, merkle, packing, secagg, shamir
 from tests.reference.digest import digest, encode
 
-ECDSA = ec.ECDSA(SHA256())
 SELF_SEED, MASK_KEY = "self seed", "mask key"
-
-
-class Refused(Exception):
-    """Something that this participant takes no part in."""
-
-
-def insist(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise Refused(otherwise)
-
-
-@dataclass(frozen=True)
-class Who:
-    """A site's key, its certificate and its authority's, and what it insists on."""
-
-    key_pem: bytes
-    certificate_pem: bytes
-    authority_pem: bytes
-    minimum_cohort: int
-
-    @classmethod
-    def load(cls, directory: Path, minimum_cohort: int) -> "Who":
-        own, authority = x509.load_pem_x509_certificates((directory / "identity.pem").read_bytes())
-        pems = (each.public_bytes(serialization.Encoding.PEM) for each in (own, authority))
-        return cls((directory / "key.pem").read_bytes(), *pems, minimum_cohort)
-
-    @property
-    def key(self) -> Any:
-        return serialization.load_pem_private_key(self.key_pem, password=None)
-
-    @property
-    def certificate(self) -> x509.Certificate:
-        return x509.load_pem_x509_certificate(self.certificate_pem)
-
-    @property
-    def authority(self) -> x509.Certificate:
-        return x509.load_pem_x509_certificate(self.authority_pem)
-
-    def sign(self, domain: str, *fields: object) -> bytes:
-        r, s = decode_dss_signature(self.key.sign(encode(f"sangam/v1/{domain}", *fields), ECDSA))
-        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
-
-
-def signed(key: Any, signature: bytes, domain: str, *fields: object) -> bool:
-    r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
-    try:
-        key.verify(encode_dss_signature(r, s), encode(f"sangam/v1/{domain}", *fields), ECDSA)
-    except InvalidSignature:
-        return False
-    return len(signature) == 64
-
-
-def der(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.DER)
-
-
-def read_roster(data: bytes, who: Who, terms: Any) -> list[x509.Certificate]:
-    """The roster's certificates in order, once its signature and all of theirs hold; a client id is a place in it."""
-    content = json.loads(data)
-    encoded = [base64.b64decode(text) for text in content["certificates"]]
-    root, signature = merkle.root(encoded), base64.b64decode(content["signature"])
-    about = content["deployment"], content["version"], root
-    insist(signed(who.authority.public_key(), signature, "roster", *about), "the authority did not sign this roster")
-    insist(terms.deployment == content["deployment"], "another deployment")
-    insist((terms.roster_size, terms.roster_root) == (len(encoded), root), "the terms name another roster")
-    insist(terms.authority_hash == sha256(der(who.authority)).digest(), "the terms name another authority")
-    certificates = [x509.load_der_x509_certificate(item) for item in encoded]
-    for certificate in certificates:
-        certificate.verify_directly_issued_by(who.authority)
-    return certificates
 
 
 class Participant:
@@ -108,15 +32,21 @@ class Participant:
     def __init__(self, who: Who, terms: Any, roster_file: bytes, words: list[int]) -> None:
         self.who, self.terms, self.words = who, terms, words
         self.numbers, self.ctx0 = Numbers(terms.parameters), ctx0(terms)
-        insist(terms.protocol_version == 1, "another version of the protocol")
         roster = read_roster(roster_file, who, terms)
+        accept(terms, who)
         self.keys = [certificate.public_key() for certificate in roster]
+        self.names = [name_of(certificate) for certificate in roster]
+        self.ends = [certificate.not_valid_after_utc for certificate in roster]
+        self.round = terms.deployment, terms.task, terms.round
+        who.memory.once("entered", *self.round, value=self.ctx0)
+        self.steps = ["deal", "mask", "sign", "unmask"]
         self.me = [der(certificate) for certificate in roster].index(der(who.certificate))
         self.least = max(who.minimum_cohort, terms.parameters.minimum_cohort)
         self.mask_key, self.share_key = X25519PrivateKey.generate(), X25519PrivateKey.generate()
         self.self_seed, self.upload_id = os.urandom(32), os.urandom(16)
         self.held: dict[int, tuple[bytes, bytes]] = {}
         self.complaints: list[Any] = []
+        self.survivors: list[int] = []
 
     def advert(self) -> Any:
         said = (
@@ -134,8 +64,15 @@ class Participant:
         )
         return self.own_advert
 
+    def _step(self, name: str) -> None:
+        """Each step once, in its order: a second masking, or a second signature, would give this site away."""
+        insist(self.steps[:1] == [name], f"{name}: out of order")
+        del self.steps[0]
+
     def deal(self, adverts: Any) -> Any:
+        self._step("deal")
         self.freeze(adverts.listed)
+        self.who.memory.once("fixed", *self.round, value=self.ctx1)
         listed = {item.client: item.hash for item in adverts.listed}
         insist(listed.get(self.me) == self._advert_hash(self.me, self.own_advert), "the list lacks my own advert")
         insist([item.client for item in adverts.neighbours] == self.neighbours(self.me), "not my neighbours' adverts")
@@ -150,6 +87,8 @@ class Participant:
         """U1, and all that follows from it: n, k, t, ctx1."""
         self.members = [item.client for item in listed]
         n, roster, threat = len(self.members), len(self.keys), self.terms.parameters.threat
+        insist(_ascending(self.members, below=roster), "ids that come twice, or are not in the roster")
+        insist(all(self.ends[client] > datetime.now(UTC) for client in self.members), "an expired certificate")
         insist(self.least <= n <= self.terms.parameters.clients_max, "too few or too many clients")
         self.complete = n <= 100
         if self.complete:
@@ -201,7 +140,9 @@ class Participant:
         return [digest("sangam/v1/share", self.ctx1, dealer, holder, kind, share) for kind, share in kinds]
 
     def mask(self, shares: Any) -> bytes:
+        self._step("mask")
         self.dealers = list(shares.dealers)
+        insist(_ascending(self.dealers, below=len(self.keys)), "dealers that come twice")
         insist(set(self.dealers) <= set(self.members) and self.me in self.dealers, "a false U2")
         partners = [h for h in self.neighbours(self.me) if h in self.dealers]
         insist(len(self.dealers) >= self.least and len(partners) + self.complete >= self.t, "too few dealers")
@@ -248,13 +189,16 @@ class Participant:
             self.complaints.append(pb.Complaint(dealer=item.dealer, ciphertext=item.envelope.ciphertext))
 
     def sign(self, said: Any) -> Any:
+        self._step("sign")
         self.survivors = list(said.survivors)
+        insist(_ascending(self.survivors, below=len(self.keys)), "survivors that come twice")
         alive = set(self.survivors)
         insist(list(said.dealers) == self.dealers, "another U2 than I masked over")
         insist(alive <= set(self.dealers) and self.me in alive, "a false U")
         insist(len(alive) >= max(self.least, self.t, self._fewest()), "too few survivors")
         insist(len(alive & set(self.neighbours(self.me))) + self.complete >= self.t, "too few neighbours survive")
         self.view = self.ctx1, _clients_hash(self.dealers), _clients_hash(self.survivors)
+        self.who.memory.once("signed", *self.round, value=self.view[-1])
         return pb.SurvivorSignature(signature=self.who.sign("survivors", *self.view))
 
     def _fewest(self) -> int:
@@ -263,19 +207,35 @@ class Participant:
         return 0 if self.complete else n - floor(graph.Fraction(str(fraction)) * n)
 
     def unmask(self, said: Any) -> Any:
+        self._step("unmask")
         authors = [item.client for item in said.signatures]
         insist(set(authors) <= set(self.neighbours(self.me)) & set(self.survivors), "a stranger's signature")
         insist(len(set(authors)) + self.complete >= self.t, "too few signatures")
         for item in said.signatures:
             insist(signed(self.keys[item.client], item.signature, "survivors", *self.view), "another view was signed")
         alive = set(self.survivors)
+        self._remember_answer()
         return pb.Unmasking(
             self_seed_shares=[self._reveal(d, 0) for d in sorted(self.held) if d in alive],
             mask_key_shares=[self._reveal(d, 1) for d in sorted(self.held) if d not in alive],
         )
 
+    def close(self, said: Any) -> None:
+        """The round closed: this site's update is in its sum, whether or not its own answer left."""
+        insist(self.survivors != [] and list(said.survivors) == self.survivors, "closed over another U")
+        if self.steps:
+            self._remember_answer()
+
+    def _remember_answer(self) -> None:
+        deployment, task, _ = self.round
+        self.who.memory.once("answered", deployment, task, self.terms.model_hash.hex())
+
     def _reveal(self, dealer: int, which: int) -> Any:
         return pb.RevealedShare(client=dealer, share=self.held[dealer][which])
+
+
+def _ascending(clients: list[int], below: int) -> bool:
+    return all(a < b for a, b in zip(clients, [*clients[1:], below], strict=True))
 
 
 def _said(advert: Any) -> tuple[bytes, bytes, bytes, bytes]:

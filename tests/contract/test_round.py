@@ -23,13 +23,15 @@ from aggregator.wire.messages import ERROR_NAME_KEY, GO_ON_KEY, Tensor
 from tests.consortium import TASK, Consortium
 from tests.contract.encoding import Numbers
 from tests.contract.line import Outcome, join, named
-from tests.contract.participant import Participant, Refused, Who
+from tests.contract.memory import Refused
+from tests.contract.participant import Participant
+from tests.contract.who import Who
 from tests.loopback import Hub, Offer, Watcher, hub, offers, parameters, weighted_mean
 
 HERE = Path(__file__).parent
 ALLOWED = {"grpc", "cryptography", "numpy", "tests.reference", "tests.contract", "aggregator.wire._pb"}
 STDLIB = {
-    "asyncio", "base64", "collections", "contextlib", "dataclasses", "fractions", "hashlib", "hmac", "json",
+    "asyncio", "base64", "collections", "contextlib", "dataclasses", "datetime", "fractions", "hashlib", "hmac", "json",
     "math", "os", "pathlib", "struct", "typing",
 }  # fmt: skip
 ANY_COHORT = 2
@@ -49,7 +51,7 @@ def imported(path: Path) -> set[str]:
 
 def test_the_strangers_know_nothing_of_ours_but_the_generated_messages():
     files = [path for path in HERE.glob("*.py") if not path.name.startswith("test_")]
-    assert {path.name for path in files} == {"encoding.py", "line.py", "participant.py"}
+    assert {path.name for path in files} == {"encoding.py", "line.py", "memory.py", "participant.py", "who.py"}
     for path in (*files, *(HERE.parent / "reference").glob("*.py")):
         for name in imported(path):
             known = name.split(".")[0] in STDLIB or any(f"{name}.".startswith(f"{prefix}.") for prefix in ALLOWED)
@@ -192,7 +194,8 @@ def test_both_sides_compute_the_same_graph(tmp_path, sites, complete):
     cohort = freeze(terms, hashes)
     consortium.identities[1].save(tmp_path / "site")
     sent = pb.Terms.FromString(codec.encode(terms.to_message()))
-    stranger = Participant(Who.load(tmp_path / "site", ANY_COHORT), sent, consortium.roster.to_bytes(), [])
+    weak = Who.load(tmp_path / "site", ANY_COHORT, corrupt_fraction=0.05, security_bits=40)
+    stranger = Participant(weak, sent, consortium.roster.to_bytes(), [])
     stranger.freeze([pb.ListedAdvert(client=client, hash=known) for client, known in hashes])
     assert cohort.graph.complete is complete
     assert (stranger.ctx1, stranger.t, stranger.k) == (cohort.ctx1, cohort.threshold, cohort.graph.k)

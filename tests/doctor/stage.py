@@ -39,6 +39,10 @@ async def to_loopback(host: str, port: int) -> list[str]:
     return [LOOPBACK]
 
 
+async def nowhere(host: str, port: int) -> list[str]:
+    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+
 def site(directory: Path, identity: Identity | None = None) -> Path:
     """A participant's directory, or that of whom you say."""
     (identity or Consortium.of(3).identities[0]).save(directory / "site")

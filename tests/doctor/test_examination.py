@@ -12,9 +12,9 @@ from aggregator.doctor.finding import Level
 from aggregator.doctor.probe import ask_server
 from aggregator.errors import NotAdmitted
 from aggregator.wire.messages import PROTOCOL_VERSION
+from tests.cable import Cable
 from tests.consortium import Consortium
-from tests.doctor.stage import answering, case, certified, findings, foreign, info, levels, listening, now, site
-from tests.doctor.test_line import Proxy, nowhere
+from tests.doctor.stage import answering, case, certified, findings, foreign, info, levels, now, nowhere, site
 from tests.loopback import aggregator, hub, issued, operator
 
 BRIEFLY_S = 0.1
@@ -171,16 +171,15 @@ async def test_through_a_proxy_all_the_way(tmp_path, monkeypatch):
     async def reply():
         return info()
 
-    proxy = Proxy()
-    async with answering(aggregator(), reply) as port, listening(proxy) as door:
+    async with answering(aggregator(), reply) as port, Cable(port, connect=True) as proxy:
         for name in ("grpc_proxy", "no_grpc_proxy", "no_proxy"):
             monkeypatch.delenv(name, raising=False)
-        monkeypatch.setenv("grpc_proxy", f"http://localhost:{door}")
-        environment = {"grpc_proxy": f"http://localhost:{door}"}
+        monkeypatch.setenv("grpc_proxy", f"http://localhost:{proxy.port}")
+        environment = {"grpc_proxy": f"http://localhost:{proxy.port}"}
         told = await findings(case(site(tmp_path), port, environment=environment, resolve=nowhere))
     assert levels(told, Level.WARNING) == ["DNS"]
     assert levels(told, Level.GOOD) == [check for check in CHECKS if check != "DNS"]
-    assert len(proxy.heads) == 3  # the check itself, TLS, gRPC
+    assert len(proxy.asked) == 3  # the check itself, TLS, gRPC
 
 
 async def test_through_a_proxy_that_is_named_outright(tmp_path, monkeypatch):
@@ -190,9 +189,8 @@ async def test_through_a_proxy_that_is_named_outright(tmp_path, monkeypatch):
     async def reply():
         return info()
 
-    proxy = Proxy()
-    async with answering(aggregator(), reply) as port, listening(proxy) as door:
-        told = await findings(case(site(tmp_path), port, proxy=f"http://localhost:{door}", resolve=nowhere))
+    async with answering(aggregator(), reply) as port, Cable(port, connect=True) as proxy:
+        told = await findings(case(site(tmp_path), port, proxy=f"http://localhost:{proxy.port}", resolve=nowhere))
     assert levels(told, Level.FAULT) == []
-    assert f"the proxy localhost:{door} (from --proxy) opens a line" in told["proxy"].says
-    assert len(proxy.heads) == 3
+    assert f"the proxy localhost:{proxy.port} (from --proxy) opens a line" in told["proxy"].says
+    assert len(proxy.asked) == 3

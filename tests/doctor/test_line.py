@@ -1,7 +1,6 @@
 """What the doctor says of the way to the server: names, proxies, ports."""
 
 import asyncio
-import socket
 from base64 import b64encode
 
 import pytest
@@ -11,13 +10,10 @@ from aggregator.doctor.finding import Level
 from aggregator.doctor.line import look_at_way
 from aggregator.doctor.proxy import choose_route
 from aggregator.errors import ParameterError
-from tests.doctor.stage import LOOPBACK, case, close, closed_port, listening, silent
+from tests.cable import Cable
+from tests.doctor.stage import LOOPBACK, case, closed_port, listening, nowhere, silent
 
 BRIEFLY_S = 0.05
-
-
-async def nowhere(host, port):
-    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
 
 async def looked(tmp_path, port, **changes):
@@ -79,45 +75,19 @@ async def test_one_address_of_two_answers(tmp_path):
     assert "127.0.0.2 Connection refused" in told["TCP"].says
 
 
-class Proxy:
-    """A CONNECT proxy that answers with a status, and relays after 200."""
-
-    def __init__(self, status="200 OK"):
-        self.status, self.heads = status, []
-
-    async def __call__(self, reader, writer):
-        self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
-        writer.write(f"HTTP/1.1 {self.status}\r\nProxy-Agent: hospital\r\n\r\n".encode())
-        if self.status.startswith("200"):
-            host, _, port = self.heads[-1].split()[1].rpartition(":")
-            far_reader, far_writer = await asyncio.open_connection(host, port)
-            await asyncio.gather(pump(reader, far_writer), pump(far_reader, writer))
-
-
-async def pump(reader, writer):
-    try:
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-    except OSError:
-        return
-    finally:
-        await close(writer)
-
-
 async def greet(reader, writer):
     writer.write(b"hello")
 
 
 async def test_a_proxy_that_opens_a_line(tmp_path):
-    proxy = Proxy()
-    async with listening(greet) as port, listening(proxy) as door:
-        environment = {"https_proxy": f"http://me:p%40ss@localhost:{door}"}
+    async with listening(greet) as port, Cable(port, connect=True) as proxy:
+        environment = {"https_proxy": f"http://me:p%40ss@localhost:{proxy.port}"}
         dial, told = await looked(tmp_path, port, host=LOOPBACK, environment=environment, resolve=nowhere)
         with await asyncio.to_thread(dial) as line:
             assert await asyncio.to_thread(line.recv, 5) == b"hello"
     assert told["DNS"].level is Level.WARNING
     assert told["DNS"].remedy == "none is needed: the proxy resolves the name"
-    assert told["proxy"].says == f"the proxy localhost:{door} (from https_proxy) opens a line to 127.0.0.1:{port}"
+    assert told["proxy"].says == f"the proxy localhost:{proxy.port} (from https_proxy) opens a line to 127.0.0.1:{port}"
     assert told["TCP"].level is Level.GOOD
     assert len(proxy.heads) == 2
     assert proxy.heads[0].startswith(f"CONNECT 127.0.0.1:{port} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n")
@@ -125,14 +95,14 @@ async def test_a_proxy_that_opens_a_line(tmp_path):
 
 
 async def test_a_proxy_that_refuses(tmp_path):
-    async with listening(Proxy("403 Forbidden")) as door:
-        environment = {"grpc_proxy": f"http://me:secret@localhost:{door}"}
+    async with Cable(7443, connect=True) as proxy:
+        proxy.answer = "403 Forbidden"
+        environment = {"grpc_proxy": f"http://me:secret@localhost:{proxy.port}"}
         dial, told = await looked(tmp_path, 7443, environment=environment)
     assert dial is None
     assert told["proxy"].level is Level.FAULT
-    assert told["proxy"].says == (
-        f"the proxy localhost:{door} (from grpc_proxy) refuses CONNECT localhost:7443: it says HTTP/1.1 403 Forbidden"
-    )
+    who = f"the proxy localhost:{proxy.port} (from grpc_proxy)"
+    assert told["proxy"].says == f"{who} refuses CONNECT localhost:7443: it says HTTP/1.1 403 Forbidden"
     assert "no_grpc_proxy=localhost" in told["proxy"].remedy
     assert told["TCP"].level is Level.SKIPPED
     assert "secret" not in repr(told)
@@ -140,8 +110,9 @@ async def test_a_proxy_that_refuses(tmp_path):
 
 @pytest.mark.parametrize("status", ["200OK", "", "\x1b[31m200"])
 async def test_a_proxy_that_babbles(tmp_path, status):
-    async with listening(Proxy(status)) as door:
-        _, told = await looked(tmp_path, 7443, environment={"http_proxy": f"http://localhost:{door}"})
+    async with Cable(7443, connect=True) as proxy:
+        proxy.answer = status
+        _, told = await looked(tmp_path, 7443, environment={"http_proxy": f"http://localhost:{proxy.port}"})
     assert told["proxy"].level is Level.FAULT
     assert "refuses CONNECT" in told["proxy"].says
     assert told["proxy"].says.isprintable()

@@ -12,7 +12,7 @@ from aggregator.rounds import history
 from aggregator.rounds.events import EventLog
 from aggregator.rounds.history import History
 from aggregator.rounds.phase import Completed
-from aggregator.rounds.record import Round
+from aggregator.rounds.round import Round
 from aggregator.wire.operator_messages import Retention
 from aggregator.wire.vocabulary import EventKind, Step
 from tests.consortium import Consortium
@@ -100,9 +100,9 @@ async def test_no_sum_outlives_its_age_even_if_nobody_looks():
 async def test_a_history_that_is_closed_has_no_timer():
     book = Book(age_s=0.01)
     book.close(1)
-    assert book.history._results._timer is not None
+    assert book.history._sums._timer is not None
     book.history.close()
-    assert book.history._results._timer is None
+    assert book.history._sums._timer is None
 
 
 async def test_a_sum_is_deleted_once():

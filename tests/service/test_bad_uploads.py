@@ -16,28 +16,12 @@ from aggregator.service import app
 from aggregator.storage.spool import MemorySpool
 from aggregator.wire.codec import encode
 from aggregator.wire.messages import Chunk, Complaint, UploadHeader, UploadMessage, UploadReceipt
-from aggregator.wire.vocabulary import Step
 from tests.loopback import PATIENT, check_mean, hub, offers, parameters, raw, until
+from tests.uploads import UPLOAD, Gate, uploading
 
 N, CHEAT = 4, 3
 SHAPE = (500_000,)  # two chunks
 MIB = 1 << 20
-UPLOAD = "/sangam.v1.Aggregation/Upload"
-
-
-class Uploading:
-    """A transport whose client uploads as the test says: `act` gets the transport and the parts of an honest upload."""
-
-    def __init__(self, inner, act):
-        self.inner, self.act = inner, act
-        self.control, self.fetch_result = inner.control, inner.fetch_result
-
-    async def upload(self, parts):
-        return await self.act(self.inner, list(parts))
-
-
-def uploading(act):
-    return {"wrap": lambda inner: Uploading(inner, act)}
 
 
 def forging(forge):
@@ -123,20 +107,6 @@ async def test_an_upload_that_lies_is_named_and_the_round_goes_on_without_it(tmp
         assert named in str(run.results[CHEAT])
         assert ("site-0003", "masked_input") in run.told("withdrew")
         check_mean(run, offered, range(N - 1), spec.ring_bits)
-
-
-class Gate:
-    """Holds other clients back in a step, in the thread where they mask, until the test opens it."""
-
-    def __init__(self):
-        self._event = threading.Event()
-
-    def open(self):
-        self._event.set()
-
-    def hold(self, name):
-        if name == Step.MASKED_INPUT:
-            assert self._event.wait(20)
 
 
 async def test_an_upload_repeated_after_it_was_accepted_counts_once(tmp_path):

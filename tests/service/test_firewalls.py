@@ -194,3 +194,35 @@ async def test_a_server_that_compresses_is_refused_and_nothing_is_inflated():
             assert cable.downward_bytes < MIB, "it was compressed"
     finally:
         await server.stop(None)
+
+
+async def test_a_proxy_that_leads_to_another_server_is_found_out(tmp_path):
+    """It has a certificate of the very consortium, for another host; nothing but TLS's greeting has left."""
+    async with (
+        hub(tmp_path, N) as h,
+        Cable(h.port, connect=True) as cable,
+        clients.operate("hub.example:7443", operator(), proxy=proxied(cable)) as leader,
+    ):
+        with pytest.raises(Disconnected, match="Hostname Verification Check failed"):
+            await leader.start_round("sepsis")
+    assert cable.asked[0] == "hub.example:7443"
+
+
+async def test_no_proxy_counts_also_where_a_proxy_is_given(tmp_path, monkeypatch):
+    """As docs/round.md says: it is gRPC's rule."""
+    monkeypatch.setenv("no_proxy", "localhost")
+    async with hub(tmp_path, N) as h, Cable(h.port, connect=True) as cable:
+        await h.create(parameters())
+        async with h.join(0, proxy=proxied(cable)):
+            pass
+    assert not cable.asked
+
+
+async def test_health_and_reflection_inflate_nothing(tmp_path):
+    async with hub(tmp_path, N) as h, gzipped(operator(), h.address) as channel:
+        reflection = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+        stream = channel.stream_stream(reflection)(iter([bytes(MIB)]))
+        health = channel.unary_unary("/grpc.health.v1.Health/Check")(bytes(MIB))
+        for call in (stream, health):
+            assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
+            assert "'gzip' is disabled" in await call.details()

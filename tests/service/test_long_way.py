@@ -11,16 +11,13 @@ import pytest
 import clients
 from aggregator.errors import Disconnected, Equivocation, MessageError
 from aggregator.protocol.parameters import Mode
-from aggregator.service import app
-from aggregator.storage.spool import MemorySpool
 from aggregator.wire.codec import encode
 from aggregator.wire.messages import GO_ON_KEY, Chunk, ResultMessage, ResultRequest, UploadMessage, UploadReceipt
 from clients.retry import patiently
 from tests.cable import Cable
-from tests.loopback import PATIENT, check_mean, hub, offers, operator, parameters, raw, until
-from tests.service.test_bad_uploads import UPLOAD, Gate, uploading
+from tests.loopback import PATIENT, hub, offers, operator, parameters, raw
+from tests.uploads import LAST, SHAPE, N, begun, held, play
 
-N, LAST = 3, 2
 MIB = 1 << 20
 WINDOW_BYTES = 2 * MIB  # what was on its way when a line broke; 0.4 to 1.3 MB were measured
 
@@ -40,47 +37,6 @@ async def test_an_upload_cut_three_times_goes_on_where_it_was(tmp_path, mode, en
     assert not cable.upward_cuts
     assert size < cable.upward_bytes < size + 3 * WINDOW_BYTES < 1.8 * size
     assert run.told("answered").count(("site-0002", "masked_input")) == 1
-
-
-SHAPE = (1_500_000,)  # four chunks
-
-
-async def begun(inner, parts, chunks):
-    """An upload that has sent so many chunks; the stream stays open. Second, where the server told it to go on."""
-    stream = inner._channel()._channel.stream_unary(UPLOAD)()
-    await stream.write(encode(parts[0]))
-    first = (await stream.initial_metadata())[GO_ON_KEY]
-    for part in parts[1 + int(first) : 1 + chunks]:
-        await stream.write(encode(part))
-    return stream, first
-
-
-async def play(tmp_path, monkeypatch, act):
-    """A round in which the last client uploads as `act` says, while the others wait for it."""
-    gate, spools = Gate(), []
-
-    async def acting(inner, parts):
-        try:
-            return await act(inner, parts, spools[0])
-        finally:
-            gate.open()
-
-    monkeypatch.setattr(app, "MemorySpool", lambda *args: spools.append(MemorySpool(*args)) or spools[-1])
-    offered, spec = offers(N, SHAPE), parameters(SHAPE)
-    assert spec.upload_plan.chunks == 4
-    async with hub(tmp_path, N) as h:
-        await h.create(spec, PATIENT)
-        run = await h.run_round(offered, calls=dict.fromkeys(range(LAST), gate.hold), how={LAST: uploading(acting)})
-    assert not spools[0].held_bytes
-    check_mean(run, offered, range(N), spec.ring_bits)
-    return run
-
-
-async def held(spool, parts):
-    """Wait until the server holds these chunks."""
-    size = sum(len(part.body.data) for part in parts)
-    await until(lambda: spool.held_bytes >= size)
-    assert spool.held_bytes == size
 
 
 async def test_a_stream_that_is_open_and_silent_ends_by_name_when_a_newer_one_goes_on(tmp_path, monkeypatch):

@@ -332,7 +332,9 @@ async def test_a_file_that_does_not_hold_what_it_should_changes_nothing(tmp_path
             path.write_bytes(content)
         for _ in range(2):
             assert await running.reload() == ()
-        assert running._watch._members.present is present
+        kept = running._watch._members.present
+        assert kept == present
+        assert kept.identity is present.identity  # its key, too
         said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
         assert len(said) == 1, "once for each state of the file"
         assert re.search(named, said[0])

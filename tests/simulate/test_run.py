@@ -6,15 +6,12 @@ import json
 import multiprocessing
 import os
 import signal
-import sys
-from asyncio.subprocess import PIPE
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from aggregator import __main__ as command
 from aggregator.errors import Disconnected, StorageError
 from aggregator.local.screen import Screen
 from aggregator.protocol.parameters import Mode
@@ -25,6 +22,7 @@ from aggregator.simulate.outcome import Outcome
 from aggregator.simulate.run import run
 from aggregator.simulate.settings import Settings
 from aggregator.wire.vocabulary import Step
+from tests.typed import ended, sangam
 
 WANTED = {
     *("clients", "completed", "exact", "seconds", "server_peak_rss_bytes", "server_before_rss_bytes", "mode"),
@@ -107,16 +105,9 @@ def shown(outcome: Outcome) -> str:
     return console.export_text()
 
 
-async def sangam(directory, *arguments: str) -> asyncio.subprocess.Process:
-    words = ["-W", "error", "-m", "aggregator", "simulate", *arguments]
-    environment = {**os.environ, "TMPDIR": str(directory)}
-    return await asyncio.create_subprocess_exec(sys.executable, *words, stdout=PIPE, stderr=PIPE, env=environment)
-
-
 async def test_the_command_ends_with_json_and_leaves_nothing_behind(tmp_path) -> None:
-    process = await sangam(tmp_path, "--clients", "6", "--entries", "50", "--dropouts", "1", "--json")
-    out, err = (data.decode() for data in await process.communicate())
-    assert process.returncode == 0, err
+    words = ["simulate", "--clients", "6", "--entries", "50", "--dropouts", "1", "--json"]
+    out, err = await ended(await sangam(*words, TMPDIR=str(tmp_path)))
     figures = json.loads(out.splitlines()[-1])
     assert figures.keys() >= WANTED
     asked = {name: figures[name] for name in ("clients", "entries", "dropouts", "mode", "completed", "exact")}
@@ -127,7 +118,7 @@ async def test_the_command_ends_with_json_and_leaves_nothing_behind(tmp_path) ->
 
 
 async def test_ctrl_c_ends_all_and_leaves_nothing_behind(tmp_path) -> None:
-    process = await sangam(tmp_path, "--clients", "400", "--entries", "10")
+    process = await sangam("simulate", "--clients", "400", "--entries", "10", TMPDIR=str(tmp_path))
     seen = b""
     while b"processes that hold the clients" not in seen:
         piece = await process.stderr.read(1 << 16)
@@ -148,12 +139,5 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), REFUSALS, ids=[sentence for _, sentence in REFUSALS])
-def test_a_refusal_is_one_sentence(monkeypatch, capsys, arguments, sentence) -> None:
-    monkeypatch.setattr(sys, "argv", ["sangam", "simulate", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        command.main()
-    said = capsys.readouterr()
-    assert (ended.value.code, said.out) == (1, "")
-    assert said.err.startswith("sangam: ")
-    assert sentence in said.err
-    assert said.err.count("\n") == 1
+def test_a_refusal_is_one_sentence(refusal, arguments, sentence) -> None:
+    assert sentence in refusal("simulate", *arguments)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from aggregator.errors import MessageError
-from aggregator.wire.codec import LONG, decode, encode
+from aggregator.wire.codec import decode, encode
 from aggregator.wire.messages import (
     Advert,
     AdvertList,
@@ -18,6 +18,7 @@ from aggregator.wire.messages import (
     Survivors,
     Unmasking,
 )
+from aggregator.wire.translate import LONG
 from tests.consortium import Consortium
 from tests.harness import parameters
 

@@ -2,30 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 
 from aggregator.rounds.driver import Driver
 from aggregator.rounds.events import EventLog
 from aggregator.rounds.phase import Completed
 from aggregator.wire.operator_messages import RoundSummary
-
-
-class RoundState(StrEnum):
-    """Where a round stands."""
-
-    GATHERING = "gathering"
-    RUNNING = "running"
-    CLOSED = "closed"
-    FAILED = "failed"
-
-
-class SumState(StrEnum):
-    """What became of a round's sum."""
-
-    KEPT = "kept"
-    DELETED = "deleted"
-    EXPIRED = "expired"
-    NONE = "none"
+from aggregator.wire.vocabulary import RoundState, SumState
 
 
 @dataclass(slots=True, eq=False)

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Callable
 from math import inf
 
-from aggregator.rounds.record import Round, SumState
+from aggregator.rounds.round import Round
 from aggregator.wire.operator_messages import Retention
+from aggregator.wire.vocabulary import SumState
 
 
-class Results:
+class KeptSums:
     """The rounds whose sums are kept.
 
     Args:
