@@ -34,7 +34,7 @@ from aggregator.wire.messages import ClientMessage, ResultMessage, ServerMessage
 from clients.credentials import Credentials
 from clients.journal import Journal
 from clients.session import Session
-from tests.consortium import ANY_COHORT, DEPLOYMENT, TASK, Consortium
+from tests.consortium import ANY_COHORT, TASK, Consortium
 from tests.loopback import BRISK, TOO_LONG_S, Offer, parameters
 
 Lie: TypeAlias = Callable[[ServerMessage], Iterable[ServerMessage]]
@@ -124,7 +124,6 @@ class Room:
         self.directory = directory
         self.spec = spec or parameters()
         host = Host(
-            deployment=DEPLOYMENT,
             authority=self.consortium.authority.certificate,
             roster=lambda: roster or self.consortium.roster,
             spool=MemorySpool(),

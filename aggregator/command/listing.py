@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from aggregator.crypto.certificates import stamp
 from aggregator.wire.vocabulary import SumState
 
 if TYPE_CHECKING:
@@ -79,4 +80,4 @@ def as_line(value: Any) -> str:
 
 def moment(seconds: float) -> str:
     """Seconds since 1970 for people."""
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+    return stamp(datetime.fromtimestamp(seconds, UTC))

@@ -1,4 +1,4 @@
-"""A command's main job, from its start to its exit status: what `sangam demo` and `sangam bench` share."""
+"""A command's main job, from its start to its exit status: what `sangam demo`, `bench` and `simulate` share."""
 
 import asyncio
 import gc

@@ -45,7 +45,6 @@ class Host:
     thread that asks, for `Task.cpu_seconds`.
     """
 
-    deployment: str
     authority: Certificate
     roster: Callable[[], Roster] = field(repr=False)
     spool: Spool = field(repr=False)
@@ -246,7 +245,7 @@ class Task:
 
     def _terms(self, number: int, model_hash: bytes, roster: Roster) -> RoundTerms:
         return RoundTerms(
-            deployment=self._host.deployment,
+            deployment=self._host.authority.deployment,
             task=self.spec.name,
             round=number,
             server_nonce=self._host.entropy(NONCE_BYTES),

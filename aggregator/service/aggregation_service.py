@@ -80,7 +80,7 @@ class AggregationService:
             oldest_version=OLDEST_VERSION,
             newest_version=PROTOCOL_VERSION,
             software=SOFTWARE,
-            deployment=host.deployment,
+            deployment=host.authority.deployment,
             roster_version=roster.version,
             in_roster=caller in roster.certificates,
             time_s=host.now(),

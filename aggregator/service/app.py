@@ -85,23 +85,11 @@ async def serve(config: ServerConfig, further: Iterable[Service] = ()) -> AsyncI
         ParameterError: the address cannot be listened on, or a file does not hold what it should.
     """
     members = Members(config, _now)
-    authority = members.present.identity.authority
     spool = MemorySpool(config.staging_bytes, config.staging_directory)
     cores = Cores()
-    host = Host(
-        deployment=authority.deployment,
-        authority=authority,
-        roster=lambda: members.present.roster,
-        spool=spool,
-        entropy=os.urandom,
-        clock=monotonic,
-        now=time,
-        first_round=_milliseconds,
-        each=cores.each,
-        cpu_clock=thread_time,
-    )
+    host = _host(members, spool, cores)
     tasks = Tasks(host, frozenset(config.task_creators), config.tasks_max)
-    gate = Gate(authority, lambda: members.present.revoked_serials, _now)
+    gate = Gate(host.authority, lambda: members.present.revoked_serials, _now)
     server = grpc.aio.server(options=(*OPTIONS, *_keepalive(config.keepalive_s)))
     port = listen(server, config.address, lambda: members.present.identity)
     turns = Turns()
@@ -121,6 +109,20 @@ async def serve(config: ServerConfig, further: Iterable[Service] = ()) -> AsyncI
         await tasks.close()
         await server.stop(STOP_GRACE_S)
         cores.close()
+
+
+def _host(members: Members, spool: Spool, cores: Cores) -> Host:
+    return Host(
+        authority=members.present.identity.authority,
+        roster=lambda: members.present.roster,
+        spool=spool,
+        entropy=os.urandom,
+        clock=monotonic,
+        now=time,
+        first_round=_milliseconds,
+        each=cores.each,
+        cpu_clock=thread_time,
+    )
 
 
 def _keepalive(every_s: float) -> tuple[tuple[str, int], ...]:

@@ -26,7 +26,6 @@ def task_of(consortium=CONSORTIUM, **changes):
     made = parameters(changes.pop("clients_max", len(consortium.roster)), **changes)
     spec = operator_messages.Task("sepsis", made.to_message(), Deadlines(60, 60, 60, 60, 60, 0.0), False, opening)
     host = Host(
-        "demo",
         consortium.authority.certificate,
         lambda: consortium.roster,
         MemorySpool(),
