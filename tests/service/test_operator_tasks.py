@@ -81,6 +81,13 @@ async def test_a_task_is_described_as_it_was_created_and_as_it_stands(tmp_path):
         assert [task async for task in h.operator.tasks()] == [replace(summary, connected=0)]
 
 
+def test_the_last_page_is_known_to_be_the_last():
+    assert tasks.page_by_name("abcd", str, 2, "") == ("ab", "b")
+    assert tasks.page_by_name("abcd", str, 2, "b") == ("cd", "")
+    assert tasks.page_by_name("abcd", str, 2, "bb") == ("cd", "")
+    assert tasks.page_by_name("", str, 2, "") == ("", "")
+
+
 async def test_pages_of_tasks_and_sites_walk_all_of_them_once(tmp_path):
     names = [f"task-{i}" for i in (3, 1, 4, 0, 2)]
     async with hub(tmp_path, 5) as h, another(h) as other:
