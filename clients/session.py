@@ -13,22 +13,9 @@ from itertools import chain
 from typing import TypeVar
 
 from aggregator.crypto.agreement import Entropy
-from aggregator.crypto.certificates import CLOCK_SKEW
 from aggregator.crypto.keystream import SEED_BYTES
-from aggregator.crypto.roster import Roster
-from aggregator.errors import (
-    Equivocation,
-    MessageError,
-    OutOfTurn,
-    ParameterError,
-    RoundAborted,
-    SangamError,
-    StaleModel,
-    StorageError,
-    VersionMismatch,
-)
-from aggregator.protocol import participant
-from aggregator.protocol.context import RoundTerms, hash_model
+from aggregator.errors import Equivocation, OutOfTurn, ParameterError, RoundAborted, SangamError, StorageError
+from aggregator.protocol.context import hash_model
 from aggregator.protocol.encoding import Encoded, Update, encode
 from aggregator.protocol.participant import Invited
 from aggregator.protocol.spread import Each
@@ -50,6 +37,7 @@ from aggregator.wire.vocabulary import sentence
 from clients.contribution import Answer, Contribution, MaskedUpload, Observer
 from clients.credentials import Credentials, utc_now
 from clients.download import Download
+from clients.invitation import Invitations
 from clients.journal import Journal
 from clients.line import Line
 from clients.result import RoundResult, collect
@@ -113,9 +101,8 @@ class Session:
         self._patience_s = patience_s
         self._entropy = entropy
         self._each = each
-        self._now = now
-        self._rosters = rosters
         self._line = Line(transport, task, patience_s, self._refuse, credentials, rosters=rosters)
+        self._invitations = Invitations(self._line, credentials, journal, rosters, now)
         self._engaged = 0  # the round that this process holds secrets of
         self._busy = False
 
@@ -230,7 +217,8 @@ class Session:
         if part is not None and part.shares_left:
             self._line.put_back(message)
             raise RoundAborted(f"round {part.round} ended while this site was away")
-        invited = await self._withdrawing(message.round, self._enter(opened, offer))
+        accepting = self._invitations.accept(opened, offer.model_hash, offer.again)
+        invited = await self._withdrawing(message.round, accepting)
         encoding = asyncio.to_thread(self._encode, invited, offer)
         encoded = await self._withdrawing(message.round, encoding, reason=REFUSED_UPDATE)
         self._engaged = message.round
@@ -242,43 +230,6 @@ class Session:
             each=self._each,
             observer=offer.observer,
         )
-
-    async def _enter(self, opened: RoundOpened, offer: _Offer) -> Invited:
-        if opened.terms.protocol_version != self._line.version:
-            raise VersionMismatch(
-                f"the round speaks protocol version {opened.terms.protocol_version}, this session {self._line.version}"
-            )
-        terms = RoundTerms.from_message(opened.terms)
-        roster = self._verified(opened.roster)
-        if self._credentials.renew_for(roster):
-            self._line.reopen()  # the server asks again on the line of the certificate that is in its roster
-        self._credentials.check()
-        expired = roster.expired_at(self._now() - CLOCK_SKEW)
-        invited = participant.enter(terms, roster, self._credentials.site, expired)
-        if terms.task != self.task:
-            raise MessageError(f"round {terms.round} is of task {terms.task}, this session joined {self.task}")
-        if terms.model_hash != offer.model_hash:
-            raise StaleModel(f"round {terms.round} starts from another model than `base`: fetch the last result")
-        self._journal.pin_parameters(terms.deployment, terms.task, terms.parameters.hash)
-        self._check_fresh(terms, offer)
-        return invited
-
-    def _verified(self, data: bytes) -> Roster:
-        """The roster, checked against the authority; never an older one than was seen."""
-        roster = self._rosters.verified(data, self._credentials.site.authority, self._now())
-        self._journal.roster_version(roster.deployment, roster.version, roster.root)
-        return roster
-
-    def _check_fresh(self, terms: RoundTerms, offer: _Offer) -> None:
-        """Two sums over cohorts that differ by one reveal the difference: one sum per model, unless chosen."""
-        if not self._journal.answered(terms.deployment, terms.task, terms.model_hash):
-            return
-        if not offer.again:
-            raise ParameterError(
-                f"this site has contributed to task {terms.task} on this very model before; "
-                f"contributing again is a choice: pass again='the reason'"
-            )
-        self._journal.allow_again(terms.deployment, terms.task, terms.model_hash, offer.again, self._now())
 
     def _encode(self, invited: Invited, offer: _Offer) -> Encoded:
         parameters = invited.terms.parameters

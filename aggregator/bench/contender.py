@@ -1,19 +1,12 @@
 """A client's way to the server, as the benchmark has it: bytes are counted, the start is awaited, some vanish."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from aggregator.local.counting import CountingTransport
 from aggregator.wire.codec import encode
-from aggregator.wire.messages import (
-    ClientMessage,
-    ResultMessage,
-    ResultRequest,
-    ServerMessage,
-    UploadMessage,
-    UploadReceipt,
-)
-from clients.transport import ControlStream, Transport
+from aggregator.wire.messages import UploadMessage, UploadReceipt
+from clients.transport import Transport
 
 
 class Vanished(Exception):
@@ -34,27 +27,16 @@ class Contender:
     sent_bytes: int = 0
 
 
-class RacingTransport:
+class RacingTransport(CountingTransport):
     """A participant's transport for one contender."""
 
     def __init__(self, inner: Transport, contender: Contender) -> None:
-        self._inner = inner
+        super().__init__(inner, contender)
         self._contender = contender
 
-    @asynccontextmanager
-    async def control(self) -> AsyncIterator[ControlStream]:
-        """Open a control stream."""
-        async with self._inner.control() as stream:
-            yield _CountedStream(stream, self._contender)
-
     async def upload(self, parts: Iterable[UploadMessage]) -> UploadReceipt:
-        """Send one upload."""
+        """Send one upload, counted before the start, so that the race is over the sending alone."""
         return await race(self._contender, tuple(parts), self._inner.upload)
-
-    def fetch_result(self, request: ResultRequest) -> AsyncIterator[ResultMessage]:
-        """Receive one result."""
-        self._contender.sent_bytes += len(encode(request))
-        return self._inner.fetch_result(request)
 
 
 async def race(
@@ -76,16 +58,3 @@ def _half(parts: Sequence[UploadMessage]) -> Iterator[UploadMessage]:
     """The header and half of the chunks; what they raise ends the call."""
     yield from parts[: 1 + (len(parts) - 1) // 2]
     raise Vanished
-
-
-class _CountedStream:
-    def __init__(self, inner: ControlStream, contender: Contender) -> None:
-        self._inner = inner
-        self._contender = contender
-
-    async def send(self, message: ClientMessage) -> None:
-        self._contender.sent_bytes += len(encode(message))
-        await self._inner.send(message)
-
-    async def receive(self) -> ServerMessage:
-        return await self._inner.receive()

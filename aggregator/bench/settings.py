@@ -2,14 +2,12 @@
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final
+from typing import ClassVar, Final
 
 from aggregator.errors import ParameterError
-from aggregator.local.tolerance import check_dropouts
 from aggregator.local.workload import SECURE_MODES, Workload
-from aggregator.protocol.parameters import Mode, Parameters
 from aggregator.wire.chunks import ChunkPlan
-from aggregator.wire.messages import CHUNK_BYTES_MAX, CLIENTS_MAX
+from aggregator.wire.messages import CHUNK_BYTES_MAX
 from aggregator.wire.operator_messages import Deadlines
 from clients.operator import default_deadlines
 
@@ -29,42 +27,26 @@ MODES: Final = (*SECURE_MODES, str(Kind.PLAIN))
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """One run.
+class Settings(Workload):
+    """One run of a workload, whose dropouts vanish in the middle of their upload; mode "plain" runs no secure round.
 
     Args:
-        mode: one of MODES; "plain" runs no secure round.
-        clients: how many sites, each with a session of its own.
-        entries: values of one update.
-        bits: of one quantised value.
-        dropouts: how many clients vanish in the middle of their upload.
         repeats: rounds of each kind.
-        client_processes: how many processes share the sessions.
+        client_processes: how many processes share the clients' sessions.
 
     Raises:
-        ParameterError: an unknown mode, or numbers with which no round could close.
+        ParameterError: as `Workload`, or less than 1 of either.
     """
 
-    mode: str
-    clients: int
-    entries: int
-    bits: int
-    dropouts: int
+    modes: ClassVar[tuple[str, ...]] = MODES
+
     repeats: int
     client_processes: int
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise ParameterError(f"mode {self.mode!r} is not in this version, which has {', '.join(MODES)}")
-        check_dropouts(self.clients, self.dropouts, "clients", CLIENTS_MAX)
-        if min(self.entries, self.repeats, self.client_processes) < 1:
-            raise ParameterError("entries, repeats and client processes must be at least 1 each")
-        self.parameters()  # refuses bits and entries that do not fit
-
-    def parameters(self) -> Parameters:
-        """How updates travel in the secure rounds; of a plain run, how they would."""
-        mode = Mode.AUTO if self.mode == Kind.PLAIN else Mode(self.mode)
-        return Workload(mode, self.clients, self.entries, self.bits).parameters()
+        Workload.__post_init__(self)  # a class with slots is made anew, which super() would not find
+        if min(self.repeats, self.client_processes) < 1:
+            raise ParameterError("repeats and client processes must be at least 1 each")
 
     @property
     def deadlines(self) -> Deadlines:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
@@ -24,7 +25,7 @@ TASK_COLUMNS: Final[Mapping[str, Callable[["TaskSummary"], str]]] = {
     "state": lambda task: task.state,
     "owner": lambda task: task.owner,
     "mode": lambda task: task.mode,
-    "values": lambda task: f"{task.entries:,}",
+    "words": lambda task: f"{task.entries:,}",
     "rounds": lambda task: str(task.rounds),
     "running": lambda task: str(task.running_round or NOTHING),
     "last result": lambda task: str(task.last_round or NOTHING),
@@ -38,14 +39,14 @@ ROUND_COLUMNS: Final[Mapping[str, Callable[["RoundSummary"], str]]] = {
     "sites": lambda one: str(one.clients),
     "started": lambda one: moment(one.started_s),
     "seconds": lambda one: f"{one.seconds:.1f}",
-    "result": lambda one: one.result + (f", {one.result_bytes / 1e6:.1f} MB" if one.result == SumState.KEPT else ""),
+    "result": lambda one: one.result + (f", {decimal(one.result_bytes)}" if one.result == SumState.KEPT else ""),
     "why": lambda one: one.reason,
 }
 SITE_COLUMNS: Final[Mapping[str, Callable[["SiteSummary"], str]]] = {
     "site": lambda site: site.name,
     "connected": lambda site: f"{site.connected} tasks" if site.connected else NOTHING,
     "certificate ends": lambda site: moment(site.expires_s),
-    "serial": lambda site: site.serial,
+    "serial": lambda site: f"0x{site.serial}",
     "revoked": lambda site: "revoked" if site.revoked else "",
 }
 

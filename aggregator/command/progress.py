@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 
 import typer
 from rich.console import Console
@@ -24,30 +25,33 @@ def following(console: Console, *, as_json: bool = False) -> Iterator[Callable[[
     if as_json:
         yield lambda event: typer.echo(as_line(event))
     elif console.is_terminal:
-        board = Board()
-        with Live(board, console=console, refresh_per_second=8) as live:
-
-            def take(event: RoundEvent) -> None:
-                board.take(event)
-                live.update(board)
-
-            yield take
+        board = Board(monotonic)
+        with Live(board, console=console, refresh_per_second=4):
+            yield board.take
     else:
         yield lambda event: console.print(sentence(event), highlight=False)
 
 
 class Board:
-    """The steps of one round with how many sites have answered, and what was remarkable; a rich renderable."""
+    """The steps of one round with how many sites have answered, and what was remarkable; a rich renderable.
 
-    def __init__(self) -> None:
+    Args:
+        clock: seconds, monotonic; events that come late, as after a broken line, are not older than they say.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._start = clock()  # of the round, on this clock
+        self._ended_s = 0.0
         self._began: dict[str, RoundEvent] = {}  # by step
         self._answered: Counter[str] = Counter()
         self._notes: list[RoundEvent] = []
-        self._last = 0.0
 
     def take(self, event: RoundEvent) -> None:
         """Note one event."""
-        self._last = event.seconds
+        self._start = min(self._start, self._clock() - event.seconds)
+        if event.kind in {EventKind.CLOSED, EventKind.FAILED}:
+            self._ended_s = event.seconds
         match event.kind:
             case EventKind.GATHERING | EventKind.STEP:
                 self._began[event.step or "gathering"] = event
@@ -69,7 +73,7 @@ class Board:
         for place, step in enumerate(begun):
             event = self._began[step]
             ended = begun[place + 1 :]
-            until = self._began[ended[0]].seconds if ended else self._last
+            until = self._began[ended[0]].seconds if ended else self._ended_s or self._clock() - self._start
             took = f"{until - event.seconds:.1f} s"
             answered = str(self._answered[step]) if step != "gathering" else ""
             name = Text(step.replace("_", " "), style="" if ended else "bold")

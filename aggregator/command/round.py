@@ -1,5 +1,6 @@
 """`sangam round`: run rounds, watch them, end them, fetch what they gave."""
 
+import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -31,7 +32,13 @@ _Number = Annotated[int, typer.Argument(min=0, help="The round's number; by defa
 
 @app.command(name="run")
 def run_round(
-    task: TaskName, address: Address, identity: OperatorIdentity, *, base: Base = None, out: Out = None
+    task: TaskName,
+    address: Address,
+    identity: OperatorIdentity,
+    *,
+    base: Base = None,
+    out: Out = None,
+    as_json: AsJson = False,
 ) -> None:
     """Start a round, show what happens, wait for its end, fetch its mean. A broken line never starts a second round.
 
@@ -43,7 +50,7 @@ def run_round(
 
     with following(console) as take:
         result = ask(address, identity, lambda operator: operator.run_round(task, base=start, on_event=take))
-    _tell(result, out)
+    _tell(result, out, as_json=as_json)
 
 
 @app.command()
@@ -126,7 +133,13 @@ def abort(
 
 @app.command()
 def fetch(
-    task: TaskName, address: Address, identity: OperatorIdentity, number: _Number = 0, *, out: Out = None
+    task: TaskName,
+    address: Address,
+    identity: OperatorIdentity,
+    number: _Number = 0,
+    *,
+    out: Out = None,
+    as_json: AsJson = False,
 ) -> None:
     """Fetch the mean of a closed round, for as long as the task keeps it.
 
@@ -134,7 +147,8 @@ def fetch(
     """
     check_target(out)
 
-    _tell(ask(address, identity, lambda operator: operator.fetch_result(task, number)), out)
+    result = ask(address, identity, lambda operator: operator.fetch_result(task, number))
+    _tell(result, out, as_json=as_json)
 
 
 @app.command()
@@ -153,11 +167,26 @@ async def _newest(operator: "Operator", task: str) -> int:
     raise NotFound(f"task {task} has had no round yet")
 
 
-def _tell(result: "RoundResult", out: "Path | None") -> None:
+def _tell(result: "RoundResult", out: "Path | None", *, as_json: bool) -> None:
+    if out is not None:
+        write_arrays(out, result.mean)
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {
+                    "task": result.task,
+                    "round": result.round,
+                    "participants": result.participants,
+                    "total_weight": result.total_weight,
+                    "error_bounds": dict(result.error_bounds),
+                    "out": None if out is None else str(out),
+                }
+            )
+        )
+        return
     typer.echo(
         f"Round {result.round}: mean over {len(result.participants)} sites ({', '.join(result.participants)}), "
         f"total weight {result.total_weight}, error below {result.error_bound:.3g}."
     )
     if out is not None:
-        write_arrays(out, result.mean)
         typer.echo(f"The mean is in {out}.")

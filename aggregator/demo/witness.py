@@ -2,8 +2,7 @@
 
 import os
 import signal
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,19 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from aggregator.demo.plan import Absence, Exit
+from aggregator.local.counting import CountingTransport
 from aggregator.protocol.encoding import RingVector
-from aggregator.wire.codec import encode
-from aggregator.wire.messages import (
-    Chunk,
-    ClientMessage,
-    ResultMessage,
-    ResultRequest,
-    ServerMessage,
-    UploadMessage,
-    UploadReceipt,
-)
+from aggregator.wire.messages import Chunk, UploadMessage, UploadReceipt
 from aggregator.wire.vocabulary import Step
-from clients.transport import ControlStream, Transport
+from clients.transport import Transport
 from native.pack import unpack
 
 
@@ -107,44 +98,19 @@ class Witness:
         raise Vanished(self._round)
 
 
-class WitnessedTransport:
+class WitnessedTransport(CountingTransport):
     """A participant's transport under the eyes of a witness."""
 
     def __init__(self, inner: Transport, witness: Witness) -> None:
-        self._inner = inner
+        super().__init__(inner, witness)
         self._witness = witness
 
-    @asynccontextmanager
-    async def control(self) -> AsyncIterator[ControlStream]:
-        """Open a control stream."""
-        async with self._inner.control() as stream:
-            yield _WitnessedStream(stream, self._witness)
-
     async def upload(self, parts: Iterable[UploadMessage]) -> UploadReceipt:
-        """Send one upload; what its parts raise ends the call, which is how the stream is cut."""
-        return await self._inner.upload(self._counted(parts))
+        """Send one upload, or as much of it as the plan says."""
+        return await super().upload(self._watched(parts))
 
-    def fetch_result(self, request: ResultRequest) -> AsyncIterator[ResultMessage]:
-        """Receive one result."""
-        self._witness.sent_bytes += len(encode(request))
-        return self._inner.fetch_result(request)
-
-    def _counted(self, parts: Iterable[UploadMessage]) -> Iterator[UploadMessage]:
+    def _watched(self, parts: Iterable[UploadMessage]) -> Iterator[UploadMessage]:
         for part in parts:
             if isinstance(part.body, Chunk):
                 self._witness.uploading()
-            self._witness.sent_bytes += len(encode(part))
             yield part
-
-
-class _WitnessedStream:
-    def __init__(self, inner: ControlStream, witness: Witness) -> None:
-        self._inner = inner
-        self._witness = witness
-
-    async def send(self, message: ClientMessage) -> None:
-        self._witness.sent_bytes += len(encode(message))
-        await self._inner.send(message)
-
-    async def receive(self) -> ServerMessage:
-        return await self._inner.receive()

@@ -1,11 +1,12 @@
 """What the clients of a measurement sum: how many of them, of which length, in which mode."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
-from aggregator.local.tolerance import minimum_cohort
+from aggregator.errors import ParameterError
+from aggregator.local.tolerance import check_dropouts, minimum_cohort
 from aggregator.protocol.parameters import Mode, Parameters
-from aggregator.wire.messages import Tensor
+from aggregator.wire.messages import CLIENTS_MAX, Tensor
 
 TENSOR: Final = "update"
 CLIP: Final = 1.0
@@ -15,22 +16,37 @@ SECURE_MODES: Final = tuple(sorted(set(Mode) - {Mode.AUTO}))
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """One tensor of `entries` values in [-1, 1] from each client.
+    """One tensor of `entries` values in [-1, 1] from each client, checked before anything starts.
 
     Args:
-        mode: how the vectors travel.
+        mode: how the vectors travel, one of `modes`.
         clients: how many.
         entries: values of one update.
         bits: of one quantised value.
+        dropouts: how many clients vanish in every round.
+
+    Raises:
+        ParameterError: an unknown mode, or numbers with which no round could close.
     """
 
-    mode: Mode
+    modes: ClassVar[tuple[str, ...]] = SECURE_MODES
+
+    mode: str
     clients: int
     entries: int
     bits: int
+    dropouts: int
+
+    def __post_init__(self) -> None:
+        if self.mode not in self.modes:
+            raise ParameterError(f"mode {self.mode!r} is not in this version, which has {', '.join(self.modes)}")
+        check_dropouts(self.clients, self.dropouts, "clients", CLIENTS_MAX)
+        if self.entries < 1:
+            raise ParameterError("entries must be at least 1")
+        self.parameters()  # refuses bits and entries that do not fit
 
     def parameters(self) -> Parameters:
-        """How updates travel. ParameterError: bits and entries that do not fit."""
+        """How updates travel; in a mode that is not secure, how they would."""
         return Parameters(
             (Tensor(TENSOR, (self.entries,)),),
             clip=CLIP,
@@ -38,7 +54,7 @@ class Workload:
             minimum_cohort=minimum_cohort(self.clients),
             weight_max=WEIGHT_MAX,
             value_bits=self.bits,
-            mode=self.mode,
+            mode=Mode(self.mode) if self.mode in SECURE_MODES else Mode.AUTO,
         )
 
 

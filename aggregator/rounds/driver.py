@@ -1,7 +1,7 @@
-"""The one driver: it runs the phases of a round, and is the only place that knows of time, lines and failure.
+"""The one driver: it runs the phases of a round, and is the only place that knows of lines and failure.
 
-A step ends when all who may still answer have, or at its deadline. A client whose line broke may come back within
-`reconnect_s` and goes on where the round is; who comes later is told that the round went on without it.
+How long a step waits, `waiting` says. A client whose line broke goes on where the round is when it comes back; who
+comes too late is told that the round went on without it.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from aggregator.rounds.meter import Meter
 from aggregator.rounds.phase import Completed, Failed, Over, Phase, Setting
 from aggregator.rounds.share_keys import ShareKeys
 from aggregator.rounds.unmasking import Unmasking
+from aggregator.rounds.waiting import Waiting
 from aggregator.wire.messages import (
     Chunk,
     ClientMessage,
@@ -73,12 +74,10 @@ class Driver:
         self._setting = setting
         self.round = setting.terms.round
         self._name = setting.roster.name
-        self._deadlines = deadlines
         self._lines = lines
         self._result_shared = result_shared
-        self._clock = clock
+        self._waiting = Waiting(deadlines, lines, clock, self._name)
         self._meter = meter or Meter()
-        self._start = clock()
         self._phase: Phase[Any] = AdvertiseKeys(setting, invited)
         self._entered: frozenset[ClientId] = frozenset()
         self._summed: frozenset[ClientId] = frozenset()  # U, once it is fixed
@@ -202,7 +201,7 @@ class Driver:
             with self._meter.part(f"{phase.step} announce"):
                 announcement = phase.announcement(client)
             self._tell(client, announcement)
-        await self._collect(phase, self._clock() + getattr(self._deadlines, f"{phase.step}_s"))
+        await self._waiting.collect(phase, self._withdrawn)
         async with self._turn:
             self._note_dropped(phase)
             after = await self._in_thread(f"{phase.step} finish", phase.finish)
@@ -217,34 +216,6 @@ class Driver:
 
     async def _in_thread(self, part: str, work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.to_thread(self._meter.run, part, work, *arguments)
-
-    async def _collect(self, phase: Phase[Any], deadline: float) -> None:
-        """Wait until all who may answer have, or too few are left to, or until the deadline.
-
-        While too few have answered, a line that is away for long may still come back and save the round.
-        """
-        while True:
-            self._lines.changed.clear()
-            now = self._clock()
-            hopeful = phase.awaited - self._withdrawn
-            hopes = [self._hope_until(client, deadline) for client in hopeful]
-            waiting = [until for until in hopes if until > now]
-            hopeless = len(phase.answers) + len(hopeful) < phase.needed
-            if now >= deadline or hopeless or (phase.ready and not waiting):
-                return
-            wake_at = min([deadline, *waiting])
-            try:
-                async with asyncio.timeout(wake_at - now):
-                    await self._lines.changed.wait()
-            except TimeoutError:
-                continue
-
-    def _hope_until(self, client: ClientId, deadline: float) -> float:
-        """Until when an answer of this client is worth waiting for."""
-        if self._lines.is_connected(self._name(client)):
-            return deadline
-        away_since = max(self._lines.away_since(self._name(client)), self._start)
-        return min(deadline, away_since + self._deadlines.reconnect_s)
 
     def _is_late(self, client: ClientId, body: object) -> bool:
         """Whether a message belongs to an earlier step: a resend is ignored, a straggler is told."""

@@ -182,6 +182,7 @@ def test_every_example_of_the_help(stage: Stage) -> None:
     ended(server)
     stage.run("sangam version")
     assert "5 of 5" in ended(stage.start("sangam demo --sites 6 --rounds 5 --dropouts 1"))
+    ended(stage.start("sangam simulate --clients 120 --entries 2000 --mode lattice --dropouts 6"))
     ended(stage.start("sangam bench --mode lattice --clients 8 --entries 100000 --dropouts 1"))
     assert set(examples()) <= set(stage.played)
 
