@@ -27,9 +27,9 @@ _READ_ONLY = "Array(uint32, 2, 'C', readonly=True)"
 _RECEIVED = "Array(uint32, 2, 'C', readonly=True, aligned=False)"
 """Residues where they arrived: behind the head of a message, at any address."""
 
-_CHUNKS = "Array(uint32, 3, 'C', readonly=True)"
+_BLOCKS = "Array(uint32, 3, 'C', readonly=True)"
 _ROW = "Array(uint32, 1, 'C', readonly=True)"
-_BLOCK = 512
+_PIECE = 512
 """Coefficients decoded at once: their 128-bit values stay in the first-level cache."""
 
 
@@ -66,9 +66,9 @@ def add(total: Residues, values: Residues, primes: Residues) -> None:
             sums[i] = below(np.uint32(sums[i] + row[i]), prime)
 
 
-@kernel(f"void(uint32[:, :, ::1], {_CHUNKS}, {_ROW})")
+@kernel(f"void(uint32[:, :, ::1], {_BLOCKS}, {_ROW})")
 def subtract(total: Residues, values: Residues, primes: Residues) -> None:
-    """Compute total = (total - values) mod primes in place, [chunks, primes, coefficients]; else as `add`.
+    """Compute total = (total - values) mod primes in place, [blocks, primes, coefficients]; else as `add`.
 
     Raises:
         ValueError: the shapes do not fit.
@@ -77,8 +77,8 @@ def subtract(total: Residues, values: Residues, primes: Residues) -> None:
     if total.shape != values.shape or total.shape[1] != count:
         raise ValueError("limbs.subtract: shapes do not fit")
     for place in range(total.shape[0] * count):
-        chunk, j = place // count, place % count
-        sums, row, prime = total[chunk, j], values[chunk, j], primes[j]
+        block, j = place // count, place % count
+        sums, row, prime = total[block, j], values[block, j], primes[j]
         for i in range(sums.shape[0]):
             difference = np.uint32(sums[i] - row[i])
             sums[i] = min(difference, np.uint32(difference + prime))
@@ -144,15 +144,15 @@ def _constant(values: Sequence[Any], dtype: type = np.uint32) -> NDArray[Any]:
 
 
 def add_message(residues: Residues, errors: NDArray[np.int32], words: Words, layout: Slots) -> None:
-    """Compute residues += T·e + m in place; run by the client, on A·s of several chunks.
+    """Compute residues += T·e + m in place; run by the client, on A·s of several blocks.
 
     Time depends on shapes only.
 
     Args:
-        residues: [chunks, 3, stride], below their primes; secret until then.
-        errors: [chunks, at least stride], of magnitude below every prime; those from stride on are not used.
+        residues: [blocks, 3, stride], below their primes; secret until then.
+        errors: [blocks, at least stride], of magnitude below every prime; those from stride on are not used.
         words: [entries], each below 2^slot_bits; uint32 for slots of up to 32 bits, else uint64.
-        layout: the slots. Each chunk has stride · slots entries; a single one may have fewer, stride being
+        layout: the slots. Each block has stride · slots entries; a single one may have fewer, stride being
             ceil(entries / slots), and then the positions behind the last entry count as zero.
 
     Raises:
@@ -163,12 +163,12 @@ def add_message(residues: Residues, errors: NDArray[np.int32], words: Words, lay
 
 
 def recover(residues: Residues, out: Words, layout: Slots) -> None:
-    """Take the entries out of Σ T·e + m of several chunks; run by the server, on the decrypted sum.
+    """Take the entries out of Σ T·e + m of several blocks; run by the server, on the decrypted sum.
 
     Exact while T·(|e| + 1) ≤ Q/2 and no slot's sum reaches 2^slot_bits.
 
     Args:
-        residues: [chunks, 3, stride], below their primes.
+        residues: [blocks, 3, stride], below their primes.
         out: [entries] to fill, uint32 for slots of up to 32 bits, else uint64; as many as in `add_message`.
         layout: the slots.
 
@@ -189,29 +189,29 @@ _LONG_ROW = "Array(uint64, 1, 'C', readonly=True)"
 
 
 @inlined
-def _fits(chunks: int, stride: int, slots: int, entries: int) -> bool:
-    """Whether that many entries fill the chunks: all of them, or a single chunk in part."""
-    return entries == chunks * stride * slots or (chunks == 1 and stride == (entries + slots - 1) // slots)
+def _fits(blocks: int, stride: int, slots: int, entries: int) -> bool:
+    """Whether that many entries fill the blocks: all of them, or a single block in part."""
+    return entries == blocks * stride * slots or (blocks == 1 and stride == (entries + slots - 1) // slots)
 
 
 @kernel(
-    f"void(uint32[:, :, ::1], {_ERRORS}, {_ROW}, {_ROW}, {_CHUNKS})",
-    f"void(uint32[:, :, ::1], {_ERRORS}, {_LONG_ROW}, {_ROW}, {_CHUNKS})",
+    f"void(uint32[:, :, ::1], {_ERRORS}, {_ROW}, {_ROW}, {_BLOCKS})",
+    f"void(uint32[:, :, ::1], {_ERRORS}, {_LONG_ROW}, {_ROW}, {_BLOCKS})",
 )
 def _add_message(
     residues: Residues, errors: NDArray[np.int32], words: Words, moduli: Residues, scales: Residues
 ) -> None:
     """One pass over a row per limb; the row stays in the first-level cache and in [0, 2q) until its last pass."""
-    chunks, primes, stride = residues.shape
+    blocks, primes, stride = residues.shape
     entries, halves = words.shape[0], words.itemsize // 4
     slots = (scales.shape[1] - 1) // halves
-    if primes != moduli.shape[0] or errors.shape[0] != chunks or errors.shape[1] < stride:
+    if primes != moduli.shape[0] or errors.shape[0] != blocks or errors.shape[1] < stride:
         raise ValueError("limbs.add_message: shapes do not fit")
-    if not _fits(chunks, stride, slots, entries):
+    if not _fits(blocks, stride, slots, entries):
         raise ValueError("limbs.add_message: shapes do not fit")
-    for place in range(chunks * primes):
-        chunk, j = place // primes, place % primes
-        row, prime, first = residues[chunk, j], moduli[j], chunk * stride * slots
+    for place in range(blocks * primes):
+        block, j = place // primes, place % primes
+        row, prime, first = residues[block, j], moduli[j], block * stride * slots
         twice = np.uint32(prime + prime)
         for k in range(slots):
             part = words[min(entries, first + k * stride) : min(entries, first + (k + 1) * stride)]
@@ -224,7 +224,7 @@ def _add_message(
                     row[i] = below(np.uint32(row[i] + product(limb, constant, quotient, prime)), twice)
         constant, quotient = scales[j, 0, 0], scales[j, 0, 1]
         for i in range(stride):
-            lifted = np.uint32(np.uint32(errors[chunk, i]) + prime)  # in (0, 2q), whatever the sign
+            lifted = np.uint32(np.uint32(errors[block, i]) + prime)  # in (0, 2q), whatever the sign
             row[i] = below(np.uint32(row[i] + product(lifted, constant, quotient, prime)), twice)
             row[i] = below(row[i], prime)
 
@@ -259,8 +259,8 @@ _GARNER = f"Tuple(({_READ_ONLY}, {_LONG_ROW}))"
 
 
 @kernel(
-    f"void({_CHUNKS}, uint32[::1], UniTuple(int64, 2), {_ROW}, {_GARNER})",
-    f"void({_CHUNKS}, uint64[::1], UniTuple(int64, 2), {_ROW}, {_GARNER})",
+    f"void({_BLOCKS}, uint32[::1], UniTuple(int64, 2), {_ROW}, {_GARNER})",
+    f"void({_BLOCKS}, uint64[::1], UniTuple(int64, 2), {_ROW}, {_GARNER})",
 )
 def _recover(
     residues: Residues,
@@ -269,28 +269,28 @@ def _recover(
     moduli: Residues,
     garner: tuple[Residues, NDArray[np.uint64]],
 ) -> None:
-    """Blocks of values as two words each, then slot after slot of the block.
+    """Pieces of values as two words each, then slot after slot of the piece.
 
     T is a power of two and divides 2^128, so the low bits of the centred value are the message: no reduction, no mask.
     """
     slot_bits, slots = shape
-    chunks, primes, stride = residues.shape
-    entries, blocks = out.shape[0], (stride + _BLOCK - 1) // _BLOCK
-    if primes != 3 or not _fits(chunks, stride, slots, entries):
+    blocks, primes, stride = residues.shape
+    entries, pieces = out.shape[0], (stride + _PIECE - 1) // _PIECE
+    if primes != 3 or not _fits(blocks, stride, slots, entries):
         raise ValueError("limbs.recover: shapes do not fit")
-    low, high = np.empty(_BLOCK, np.uint64), np.empty(_BLOCK, np.uint64)
+    low, high = np.empty(_PIECE, np.uint64), np.empty(_PIECE, np.uint64)
     mask = ~np.uint64(0) >> np.uint64(64 - slot_bits)
-    for block in range(chunks * blocks):
-        chunk, start = block // blocks, block % blocks * _BLOCK
-        stop = min(stride, start + _BLOCK)
-        rows = residues[chunk, 0, start:stop], residues[chunk, 1, start:stop], residues[chunk, 2, start:stop]
+    for piece in range(blocks * pieces):
+        block, start = piece // pieces, piece % pieces * _PIECE
+        stop = min(stride, start + _PIECE)
+        rows = residues[block, 0, start:stop], residues[block, 1, start:stop], residues[block, 2, start:stop]
         _centred(rows, moduli, garner, low, high)
         for k in range(slots):
             position = k * slot_bits
             # Bits beyond the 128th would be needed for no slot, so `high` may stand in for them: the mask drops it.
             source = low if position < 64 else high
             shift = np.uint64(position % 64)
-            first = (chunk * slots + k) * stride + start
+            first = (block * slots + k) * stride + start
             part = out[min(entries, first) : min(entries, first + stop - start)]
             for i in range(part.shape[0]):
                 carried = (high[i] << np.uint64(1)) << (np.uint64(63) - shift)

@@ -1,6 +1,6 @@
 """Lattice mode: the long vector travels as an RLWE ciphertext, and only its key of 4,096 words goes through SecAgg+.
 
-Ring Z_Q[X] / (X^4096 + 1), Q the product of three 30-bit primes. Of chunk j, 4096·p entries:
+Ring Z_Q[X] / (X^4096 + 1), Q the product of three 30-bit primes. Of block j, 4096·p entries:
 
     c_j = A_j · s + T · e_j + m_j                      run by each client; s once a round, e_j fresh, A_j from ctx1
     Σ c_j - A_j · Σ s = T · Σ e_j + Σ m_j              run by the server, which learns Σ s and nothing else of s
@@ -24,7 +24,7 @@ from aggregator.crypto import keystream
 from aggregator.errors import MessageError, RoundAborted
 from aggregator.protocol.contribution import Blinding, Octets
 from aggregator.protocol.layout import (
-    CHUNKS_TOGETHER,
+    BLOCKS_TOGETHER,
     DEGREE,
     GENERATORS,
     KEY_BYTES,
@@ -47,9 +47,9 @@ Integers: TypeAlias = npt.NDArray[np.int32]
 _BASIS: Final = ntt.Basis.of(PRIMES, GENERATORS, DEGREE)
 _KEY_TABLE: Final = gaussian.cumulative_table(KEY_VARIANCE)
 _ERROR_TABLE: Final = gaussian.cumulative_table(ERROR_VARIANCE)
-CHUNKS_AT_ONCE: Final = 7  # by one thread: each call without the GIL takes 30 µs or more, as long as waking a thread
+BLOCKS_AT_ONCE: Final = 7  # by one thread: each call without the GIL takes 30 µs or more, as long as waking a thread
 _PRIMES: Final = np.array(PRIMES, np.uint32)
-_PRIMES_TOGETHER: Final = np.tile(_PRIMES, CHUNKS_TOGETHER)
+_PRIMES_TOGETHER: Final = np.tile(_PRIMES, BLOCKS_TOGETHER)
 UNIFORM_MASK: Final = 2**30 - 1
 ROW_WORDS: Final = DEGREE + 64
 WORD_BITS: Final = {"A": 32, "key": 64, "error": 64}  # of each purpose's stream
@@ -64,7 +64,7 @@ def contribute(x: Words, blind: Blinding, layout: Layout, *, seed: bytes, ctx1: 
         layout: how the vector lies in ciphertexts.
         seed: 32 fresh secret bytes, used for nothing else: key and errors come of it.
         ctx1: the round's second context, 32 bytes.
-        each: runs the chunks, perhaps in several threads.
+        each: runs the blocks, perhaps in several threads.
 
     Returns:
         The bytes to send, as `layout.plan` cuts them.
@@ -78,11 +78,11 @@ def contribute(x: Words, blind: Blinding, layout: Layout, *, seed: bytes, ctx1: 
     slots = _slots(layout)
 
     def encrypt(group: range) -> None:
-        for chunks, products, errors in zip(
+        for blocks, products, errors in zip(
             batches(group), factor.times_public(ctx1, group), _errors(seed, ctx1, group), strict=True
         ):
-            for run in layout.runs(chunks):
-                own = slice(run.start - chunks.start, run.stop - chunks.start)
+            for run in layout.runs(blocks):
+                own = slice(run.start - blocks.start, run.stop - blocks.start)
                 out = ciphertext[layout.residues(run)].reshape(len(run), len(PRIMES), -1)
                 out[:] = products[own, :, : out.shape[2]]
                 limbs.add_message(out, errors[own], x[layout.words(run)], slots)
@@ -93,11 +93,11 @@ def contribute(x: Words, blind: Blinding, layout: Layout, *, seed: bytes, ctx1: 
 
 
 def _errors(seed: bytes, ctx1: bytes, group: range) -> Iterator[Integers]:
-    """e_j of each chunk j of a group, a batch at a time, int32[chunks, 4096]; overwritten by the next batch."""
+    """e_j of each block j of a group, a batch at a time, int32[blocks, 4096]; overwritten by the next batch."""
     words = _stream(seed, ctx1, "error", group, DEGREE)
-    errors = np.empty((CHUNKS_AT_ONCE, DEGREE), np.int32)
-    for chunks, drawn in zip(batches(group), words, strict=True):
-        out = errors[: len(chunks)]
+    errors = np.empty((BLOCKS_AT_ONCE, DEGREE), np.int32)
+    for blocks, drawn in zip(batches(group), words, strict=True):
+        out = errors[: len(blocks)]
         gaussian.sample(drawn, _ERROR_TABLE, out.reshape(-1))
         yield out
 
@@ -146,9 +146,9 @@ class Total:
         out: Words = np.empty(layout.entries, word_dtype(layout.slot_bits))
 
         def decrypt(group: range) -> None:
-            for chunks, products in zip(batches(group), factor.times_public(ctx1, group), strict=True):
-                for run in layout.runs(chunks):
-                    own = slice(run.start - chunks.start, run.stop - chunks.start)
+            for blocks, products in zip(batches(group), factor.times_public(ctx1, group), strict=True):
+                for run in layout.runs(blocks):
+                    own = slice(run.start - blocks.start, run.stop - blocks.start)
                     residues = self._ciphertext[layout.residues(run)].reshape(len(run), len(PRIMES), -1).copy()
                     limbs.subtract(residues, np.ascontiguousarray(products[own, :, : residues.shape[2]]), _PRIMES)
                     limbs.recover(residues, out[layout.words(run)], slots)
@@ -168,22 +168,22 @@ class _Factor:
         self._quotients = ntt.quotients(self._values, _BASIS)
 
     def times_public(self, ctx1: bytes, group: range) -> Iterator[Residues]:
-        """A_j · key of each chunk j of a group, a batch at a time, as coefficients; overwritten by the next batch."""
+        """A_j · key of each block j of a group, a batch at a time, as coefficients; overwritten by the next batch."""
         for polynomials in public_polynomials(ctx1, group):
             ntt.multiply_inverse(polynomials, self._values, self._quotients, _BASIS)
             yield polynomials
 
 
 def batches(group: range) -> Iterator[range]:
-    """The chunks of a group, as many at a time as stay in cache."""
-    for start in range(group.start, group.stop, CHUNKS_AT_ONCE):
-        yield range(start, min(start + CHUNKS_AT_ONCE, group.stop))
+    """The blocks of a group, as many at a time as stay in cache."""
+    for start in range(group.start, group.stop, BLOCKS_AT_ONCE):
+        yield range(start, min(start + BLOCKS_AT_ONCE, group.stop))
 
 
 def public_polynomials(ctx1: bytes, group: range) -> Iterator[Residues]:
-    """A_j of each chunk j of a group in the transform's domain, uint32[chunks, primes, 4096], a batch at a time.
+    """A_j of each block j of a group in the transform's domain, uint32[blocks, primes, 4096], a batch at a time.
 
-    Each side makes it from ctx1 alone. A group's stream has a row of 4,160 words for each chunk and prime; of these,
+    Each side makes it from ctx1 alone. A group's stream has a row of 4,160 words for each block and prime; of these,
     cut to 30 bits, the first 4,096 that are below the prime are A_j's. At most 8.5e-5 are not below it, so that the 64
     spare words fail to do with probability below 2^-390. What is yielded is overwritten by the next batch.
 
@@ -191,24 +191,24 @@ def public_polynomials(ctx1: bytes, group: range) -> Iterator[Residues]:
         RoundAborted: they did not do.
     """
     words = _stream(ctx1, ctx1, "A", group, len(PRIMES) * ROW_WORDS)
-    residues = np.empty((CHUNKS_AT_ONCE, len(PRIMES), DEGREE), np.uint32)
-    for chunks, drawn in zip(batches(group), words, strict=True):
-        out = residues[: len(chunks)]
-        if not fill_below(drawn.reshape(len(chunks), len(PRIMES), ROW_WORDS), UNIFORM_MASK, _PRIMES, out):
-            raise RoundAborted(f"lattice mode: chunks {chunks.start} to {chunks.stop - 1} have no A under this context")
+    residues = np.empty((BLOCKS_AT_ONCE, len(PRIMES), DEGREE), np.uint32)
+    for blocks, drawn in zip(batches(group), words, strict=True):
+        out = residues[: len(blocks)]
+        if not fill_below(drawn.reshape(len(blocks), len(PRIMES), ROW_WORDS), UNIFORM_MASK, _PRIMES, out):
+            raise RoundAborted(f"lattice mode: blocks {blocks.start} to {blocks.stop - 1} have no A under this context")
         yield out
 
 
 def _stream(seed: bytes, ctx1: bytes, purpose: str, group: range, words: int) -> Iterator[Words]:
-    """The words of a group, `words` for each chunk, a batch at a time; all of a group's lie in one PRG chunk."""
+    """The words of a group, `words` for each block, a batch at a time; all of a group's lie in one PRG chunk."""
     return keystream.pieces(
         seed,
         ctx1,
         purpose,
         len(group) * words,
         WORD_BITS[purpose],
-        piece_entries=CHUNKS_AT_ONCE * words,
-        vector_chunk=group.start // CHUNKS_TOGETHER,
+        piece_entries=BLOCKS_AT_ONCE * words,
+        vector_chunk=group.start // BLOCKS_TOGETHER,
     )
 
 

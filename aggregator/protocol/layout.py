@@ -1,7 +1,7 @@
 """How a vector lies in the ciphertexts of lattice mode: the parameter table, computed from n_max and bits.
 
-A chunk is a polynomial of 4,096 coefficients of p entries each, in slots of w bits below T = 2^LT. Slot-major: slot k
-of coefficient i is entry k·stride + i of the chunk, with a stride of 4,096, in the last chunk of what p slots need;
+A block is a polynomial of 4,096 coefficients of p entries each, in slots of w bits below T = 2^LT. Slot-major: slot k
+of coefficient i is entry k·stride + i of the block, with a stride of 4,096, in the last block of what p slots need;
 only that many coefficients of it travel. 16-bit values of up to 1,000 clients take p = 3, hence 4 bytes an entry.
 """
 
@@ -23,8 +23,8 @@ ERROR_TAIL: Final = 9  # std; of a sum, per coefficient, exceeded with at most 2
 KEY_RING_BITS: Final = 32
 KEY_BYTES: Final = DEGREE * KEY_RING_BITS // 8
 RESIDUE_BYTES: Final = 4
-CHUNK_BYTES: Final = DEGREE * len(PRIMES) * RESIDUE_BYTES
-CHUNKS_TOGETHER: Final = CHUNK_BYTES_MAX // CHUNK_BYTES  # 21: sent together, and drawn from the same streams
+BLOCK_BYTES: Final = DEGREE * len(PRIMES) * RESIDUE_BYTES
+BLOCKS_TOGETHER: Final = CHUNK_BYTES_MAX // BLOCK_BYTES  # 21: sent together, and drawn from the same streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,51 +56,51 @@ class Layout:
             )
 
     @property
-    def chunk_entries(self) -> int:
-        """Entries of every chunk but the last."""
+    def block_entries(self) -> int:
+        """Entries of every block but the last."""
         return DEGREE * self.slots
 
     @property
-    def chunks(self) -> int:
+    def blocks(self) -> int:
         """Ciphertexts of one vector."""
-        return -(-self.entries // self.chunk_entries)
+        return -(-self.entries // self.block_entries)
 
-    def stride(self, chunk: int) -> int:
+    def stride(self, block: int) -> int:
         """Coefficients of one ciphertext that travel."""
-        return min(DEGREE, -(-(self.entries - chunk * self.chunk_entries) // self.slots))
+        return min(DEGREE, -(-(self.entries - block * self.block_entries) // self.slots))
 
     @property
     def groups(self) -> list[range]:
-        """The chunks, by what travels together."""
-        starts = range(0, self.chunks, CHUNKS_TOGETHER)
-        return [range(start, min(start + CHUNKS_TOGETHER, self.chunks)) for start in starts]
+        """The blocks, by what travels together."""
+        starts = range(0, self.blocks, BLOCKS_TOGETHER)
+        return [range(start, min(start + BLOCKS_TOGETHER, self.blocks)) for start in starts]
 
-    def runs(self, chunks: range) -> list[range]:
-        """These chunks, the last one of the vector apart, since its stride may be shorter."""
-        last = self.chunks - 1
-        runs = [range(chunks.start, min(chunks.stop, last)), range(max(chunks.start, last), chunks.stop)]
+    def runs(self, blocks: range) -> list[range]:
+        """These blocks, the last one of the vector apart, since its stride may be shorter."""
+        last = self.blocks - 1
+        runs = [range(blocks.start, min(blocks.stop, last)), range(max(blocks.start, last), blocks.stop)]
         return [run for run in runs if run]
 
-    def words(self, chunks: range) -> slice:
-        """Which entries of the vector a run of chunks holds."""
-        return slice(chunks.start * self.chunk_entries, min(self.entries, chunks.stop * self.chunk_entries))
+    def words(self, blocks: range) -> slice:
+        """Which entries of the vector a run of blocks holds."""
+        return slice(blocks.start * self.block_entries, min(self.entries, blocks.stop * self.block_entries))
 
-    def residues(self, chunks: range) -> slice:
-        """Where the residues of a run of chunks lie among those of the whole vector."""
-        start = chunks.start * DEGREE * len(PRIMES)
-        return slice(start, start + len(chunks) * self.stride(chunks.start) * len(PRIMES))
+    def residues(self, blocks: range) -> slice:
+        """Where the residues of a run of blocks lie among those of the whole vector."""
+        start = blocks.start * DEGREE * len(PRIMES)
+        return slice(start, start + len(blocks) * self.stride(blocks.start) * len(PRIMES))
 
     @property
     def ciphertext_residues(self) -> int:
         """Residues of the whole vector."""
-        last = self.chunks - 1
+        last = self.blocks - 1
         return (last * DEGREE + self.stride(last)) * len(PRIMES)
 
     @property
     def plan(self) -> ChunkPlan:
         """How a contribution travels: the blinded key, then ciphertexts, as many together as fit a mebibyte."""
         payload_bytes = KEY_BYTES + self.ciphertext_residues * RESIDUE_BYTES
-        return ChunkPlan(payload_bytes, CHUNKS_TOGETHER * CHUNK_BYTES, head_bytes=KEY_BYTES)
+        return ChunkPlan(payload_bytes, BLOCKS_TOGETHER * BLOCK_BYTES, head_bytes=KEY_BYTES)
 
     def fields(self) -> tuple[Field, ...]:
         """The parameter set, for ctx0."""

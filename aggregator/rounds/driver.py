@@ -1,7 +1,7 @@
-"""The one driver: it runs the phases of a round, and is the only place that knows of lines and failure.
+"""The one driver: it runs the phases of a round, and is the only place that knows of failure; of time, `waiting` knows.
 
-How long a step waits, `waiting` says. A client whose line broke goes on where the round is when it comes back; who
-comes too late is told that the round went on without it.
+A client whose line broke goes on where the round is when it comes back; who comes too late is told that the round went
+on without it.
 """
 
 import asyncio

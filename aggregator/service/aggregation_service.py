@@ -16,9 +16,9 @@ from aggregator.rounds.masked_input import MaskedInput, Upload
 from aggregator.rounds.phase import Completed
 from aggregator.rounds.task import Task
 from aggregator.service.announcing import Announcing
+from aggregator.service.newest_streams import NewestStreams
 from aggregator.service.results import kept_result_messages
 from aggregator.service.rpc import ANY_ROLE, Gate, GoOn, both_ways, downward, unary, upward
-from aggregator.service.takeover import NewestStreams
 from aggregator.service.tasks import Tasks
 from aggregator.service.turns import Turn, Turns
 from aggregator.wire.messages import (

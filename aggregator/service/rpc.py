@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import Enum
 from typing import Any, Final, TypeAlias, TypeVar
 
 import grpc
@@ -26,13 +25,11 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
 GoOn: TypeAlias = Callable[[int], Awaitable[None]]
 
 
-class Everyone(Enum):
+class AnyRole:
     """In a role's place: every certificate of the consortium, valid now and not revoked."""
 
-    ANY_ROLE = "any role"
 
-
-ANY_ROLE: Final = Everyone.ANY_ROLE
+ANY_ROLE: Final = AnyRole()
 
 CERTIFICATES_REMEMBERED = 20_000
 CALLS_PER_CERTIFICATE_MAX = 32  # over all its connections; a participant needs two for each task
@@ -52,7 +49,7 @@ class Gate:
     _calls: Counter[bytes] = field(default_factory=Counter, repr=False)
 
     @contextmanager
-    def admitted(self, context: Context, role: Role | Everyone) -> Iterator[Certificate]:
+    def admitted(self, context: Context, role: Role | AnyRole) -> Iterator[Certificate]:
         """The caller, for as long as its call lasts.
 
         Raises:
@@ -70,7 +67,7 @@ class Gate:
             if not self._calls[caller.fingerprint]:
                 del self._calls[caller.fingerprint]
 
-    def admit(self, context: Context, role: Role | Everyone) -> Certificate:
+    def admit(self, context: Context, role: Role | AnyRole) -> Certificate:
         """The caller's certificate.
 
         Raises:
@@ -104,7 +101,7 @@ class Gate:
 
 
 def unary(
-    gate: Gate, role: Role | Everyone, kind: type[Request], method: Callable[[Certificate, Request], Awaitable[object]]
+    gate: Gate, role: Role | AnyRole, kind: type[Request], method: Callable[[Certificate, Request], Awaitable[object]]
 ) -> Handler:
     """One request, one response."""
 
@@ -119,7 +116,7 @@ def unary(
 
 def downward(
     gate: Gate,
-    role: Role | Everyone,
+    role: Role | AnyRole,
     kind: type[Request],
     method: Callable[[Certificate, Request], AsyncIterator[object]],
 ) -> Handler:
@@ -137,7 +134,7 @@ def downward(
 
 def upward(
     gate: Gate,
-    role: Role | Everyone,
+    role: Role | AnyRole,
     kind: type[Request],
     method: Callable[[Certificate, AsyncIterator[Request], GoOn], Awaitable[object]],
 ) -> Handler:
@@ -157,7 +154,7 @@ def upward(
 
 def both_ways(
     gate: Gate,
-    role: Role | Everyone,
+    role: Role | AnyRole,
     kind: type[Request],
     method: Callable[[Certificate, AsyncIterator[Request]], AsyncIterator[object]],
 ) -> Handler:
@@ -173,7 +170,7 @@ def both_ways(
 
 
 async def _decoded(
-    gate: Gate, context: Context, role: Role | Everyone, kind: type[Request], stream: AsyncIterator[bytes]
+    gate: Gate, context: Context, role: Role | AnyRole, kind: type[Request], stream: AsyncIterator[bytes]
 ) -> AsyncIterator[Request]:
     """Each message, its author admitted anew, and the stream's end, too: a certificate may end while it is open."""
     async for data in stream:

@@ -1,9 +1,9 @@
-"""Whose chunks may come. The other uploads wait in their senders' memory, and nothing more of them is held here.
+"""Whose bytes may come, or go: uploads take turns, and so does what is announced. Of the others nothing is held here.
 
 64 uploads of 16 MB at once took 1.1 GB of this server's memory, most of it in gRPC's buffers, and what was staged went
-to disk. A slow or silent line must not hold the others up: its turn ends when nothing came for `idle_s`, though its
-upload may go on, and nobody waits for longer than `patience_s`. Nor must a task of a thousand clients hold up a task of
-three: the tasks take turns, and within each the uploads do, in the order in which they came.
+to disk. A slow or silent line must not hold the others up: its turn ends when nothing moved for `idle_s`, though its
+transfer may go on, and nobody waits for longer than `patience_s`. Nor must a task of a thousand clients hold up a task
+of three: the tasks take turns, and within each the transfers do, in the order in which they came.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ PATIENCE_S = 10.0
 
 
 class Turn:
-    """One upload's turn, while its chunks keep coming."""
+    """One transfer's turn, while it makes progress."""
 
     def __init__(self, payload_bytes: int, ended: Callable[[int], None], idle_s: float) -> None:
         self._payload_bytes = payload_bytes
@@ -29,7 +29,7 @@ class Turn:
         self._watch: asyncio.TimerHandle | None = self._loop.call_later(idle_s, self._look)
 
     def progress(self) -> None:
-        """A chunk came."""
+        """Something of it has moved."""
         self._last = self._loop.time()
 
     def end(self) -> None:
@@ -54,12 +54,12 @@ class _Waiting:
 
 
 class Turns:
-    """The uploads' turns: one task after the other, in each task first come, first served.
+    """The transfers' turns: one task after the other, in each task first come, first served.
 
     Args:
-        at_once_bytes: of all uploads that are on their way; one alone may be larger.
-        idle_s: how long a turn lasts without a chunk.
-        patience_s: how long an upload waits for its turn before it comes anyway.
+        at_once_bytes: of all transfers that are on their way; one alone may be larger.
+        idle_s: how long a turn lasts without progress.
+        patience_s: how long a transfer waits for its turn before it begins anyway.
     """
 
     def __init__(
@@ -76,8 +76,8 @@ class Turns:
         """Wait for a turn; it ends with the block, or before.
 
         Args:
-            task: whose upload it is.
-            payload_bytes: what is still to come of it.
+            task: whose transfer it is.
+            payload_bytes: what is still to be moved of it.
         """
         await self._called(task, _Waiting(payload_bytes))
         turn = Turn(payload_bytes, self._give_back, self._idle_s)

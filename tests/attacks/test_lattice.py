@@ -89,8 +89,8 @@ def test_key_reused_across_vectors_is_impossible_since_the_step_draws_it():
         assert np.mean(first[DEGREE:] == other[DEGREE:]) < 0.05
 
 
-def test_key_reused_across_chunks_meets_another_a_and_other_errors():
-    """Two chunks of equal entries under one key look nothing alike."""
+def test_key_reused_across_blocks_meets_another_a_and_other_errors():
+    """Two blocks of equal entries under one key look nothing alike."""
     layout = Layout(2 * 3 * DEGREE, 26, 1_000)
     x = np.full(layout.entries, 7, np.uint32)
     payload = lattice.contribute(x, lambda words, ring_bits: words, layout, seed=bytes(32), ctx1=bytes(32), each=map)

@@ -101,8 +101,8 @@ def test_nothing_is_below_anything() -> None:
 
 
 @st.composite
-def chunks(draw: st.DrawFn) -> tuple[limbs.Slots, list[int], list[int], list[int]]:
-    """A layout, entries (also of a last chunk), errors and what is there before: extremes as often as the rest."""
+def blocks(draw: st.DrawFn) -> tuple[limbs.Slots, list[int], list[int], list[int]]:
+    """A layout, entries (also of a last block), errors and what is there before: extremes as often as the rest."""
     slot_bits, slots = draw(st.sampled_from(EVERY_SLOT))
     layout = layout_of(slot_bits, slots, draw(st.integers(slot_bits * slots, 88)))
     words = draw(st.lists(below(2**slot_bits), max_size=60))
@@ -115,7 +115,7 @@ def chunks(draw: st.DrawFn) -> tuple[limbs.Slots, list[int], list[int], list[int
 
 
 @settings(deadline=None, max_examples=300)
-@given(chunks())
+@given(blocks())
 def test_add_message_agrees_with_plain_integers(case: tuple[limbs.Slots, list[int], list[int], list[int]]) -> None:
     layout, words, errors, before = case
     rows = rows_of(before)
@@ -159,7 +159,7 @@ def test_recover_at_every_corner_of_the_mixed_radix() -> None:
 
 
 @pytest.mark.parametrize(("slot_bits", "slots"), [(8, 9), (16, 4), (32, 2), (64, 1)])
-def test_a_full_chunk_of_anything_agrees_with_plain_integers(slot_bits: int, slots: int) -> None:
+def test_a_full_block_of_anything_agrees_with_plain_integers(slot_bits: int, slots: int) -> None:
     """Whole vectors, with products, errors and what was there before all near the top of their lazy ranges."""
     layout, numbers = layout_of(slot_bits, slots), np.random.default_rng(slot_bits)
     words = numbers.integers(0, 2**slot_bits - 1, slots * 4096, np.uint64, endpoint=True).astype(word_dtype(slot_bits))
@@ -171,7 +171,7 @@ def test_a_full_chunk_of_anything_agrees_with_plain_integers(slot_bits: int, slo
 
 
 @pytest.mark.parametrize(("slot_bits", "slots"), EVERY_SLOT)
-def test_every_length_of_a_last_chunk_comes_back(slot_bits: int, slots: int) -> None:
+def test_every_length_of_a_last_block_comes_back(slot_bits: int, slots: int) -> None:
     layout, numbers = layout_of(slot_bits, slots), np.random.default_rng(slot_bits)
     for count in [*range(2 * slots + 2), 511 * slots + 1, 513 * slots]:
         words = numbers.integers(0, 2**slot_bits - 1, count, np.uint64, endpoint=True).astype(word_dtype(slot_bits))
@@ -198,7 +198,7 @@ def test_decoding_is_exact_up_to_the_bound_and_wraps_one_step_beyond(message_bit
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
-def test_a_full_chunk_at_the_bound_comes_back(sign: int) -> None:
+def test_a_full_block_at_the_bound_comes_back(sign: int) -> None:
     """Through add_message: the largest errors of either sign and the largest message, T - 1 with every slot full."""
     layout, bound = layout_of(26, 3, 78), widest(78)
     words = np.full(3 * 4096, 2**26 - 1, np.uint32)
@@ -280,7 +280,7 @@ def test_words_of_the_other_dtype_are_refused(slot_bits: int, dtype: type) -> No
 
 
 @pytest.mark.parametrize(("slot_bits", "slots"), [(26, 3), (39, 2), (64, 1)])
-def test_several_chunks_at_once_are_the_chunks_one_by_one(slot_bits: int, slots: int) -> None:
+def test_several_blocks_at_once_are_the_blocks_one_by_one(slot_bits: int, slots: int) -> None:
     layout, numbers, stride = layout_of(slot_bits, slots), np.random.default_rng(slot_bits), 700
     words = numbers.integers(0, 2**slot_bits - 1, (3, slots * stride), np.uint64, endpoint=True)
     words = words.astype(word_dtype(slot_bits))
@@ -288,12 +288,12 @@ def test_several_chunks_at_once_are_the_chunks_one_by_one(slot_bits: int, slots:
     rows = np.stack([numbers.integers(0, prime, (3, stride), np.uint32) for prime in PRIMES], axis=1)
     together, one_by_one = rows.copy(), rows.copy()
     limbs.add_message(together, errors, words.reshape(-1), layout)
-    for chunk in range(3):
-        add_message(one_by_one[chunk], errors[chunk], words[chunk], layout)
+    for block in range(3):
+        add_message(one_by_one[block], errors[block], words[block], layout)
     np.testing.assert_array_equal(together, one_by_one)
     out = np.zeros_like(words)
     limbs.recover(together, out.reshape(-1), layout)
-    assert out.tolist() == [recovered(chunk, layout, slots * stride) for chunk in together]
+    assert out.tolist() == [recovered(block, layout, slots * stride) for block in together]
     for surplus in (-1, 1):
         with pytest.raises(ValueError, match="shapes"):
             limbs.recover(together, np.zeros(words.size + surplus, words.dtype), layout)

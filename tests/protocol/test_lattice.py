@@ -153,8 +153,8 @@ def test_the_public_polynomial_is_the_same_in_any_order_and_never_the_same_twice
     polynomials = {group: public(CTX1, group) for group in reversed(groups)}
     for group in groups:
         np.testing.assert_array_equal(public(CTX1, group), polynomials[group])
-        for chunk, index in itertools.product((group.start, group.start + 1, group.stop - 1), range(3)):
-            assert polynomials[group][chunk - group.start, index].tolist() == twin.uniform(CTX1, chunk, index)
+        for block, index in itertools.product((group.start, group.start + 1, group.stop - 1), range(3)):
+            assert polynomials[group][block - group.start, index].tolist() == twin.uniform(CTX1, block, index)
     rows = [row.tobytes() for group in groups for row in polynomials[group].reshape(-1, DEGREE)]
     rows += [row.tobytes() for row in public(CTX1[::-1], range(1))[0]]
     assert len(set(rows)) == len(rows)

@@ -22,7 +22,7 @@ def test_the_parameter_table_leaves_room_for_nine_std_and_wastes_no_bit(clients_
 def test_the_parameter_table_has_the_known_values():
     assert [Layout(1, 8, n).message_bits for n in (100, 1_000, 10_000)] == [79, 78, 76]
     layout = Layout(10**7, 26, 1_000)
-    assert (layout.slots, layout.chunks) == (3, 814)
+    assert (layout.slots, layout.blocks) == (3, 814)
     assert 4.0 <= layout.plan.payload_bytes / 10**7 <= 4.005
 
 
@@ -41,20 +41,20 @@ def test_parameters_that_leave_no_slot_are_refused():
 
 @settings(deadline=None)
 @given(entries=st.one_of(st.integers(1, 10**5), st.integers(1, 10**8)), slot_bits=st.integers(20, 64))
-def test_chunks_cover_the_vector_and_the_wire_plan_covers_the_chunks(entries, slot_bits):
+def test_blocks_cover_the_vector_and_the_wire_plan_covers_the_blocks(entries, slot_bits):
     layout = Layout(entries, slot_bits, 1_000)
-    last = range(layout.chunks - 1, layout.chunks)
+    last = range(layout.blocks - 1, layout.blocks)
     batches = [batch for group in layout.groups for batch in lattice.batches(group)]
     runs = [run for batch in batches for run in layout.runs(batch)]
     for parts in (layout.groups, batches, runs):
         assert [part.start for part in parts] == [0, *(part.stop for part in parts[:-1])]
-        assert parts[-1].stop == layout.chunks
+        assert parts[-1].stop == layout.blocks
     assert layout.words(last).stop == entries
     assert layout.words(last).start < entries
     assert 1 <= layout.stride(last.start) <= DEGREE
     assert (layout.stride(last.start) - 1) * layout.slots < entries - layout.words(last).start
     for run in (*runs[:2], *runs[-2:]):
-        assert {layout.stride(chunk) for chunk in run} == {layout.stride(run.start)}
+        assert {layout.stride(block) for block in run} == {layout.stride(run.start)}
     assert layout.residues(last).stop == layout.ciphertext_residues
     plan = layout.plan
     assert plan.payload_bytes == KEY_BYTES + 4 * layout.ciphertext_residues

@@ -37,10 +37,10 @@ def message_bits(clients_max: int) -> int:
     return (MODULUS // (2 * bound + 2)).bit_length() - 1
 
 
-def uniform(ctx1: bytes, chunk: int, index: int) -> list[int]:
+def uniform(ctx1: bytes, block: int, index: int) -> list[int]:
     """A_j modulo one prime, in the transform's domain."""
-    row = chunk % GROUP * len(PRIMES) + index
-    words = part(ctx1, ctx1, "A", chunk // GROUP, slice(row * ROW_WORDS, (row + 1) * ROW_WORDS), 4)
+    row = block % GROUP * len(PRIMES) + index
+    words = part(ctx1, ctx1, "A", block // GROUP, slice(row * ROW_WORDS, (row + 1) * ROW_WORDS), 4)
     kept = [word % 2**30 for word in words if word % 2**30 < PRIMES[index]][:DEGREE]
     assert len(kept) == DEGREE
     return kept
@@ -81,35 +81,35 @@ def key(seed: bytes, ctx1: bytes) -> list[int]:
     return [gaussian.draw(word, entries) for word in part(seed, ctx1, "key", 0, slice(0, DEGREE), 8)]
 
 
-def errors(seed: bytes, ctx1: bytes, chunk: int) -> list[int]:
-    entries, first = table(ERROR_VARIANCE), chunk % GROUP * DEGREE
-    words = part(seed, ctx1, "error", chunk // GROUP, slice(first, first + DEGREE), 8)
+def errors(seed: bytes, ctx1: bytes, block: int) -> list[int]:
+    entries, first = table(ERROR_VARIANCE), block % GROUP * DEGREE
+    words = part(seed, ctx1, "error", block // GROUP, slice(first, first + DEGREE), 8)
     return [gaussian.draw(word, entries) for word in words]
 
 
-def times_public(secret: Sequence[int], ctx1: bytes, chunk: int) -> list[list[int]]:
+def times_public(secret: Sequence[int], ctx1: bytes, block: int) -> list[list[int]]:
     """A_j · s modulo each prime."""
     rows = []
     for index, prime in enumerate(PRIMES):
-        public = coefficients(uniform(ctx1, chunk, index), index)
+        public = coefficients(uniform(ctx1, block, index), index)
         rows.append(ntt.product_in_one_integer(public, [s % prime for s in secret], prime))
     return rows
 
 
 def pieces(x: Sequence[int], slots: int) -> list[Sequence[int]]:
-    """The vector, chunk by chunk."""
+    """The vector, block by block."""
     return [x[start : start + DEGREE * slots] for start in range(0, len(x), DEGREE * slots)]
 
 
 def ciphertexts(x: Sequence[int], seed: bytes, ctx1: bytes, slot_bits: int, clients_max: int) -> bytes:
     """What follows the blinded key: c = A·s + T·e + m, residues of the first `stride` coefficients, prime by prime."""
     bits, secret, out = message_bits(clients_max), key(seed, ctx1), b""
-    for chunk, words in enumerate(pieces(x, bits // slot_bits)):
+    for block, words in enumerate(pieces(x, bits // slot_bits)):
         message = limbs.messages(words, slot_bits, bits // slot_bits)
-        for prime, row in zip(PRIMES, times_public(secret, ctx1, chunk), strict=True):
+        for prime, row in zip(PRIMES, times_public(secret, ctx1, block), strict=True):
             terms = zip(
-                row, errors(seed, ctx1, chunk), message, strict=False
-            )  # the message is the shortest in the last chunk
+                row, errors(seed, ctx1, block), message, strict=False
+            )  # the message is the shortest in the last block
             out += b"".join(struct.pack("<I", (a + (e << bits) + m) % prime) for a, e, m in terms)
     return out
 
@@ -118,9 +118,9 @@ def decrypt(total: Sequence[int], secret: Sequence[int], ctx1: bytes, shape: tup
     """The sum of the messages; `total` holds summed residues as they travel, shape = (entries, slot_bits, n_max)."""
     entries, slot_bits, clients_max = shape
     bits, out, start = message_bits(clients_max), [], 0
-    for chunk, words in enumerate(pieces(range(entries), bits // slot_bits)):
+    for block, words in enumerate(pieces(range(entries), bits // slot_bits)):
         stride = -(-len(words) // (bits // slot_bits))
-        masks = times_public(secret, ctx1, chunk)
+        masks = times_public(secret, ctx1, block)
         rows = []
         for prime, mask in zip(PRIMES, masks, strict=True):
             rows.append([(c - a) % prime for c, a in zip(total[start : start + stride], mask, strict=False)])

@@ -316,7 +316,7 @@ async def test_a_round_that_breaks_off_is_logged_and_ends(caplog):
     task = task_of()
     line = task.join(SITES[0])
     number = task.start_round(hash_model(None))
-    task.driver(number)._collect = None
+    task.driver(number)._waiting.collect = None
     assert (await finished(task, number)).detail == "the server stopped in this step"
     assert RoundFailed in bodies(line)
     assert f"task sepsis: round {number} broke off" in caplog.text
