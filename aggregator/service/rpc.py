@@ -3,8 +3,9 @@
 There is no way to register a method without a role, so none can be forgotten; where any will do, ANY_ROLE says so.
 """
 
+import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -142,7 +143,7 @@ def upward(
 
     async def call(stream: AsyncIterator[bytes], context: Context) -> bytes:
         async def go_on(first_chunk: int) -> None:
-            await context.send_initial_metadata(((GO_ON_KEY, str(first_chunk)),))
+            await _whole(context.send_initial_metadata(((GO_ON_KEY, str(first_chunk)),)))
 
         async with reporting(context):
             with gate.admitted(context, role) as caller:
@@ -167,6 +168,16 @@ def both_ways(
                     await context.write(encode(response))
 
     return grpc.stream_stream_rpc_method_handler(call)
+
+
+async def _whole(sending: Coroutine[Any, Any, None]) -> None:
+    """Send to the end, even if cancelled meanwhile: gRPC would send what it was sending again, with the error."""
+    task = asyncio.ensure_future(sending)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 async def _decoded(
