@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,23 +67,28 @@ async def _serve(config: "ServerConfig") -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to read again
     from aggregator.service import app as service
 
-    _log_to_stderr()
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
-    async with service.serve(config) as running:
-        loop.add_signal_handler(signal.SIGHUP, running.reload_soon)
-        host = config.address.rpartition(":")[0]
-        typer.echo(f"sangam: listening on {host}:{running.port}", err=True)
-        await stopped.wait()
-        typer.echo("sangam: stopping", err=True)
+    with _logging_to_stderr():
+        async with service.serve(config) as running:
+            loop.add_signal_handler(signal.SIGHUP, running.reload_soon)
+            host = config.address.rpartition(":")[0]
+            typer.echo(f"sangam: listening on {host}:{running.port}", err=True)
+            await stopped.wait()
+            typer.echo("sangam: stopping", err=True)
 
 
-def _log_to_stderr() -> None:
+@contextmanager
+def _logging_to_stderr() -> Iterator[None]:
     """What a server notes while it runs, such as a new roster, goes where its other words go."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("sangam: %(message)s"))
     ours = logging.getLogger("aggregator")
     ours.addHandler(handler)
     ours.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        ours.removeHandler(handler)
