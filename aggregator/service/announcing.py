@@ -1,6 +1,6 @@
 """Large announcements go out in turns: what a round says to a thousand clients at once would all lie in memory.
 
-The roster of 1,000 sites has 0.9 MB, and gRPC holds a copy for each line until it has left: 0.9 GB for slow lines.
+The roster of 1,000 sites has 0.7 MB, and gRPC holds a copy for each line until it has left: 0.7 GB for slow lines.
 That a message was handed to gRPC says nothing; that the client answers does. A client that does not answer, for it is
 slow or has nothing to say, holds its turn for `TURN_S`.
 """

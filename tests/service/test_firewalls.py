@@ -5,6 +5,8 @@ import gzip
 
 import grpc
 import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
 import clients
 from aggregator.errors import Disconnected, ParameterError
@@ -221,8 +223,10 @@ async def test_no_proxy_counts_also_where_a_proxy_is_given(tmp_path, monkeypatch
 async def test_health_and_reflection_inflate_nothing(tmp_path):
     async with hub(tmp_path, N) as h, gzipped(operator(), h.address) as channel:
         reflection = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
-        stream = channel.stream_stream(reflection)(iter([bytes(MIB)]))
-        health = channel.unary_unary("/grpc.health.v1.Health/Check")(bytes(MIB))
+        asked = ServerReflectionRequest(host="x" * MIB, list_services="").SerializeToString()
+        stream = channel.stream_stream(reflection)(iter([asked]))
+        named = HealthCheckRequest(service="x" * MIB).SerializeToString()  # inflated, it would be NOT_FOUND
+        health = channel.unary_unary("/grpc.health.v1.Health/Check")(named)
         for call in (stream, health):  # gRPC's own refusal; sometimes a reset of the stream overtakes its sentence
             code, said = await call.code(), await call.details()
             disabled = code is grpc.StatusCode.UNIMPLEMENTED and "'gzip' is disabled" in said
