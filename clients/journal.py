@@ -9,9 +9,9 @@ not another round. When a method returns, its row is on the disk. No secret is e
 100,000 rounds about 24 MB, so rows are kept for ever and the journal is never pruned.
 
 One SQLite file. Its exclusive lock is held for the journal's life, so that two processes of one site cannot both
-enter a round. journal_mode DELETE, not WAL, since then all rows lie in one file that cannot lose its tail when
-copied; synchronous EXTRA, since under FULL a power cut may bring back a rollback journal and undo a commit that we
-have already acted upon. A round makes four commits, each a few fsyncs.
+enter a round. A round makes four commits, each one fsync of a log beside the file (`-wal`): 4 ms on a disk where a
+rollback journal, with its five, took 12. The log goes into the file when the next round is entered and when the journal
+is closed: a file that is moved without it, after a crash, knows each round, and of all but the last what became of it.
 All calls come from one asyncio loop: SQLite's own thread check stays on.
 
 A file restored from an old backup has forgotten rounds: never restore one (SECURITY.md).
@@ -107,6 +107,7 @@ class Journal:
                     f"{_label(key)} was already entered: a round is entered once, a re-run is a new round"
                 )
             database.execute(_INSERT, (*key, ctx0))
+        self._fold()
         return key
 
     def fix_context(self, key: RoundKey, ctx1: bytes) -> None:
@@ -233,12 +234,7 @@ class Journal:
             database.execute("INSERT OR REPLACE INTO rosters VALUES (?, ?, ?)", (deployment, version, root))
 
     def _open(self) -> None:
-        for pragma in (
-            f"page_size = {PAGE_BYTES}",
-            "locking_mode = EXCLUSIVE",
-            "journal_mode = DELETE",
-            "synchronous = EXTRA",
-        ):
+        for pragma in (f"page_size = {PAGE_BYTES}", "locking_mode = EXCLUSIVE", "synchronous = EXTRA"):
             self._database.execute(f"PRAGMA {pragma}")
         # A write, even when nothing is new, takes the lock and finds a read-only file now rather than in a round.
         with self._transaction() as database:
@@ -254,6 +250,13 @@ class Journal:
             database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         if self._database.execute("PRAGMA quick_check").fetchone() != ("ok",):
             raise StorageError(f"{self._path} is damaged")
+        # Only now, when the file itself says whose it is: without its log it must not pass for a new one.
+        self._database.execute("PRAGMA journal_mode = WAL").fetchall()
+
+    def _fold(self) -> None:
+        """Write what the log holds into the file."""
+        with self._storage_errors():
+            self._database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

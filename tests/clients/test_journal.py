@@ -236,10 +236,44 @@ def test_commits_are_on_the_disk_when_the_method_returns(path):
         settings = {
             name: journal._database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("synchronous", "journal_mode")
         }
-        assert settings == {"synchronous": 3, "journal_mode": "delete"}
+        assert settings == {"synchronous": 3, "journal_mode": "wal"}
         assert not journal._database.in_transaction
         journal.open_context(*ROUND, A)
         assert not journal._database.in_transaction
+
+
+def test_the_file_alone_knows_every_round_and_all_answers_but_the_last(path, tmp_path):
+    """As after a crash, when somebody moves the file and forgets the log beside it."""
+    alone = tmp_path / "elsewhere.sqlite"
+    with Journal(path) as journal:
+        answer(journal, 5)
+        alone.write_bytes(path.read_bytes())
+        with Journal(alone) as moved, pytest.raises(Equivocation, match="already entered"):
+            moved.open_context(*ROUND, A)
+        journal.open_context("demo", "sepsis", 6, A)
+        alone.write_bytes(path.read_bytes())
+    with Journal(alone) as moved:
+        assert moved.answered("demo", "sepsis", MODEL)
+
+
+def test_what_a_killed_process_committed_is_there(path, tmp_path):
+    alone = tmp_path / "journal-of-the-dead.sqlite"
+    with Journal(path) as journal:
+        answer(journal, 5)
+        alone.write_bytes(path.read_bytes())
+        alone.with_name(alone.name + "-wal").write_bytes(path.with_name(path.name + "-wal").read_bytes())
+    with Journal(alone) as found:
+        assert found.answered("demo", "sepsis", MODEL)
+
+
+def test_a_journal_of_an_earlier_version_is_taken_over(path):
+    """It kept a rollback journal."""
+    with Journal(path) as journal:
+        answer(journal, 5)
+    write_pragma(path, "PRAGMA journal_mode = DELETE")
+    with Journal(path) as journal:
+        assert journal.answered("demo", "sepsis", MODEL)
+        answer(journal, 6, OTHER)
 
 
 def test_a_refused_call_leaves_nothing_behind_and_the_journal_usable(path):
