@@ -45,21 +45,29 @@ class Slots:
 
     modulus: int
     digit_bits: int
+    digits: int
     places: NDArray[np.int64] = field(repr=False)
     roots: Longs = field(repr=False)
     moduli: Residues = field(repr=False)
     scales: Residues = field(repr=False)
 
     @classmethod
-    def of(cls, modulus: int, root: int, primes: Sequence[int], size: int, digit_bits: int) -> "Slots":
-        """The tables for n = size slots modulo t = modulus, root being ψ, and Q the product of these primes.
+    def of(cls, modulus: int, root: int, primes: Sequence[int], size: int, digits: tuple[int, int]) -> "Slots":
+        """The tables for n = size slots modulo t, scaled to ciphertexts modulo Q.
+
+        Args:
+            modulus: t.
+            root: ψ.
+            primes: of Q.
+            size: n.
+            digits: how many entries a slot holds, and the bits of each.
 
         Raises:
             ValueError: size is no power of two of at least 4, ψ^n is not -1 mod t, t is even or not below 2^60, a prime
-                is not below 2^30 or divides t, or digit_bits is not in 1..60.
+                is not below 2^30 or divides t, or that many digits are not in 1..60 bits.
         """
-        if size < 4 or size & (size - 1) or not 1 <= digit_bits <= 60:
-            raise ValueError(f"batching: no blocks of {size} slots in digits of {digit_bits} bits")
+        if size < 4 or size & (size - 1) or min(digits) < 1 or digits[0] * digits[1] > 60:
+            raise ValueError(f"batching: no blocks of {size} slots with {digits[0]} digits of {digits[1]} bits")
         if not 2 < modulus < MODULUS_LIMIT or modulus % 2 == 0 or pow(root, size, modulus) != modulus - 1:
             raise ValueError(f"batching: {root} is no root of order {2 * size} modulo {modulus}")
         if not primes or not all(2 < prime < 2**30 and modulus % prime for prime in primes):
@@ -73,7 +81,8 @@ class Slots:
         minus = [[(-(2**shift) * pow(modulus, -1, q)) % q for shift in (0, 32)] for q in primes]
         return cls(
             modulus=modulus,
-            digit_bits=digit_bits,
+            digits=digits[0],
+            digit_bits=digits[1],
             places=_constant(_places(size), np.int64),
             roots=_constant([powers, [(power << 64) // modulus for power in powers]], np.uint64),
             moduli=_constant(primes, np.uint32),
@@ -81,6 +90,11 @@ class Slots:
                 [[(c, (c << 32) // q) for c in pair] for pair, q in zip(minus, primes, strict=True)], np.uint32
             ),
         )
+
+    @property
+    def block_entries(self) -> int:
+        """Entries of one block."""
+        return self.digits * len(self.places)
 
 
 def _places(size: int) -> list[int]:
@@ -116,7 +130,7 @@ def encode(words: Words, out: Longs, slots: Slots) -> None:
     Raises:
         ValueError: `out` is not of that size, or a slot does not hold so many entries.
     """
-    _encode(words, out, (np.uint64(slots.modulus), np.uint64(slots.digit_bits)), slots.places, slots.roots)
+    encode_kernel(words, out, (np.uint64(slots.modulus), np.uint64(slots.digit_bits)), slots.places, slots.roots)
 
 
 def add_message(residues: Residues, errors: NDArray[np.int32], scaled: Longs, slots: Slots) -> None:
@@ -131,7 +145,7 @@ def add_message(residues: Residues, errors: NDArray[np.int32], scaled: Longs, sl
     Raises:
         ValueError: the shapes do not fit.
     """
-    _add_message(residues, errors, scaled, np.uint64(slots.modulus), (slots.moduli, slots.scales))
+    add_message_kernel(residues, errors, scaled, np.uint64(slots.modulus), (slots.moduli, slots.scales))
 
 
 def decode(values: Longs, out: Words, digit_bits: int) -> None:
@@ -168,7 +182,8 @@ def _product(value: Any, factor: Any, quotient: Any, modulus: Any) -> Any:
     "void(Array(uint64, 1, 'C', readonly=True), uint64[::1], UniTuple(uint64, 2), "
     "Array(int64, 1, 'C', readonly=True), Array(uint64, 2, 'C', readonly=True))",
 )
-def _encode(words: Words, out: Longs, shape: Any, places: NDArray[np.int64], roots: Longs) -> None:
+def encode_kernel(words: Words, out: Longs, shape: Any, places: NDArray[np.int64], roots: Longs) -> None:
+    """The kernel of `encode`, for kernels that encode; shape = (t, bits of a digit)."""
     modulus, digit_bits = shape
     size, entries = out.shape[0], words.shape[0]
     digits = (entries + size - 1) // size
@@ -205,9 +220,10 @@ def _encode(words: Words, out: Longs, shape: Any, places: NDArray[np.int64], roo
     "void(uint32[:, ::1], Array(int32, 1, 'C', readonly=True), Array(uint64, 1, 'C', readonly=True), uint64, "
     "Tuple((Array(uint32, 1, 'C', readonly=True), Array(uint32, 3, 'C', readonly=True))))"
 )
-def _add_message(
+def add_message_kernel(
     residues: Residues, errors: NDArray[np.int32], scaled: Longs, modulus: Any, primes_and_scales: Any
 ) -> None:
+    """The kernel of `add_message`, for kernels that encrypt."""
     moduli, scales = primes_and_scales
     primes, size = residues.shape
     if errors.shape[0] != size or scaled.shape[0] != size:

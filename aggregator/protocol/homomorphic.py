@@ -1,10 +1,11 @@
 """Homomorphic mode: the vector travels as BFV ciphertexts under a key pair whose secret the server never has.
 
-    key holder  new_keys       a fresh pair for one round: public bytes to publish, a secret to wrap
-    client      contribute     make a contribution: the bytes to send, as `layout.plan` cuts them
-    server      Total          check and add contributions; `packed` gives the sum, in the form of a contribution
-    auditor     Total          the same, over the same bytes: its sum is the server's to the bit
-    key holder  decrypt        the sum's bytes to words, once
+    key holder  new_keys          a fresh pair for one round: public bytes to publish, a secret to wrap
+    client      read_public_key   the key holder's bytes, checked and made ready
+                contribute        make a contribution: the bytes to send, as `layout.plan` cuts them
+    server      Total             check and add contributions; `packed` gives the sum, in the form of a contribution
+    auditor     Total             the same, over the same bytes: its sum is the server's to the bit
+    key holder  decrypt           the sum's bytes to words, once
 
 Ring Z_Q[X] / (X^4096 + 1). Under the public key (b, a) = (e - a·s, a) a block m becomes
 
@@ -24,27 +25,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from aggregator.crypto import bfv, keystream
+from aggregator.crypto import keystream
+from aggregator.crypto.bfv import Decryptor, generate
 from aggregator.crypto.seal_parameters import SealParameters, smallest_root
 from aggregator.errors import MessageError
 from aggregator.protocol.contribution import Octets
 from aggregator.protocol.homomorphic_layout import DEGREE, ERROR_VARIANCE, CipherLayout
 from aggregator.protocol.spread import Each
-from native import batching, gaussian, limbs, ntt
-from native.pack import pack, packed_bytes, unpack
+from native import batching, bfv, gaussian, ntt, rows
+from native.bfv import Recipient
 from native.ring import Words, word_dtype
-
-Residues: TypeAlias = npt.NDArray[np.uint32]
-Integers: TypeAlias = npt.NDArray[np.int32]
 
 _ERROR_TABLE: Final = gaussian.cumulative_table(ERROR_VARIANCE)
 _TERNARY_TABLE: Final = np.array([round(Fraction(2**63, 3))])  # |u| is 1 where 63 bits reach it: two times in three
-_DRAW_BITS: Final = 64
+DRAW_BITS: Final = 64
+BLOCKS_AT_ONCE: Final = 4  # by one thread, so that a call without the GIL takes 0.6 ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,39 +61,28 @@ def new_keys(layout: CipherLayout) -> Keys:
     Raises:
         ParameterError: TenSEAL takes no such parameters.
     """
-    pair = bfv.generate(layout.parameters)
-    rows = np.ascontiguousarray(pair.public.reshape(-1, DEGREE), np.uint32)
-    return Keys(_packed(rows, layout), pair.secret)
+    pair = generate(layout.parameters)
+    residues = np.ascontiguousarray(pair.public.reshape(-1, DEGREE), np.uint32)
+    return Keys(rows.pack(residues, _rows(layout)).tobytes(), pair.secret)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PublicKey:
-    """A public key in the transform's domain, ready to be multiplied with; made by `PublicKey.read`.
+def read_public_key(data: Octets, layout: CipherLayout) -> Recipient:
+    """A public key, ready to be encrypted under. Run by the client, once it has checked who signed the bytes.
 
-    values: uint32[2, primes, 4096], of b and of a. quotients: Shoup's, of each.
+    Raises:
+        MessageError: another length, or a residue that is not below its prime.
     """
-
-    values: Residues = field(repr=False)
-    quotients: tuple[Residues, Residues] = field(repr=False)
-
-    @classmethod
-    def read(cls, data: Octets, layout: CipherLayout) -> "PublicKey":
-        """From a key holder's bytes. Run by the client, once it has checked who signed them.
-
-        Raises:
-            MessageError: another length, or a residue that is not below its prime.
-        """
-        if len(data) != layout.block_bytes:
-            raise MessageError(f"public key: {len(data)} bytes, expected {layout.block_bytes}")
-        rows = _unpacked(np.frombuffer(data, np.uint8), layout)
-        if not limbs.all_below(rows, _moduli(layout.parameters, 2)):
-            raise MessageError("public key: a residue is not below its prime")
-        basis = _basis(layout.parameters)
-        values = np.ascontiguousarray(rows.reshape(2, -1, DEGREE)[:, :, _FROM_SEAL])
-        return cls(values, (ntt.quotients(values[0], basis), ntt.quotients(values[1], basis)))
+    if len(data) != layout.block_bytes:
+        raise MessageError(f"public key: {len(data)} bytes, expected {layout.block_bytes}")
+    octets, form, basis = np.frombuffer(data, np.uint8), _rows(layout), _basis(layout.parameters)
+    if not rows.all_below(octets, form):
+        raise MessageError("public key: a residue is not below its prime")
+    transforms = np.ascontiguousarray(rows.unpack(octets, form).reshape(2, -1, DEGREE)[:, :, _FROM_SEAL])
+    key = np.stack([transforms, np.stack([ntt.quotients(transform, basis) for transform in transforms])])
+    return Recipient(basis, _slots(layout), form, key, (_TERNARY_TABLE, _ERROR_TABLE))
 
 
-def contribute(x: Words, key: PublicKey, layout: CipherLayout, *, seed: bytes, ctx0: bytes, each: Each) -> memoryview:
+def contribute(x: Words, key: Recipient, layout: CipherLayout, *, seed: bytes, ctx0: bytes, each: Each) -> memoryview:
     """Make a contribution. Run by the client, once per round.
 
     Args:
@@ -108,60 +97,45 @@ def contribute(x: Words, key: PublicKey, layout: CipherLayout, *, seed: bytes, c
         The bytes to send, as `layout.plan` cuts them.
     """
     payload = np.empty(layout.plan.payload_bytes, np.uint8)
-    encrypt = _Encryption(key, layout)
+
+    u, e = _Draws(seed, ctx0, "ephemeral", DEGREE), _Draws(seed, ctx0, "error", 2 * DEGREE)
 
     def work(group: range) -> None:
-        ephemerals, errors = (_stream(seed, ctx0, purpose, layout, group) for purpose in ("ephemeral", "error"))
-        for block, u, e in zip(group, ephemerals, errors, strict=True):
-            rows = encrypt(x[layout.words(block)], u, e)
-            payload[layout.octets(block)] = np.frombuffer(_packed(rows, layout), np.uint8)
+        number = group.start // layout.blocks_together
+        for blocks, ephemeral, errors in zip(batches(group), u.of(group, number), e.of(group, number), strict=True):
+            bfv.encrypt(x[layout.words(blocks)], ephemeral, errors, payload[layout.octets(blocks)], key)
 
     for _ in each(work, layout.groups):
         pass
     return payload.data
 
 
-def _stream(seed: bytes, ctx0: bytes, purpose: str, layout: CipherLayout, group: range) -> Iterator[Words]:
-    """64-bit draws of a group of blocks, a block at a time; overwritten by the next block."""
-    words = DEGREE * (2 if purpose == "error" else 1)
-    return keystream.pieces(
-        seed,
-        ctx0,
-        purpose,
-        len(group) * words,
-        _DRAW_BITS,
-        piece_entries=words,
-        vector_chunk=group.start // layout.blocks_together,
-    )
+def batches(group: range) -> Iterator[range]:
+    """The blocks of a group, as many at a time as one thread encrypts at once."""
+    for start in range(group.start, group.stop, BLOCKS_AT_ONCE):
+        yield range(start, min(start + BLOCKS_AT_ONCE, group.stop))
 
 
-class _Encryption:
-    """Encrypts block by block under one key; threads share it, so it writes nothing that it keeps."""
+@dataclass(frozen=True, slots=True)
+class _Draws:
+    """64-bit draws of one purpose for every block, `words` each."""
 
-    def __init__(self, key: PublicKey, layout: CipherLayout) -> None:
-        self._key = key
-        self._basis, self._slots = _basis(layout.parameters), _slots(layout.parameters, layout.digit_bits)
+    seed: bytes = field(repr=False)
+    ctx0: bytes
+    purpose: str
+    words: int
 
-    def __call__(self, words: Words, ephemeral_draws: Words, error_draws: Words) -> Residues:
-        """The rows of one ciphertext, uint32[2·primes, 4096]."""
-        primes = self._basis.primes
-        u, errors = np.empty(DEGREE, np.int32), np.empty((2, DEGREE), np.int32)
-        gaussian.sample(ephemeral_draws, _TERNARY_TABLE, u)
-        gaussian.sample(error_draws, _ERROR_TABLE, errors.reshape(-1))
-        products = np.empty((2, len(primes), DEGREE), np.uint32)
-        limbs.lift(u, products[0], primes)
-        ntt.forward(products[0], self._basis)
-        products[1] = products[0]
-        for polynomial in range(2):
-            factor, quotients = self._key.values[polynomial], self._key.quotients[polynomial]
-            ntt.multiply_inverse(products[polynomial : polynomial + 1], factor, quotients, self._basis)
-        scaled = np.empty(DEGREE, np.uint64)
-        batching.encode(words, scaled, self._slots)
-        batching.add_message(products[0], errors[0], scaled, self._slots)
-        lifted = np.empty((len(primes), DEGREE), np.uint32)
-        limbs.lift(errors[1], lifted, primes)
-        limbs.add(products[1], lifted, primes)
-        return products.reshape(-1, DEGREE)
+    def of(self, group: range, number: int) -> Iterator[Words]:
+        """The draws of a group, a batch at a time; overwritten by the next batch."""
+        return keystream.pieces(
+            self.seed,
+            self.ctx0,
+            self.purpose,
+            len(group) * self.words,
+            DRAW_BITS,
+            piece_entries=BLOCKS_AT_ONCE * self.words,
+            vector_chunk=number,
+        )
 
 
 class Total:
@@ -169,9 +143,9 @@ class Total:
 
     def __init__(self, layout: CipherLayout) -> None:
         self.plan = layout.plan
-        self._layout = layout
-        self._moduli = _moduli(layout.parameters, 2 * layout.blocks_together)
-        self._rows = np.zeros((layout.blocks * len(layout.widths), DEGREE), np.uint32)
+        self._form = _rows(layout)
+        self._chunk_rows = layout.blocks_together * 2 * len(layout.parameters.primes)
+        self._sums = np.zeros((layout.blocks * 2 * len(layout.parameters.primes), DEGREE), np.uint32)
 
     def check(self, index: int, data: Octets) -> None:
         """Check one chunk on receipt.
@@ -179,19 +153,17 @@ class Total:
         Raises:
             MessageError: a residue is not below its prime; nothing has changed.
         """
-        rows = _unpacked(np.frombuffer(data, np.uint8), self._layout)
-        if not limbs.all_below(rows, self._moduli[: len(rows)]):
+        if not rows.all_below(np.frombuffer(data, np.uint8), self._form):
             raise MessageError(f"chunk {index}: a residue is not below its prime")
 
     def add(self, index: int, data: Octets) -> None:
         """Add one checked chunk of a contribution."""
-        rows = _unpacked(np.frombuffer(data, np.uint8), self._layout)
-        start = index * self._layout.blocks_together * len(self._layout.widths)
-        limbs.add(self._rows[start : start + len(rows)], rows, self._moduli[: len(rows)])
+        start = index * self._chunk_rows
+        rows.add(self._sums[start : start + self._chunk_rows], np.frombuffer(data, np.uint8), self._form)
 
     def packed(self) -> memoryview:
         """The sum in the form of a contribution: what the auditor hashes and the key holder decrypts."""
-        return memoryview(_packed(self._rows, self._layout))
+        return rows.pack(self._sums, self._form).data
 
 
 def decrypt(total: Octets, secret: bytes, layout: CipherLayout) -> Words:
@@ -207,35 +179,16 @@ def decrypt(total: Octets, secret: bytes, layout: CipherLayout) -> Words:
     """
     if len(total) != layout.plan.payload_bytes:
         raise MessageError(f"sum: {len(total)} bytes, expected {layout.plan.payload_bytes}")
-    octets = np.frombuffer(total, np.uint8)
-    decryptor, moduli = bfv.Decryptor(layout.parameters, secret), _moduli(layout.parameters, 2)
+    octets, form = np.frombuffer(total, np.uint8), _rows(layout)
+    if not rows.all_below(octets, form):
+        raise MessageError("sum: a residue is not below its prime")
+    decryptor = Decryptor(layout.parameters, secret)
     out: Words = np.empty(layout.entries, word_dtype(layout.digit_bits))
     for block in range(layout.blocks):
-        rows = _unpacked(octets[layout.octets(block)], layout)
-        if not limbs.all_below(rows, moduli):
-            raise MessageError(f"sum: ciphertext {block} has a residue that is not below its prime")
-        slots = decryptor.decrypt(rows.astype(np.uint64).reshape(2, -1, DEGREE))
-        batching.decode(slots, out[layout.words(block)], layout.digit_bits)
+        one = range(block, block + 1)
+        residues = rows.unpack(octets[layout.octets(one)], form).reshape(2, -1, DEGREE)
+        batching.decode(decryptor.decrypt(residues.astype(np.uint64)), out[layout.words(one)], layout.digit_bits)
     return out
-
-
-def _packed(rows: Residues, layout: CipherLayout) -> bytes:
-    """The rows of whole ciphertexts, each at its width."""
-    widths = layout.widths
-    return b"".join([pack(row, widths[index % len(widths)]).data for index, row in enumerate(rows)])
-
-
-def _unpacked(octets: npt.NDArray[np.uint8], layout: CipherLayout) -> Residues:
-    """The rows of whole ciphertexts; as many as there are bytes for."""
-    widths = layout.widths
-    rows = np.empty((len(octets) // layout.block_bytes * len(widths), DEGREE), np.uint32)
-    start = 0
-    for index, row in enumerate(rows):
-        width = widths[index % len(widths)]
-        stop = start + packed_bytes(DEGREE, width)
-        unpack(octets[start:stop], width, row)
-        start = stop
-    return rows
 
 
 @cache
@@ -255,17 +208,18 @@ def _generator(prime: int) -> int:
     return pow(base, odd, prime)
 
 
+def _slots(layout: CipherLayout) -> batching.Slots:
+    return _tables(layout.parameters, (layout.digits, layout.digit_bits))
+
+
 @cache
-def _slots(parameters: SealParameters, digit_bits: int) -> batching.Slots:
+def _tables(parameters: SealParameters, digits: tuple[int, int]) -> batching.Slots:
     plain = parameters.plain_modulus
-    return batching.Slots.of(plain, smallest_root(DEGREE, plain), parameters.primes, DEGREE, digit_bits)
+    return batching.Slots.of(plain, smallest_root(DEGREE, plain), parameters.primes, DEGREE, digits)
 
 
-@cache
-def _moduli(parameters: SealParameters, polynomials: int) -> Residues:
-    moduli = np.tile(np.array(parameters.primes, np.uint32), polynomials)
-    moduli.flags.writeable = False
-    return moduli
+def _rows(layout: CipherLayout) -> rows.Rows:
+    return rows.Rows.of(layout.parameters.primes, layout.parameters.prime_bits[:-1], DEGREE)
 
 
 def _from_seal() -> npt.NDArray[np.int64]:

@@ -91,14 +91,9 @@ class CipherLayout:
         return -(-self.entries // self.block_entries)
 
     @property
-    def widths(self) -> tuple[int, ...]:
-        """Bits of a residue, by row of a ciphertext: two polynomials modulo each prime."""
-        return self.parameters.prime_bits[:-1] * 2
-
-    @property
     def block_bytes(self) -> int:
         """Of one ciphertext on the wire: its rows, bit-packed, each of whole bytes."""
-        return sum(self.widths) * DEGREE // 8
+        return 2 * sum(self.parameters.prime_bits[:-1]) * DEGREE // 8
 
     @property
     def blocks_together(self) -> int:
@@ -111,13 +106,13 @@ class CipherLayout:
         starts = range(0, self.blocks, self.blocks_together)
         return [range(start, min(start + self.blocks_together, self.blocks)) for start in starts]
 
-    def words(self, block: int) -> slice:
-        """Which entries of the vector a block holds."""
-        return slice(block * self.block_entries, min(self.entries, (block + 1) * self.block_entries))
+    def words(self, blocks: range) -> slice:
+        """Which entries of the vector a run of blocks holds."""
+        return slice(blocks.start * self.block_entries, min(self.entries, blocks.stop * self.block_entries))
 
-    def octets(self, block: int) -> slice:
-        """Where a block lies among the bytes of the whole vector."""
-        return slice(block * self.block_bytes, (block + 1) * self.block_bytes)
+    def octets(self, blocks: range) -> slice:
+        """Where a run of blocks lies among the bytes of the whole vector."""
+        return slice(blocks.start * self.block_bytes, blocks.stop * self.block_bytes)
 
     @property
     def bytes_per_entry(self) -> float:
