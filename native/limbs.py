@@ -84,6 +84,21 @@ def subtract(total: Residues, values: Residues, primes: Residues) -> None:
             sums[i] = min(difference, np.uint32(difference + prime))
 
 
+@kernel(f"void(Array(int32, 1, 'C', readonly=True), uint32[:, ::1], {_ROW})")
+def lift(values: NDArray[np.int32], out: Residues, primes: Residues) -> None:
+    """Write small integers of either sign as residues, out[j] = values mod primes[j]; of magnitude below every prime.
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
+    if out.shape != (primes.shape[0], values.shape[0]):
+        raise ValueError("limbs.lift: shapes do not fit")
+    for j in range(out.shape[0]):
+        row, prime = out[j], primes[j]
+        for i in range(row.shape[0]):
+            row[i] = below(np.uint32(np.uint32(values[i]) + prime), prime)  # in (0, 2q) before, whatever the sign
+
+
 @dataclass(frozen=True, slots=True)
 class Slots:
     """How entries lie in a coefficient, and the constants that follow: public, computed once per parameter set.
