@@ -11,7 +11,7 @@ from rich.text import Text
 
 from aggregator.demo.outcome import Outcome, Round
 from aggregator.demo.plan import Exit
-from aggregator.wire.vocabulary import Step
+from aggregator.wire.vocabulary import MASKED_STEPS
 
 MARKS = {str(Exit.PROCESS): "†", str(Exit.STREAM): "~"}
 
@@ -67,7 +67,7 @@ def _rounds(outcome: Outcome) -> Table:
     table = _table(f"Hospitals that vanished, and where ({marks})", footer=True)
     means = outcome.step_seconds
     table.add_column("round", footer="mean", justify="right")
-    for step in Step:
+    for step in MASKED_STEPS:
         table.add_column(step.replace("_", "\n"), footer=_milliseconds(means.get(step, 0.0)), justify="center")
     table.add_column("in\nsum", justify="right")
     table.add_column("sum\nexact", justify="center")
@@ -80,7 +80,7 @@ def _rounds(outcome: Outcome) -> Table:
 
 
 def _lost_by_step(one: Round) -> Iterator[str]:
-    for step in Step:
+    for step in MASKED_STEPS:
         lost = [dropout for dropout in one.dropouts if dropout.step == step]
         yield "[red]" + " ".join(f"{MARKS.get(d.exit, '?')}{d.hospital.rpartition('-')[2]}" for d in lost)
 

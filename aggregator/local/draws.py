@@ -6,7 +6,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from aggregator.wire.vocabulary import Step
+from aggregator.wire.vocabulary import MASKED_STEPS, Step
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Indices: TypeAlias = npt.NDArray[np.intp]
@@ -26,7 +26,7 @@ def shuffled(seed: int, purpose: str, count: int) -> Indices:
 
 def departures(seed: int, number: int, sites: int, count: int) -> tuple[tuple[int, Step], ...]:
     """Which sites vanish in round `number`, and at which step each: another one; beyond five, steps repeat evenly."""
-    steps = list(Step)
+    steps = list(MASKED_STEPS)
     who = shuffled(seed, f"sites of round {number}", sites)
     where = shuffled(seed, f"steps of round {number}", len(steps))
     return tuple((int(site), steps[where[i % len(steps)]]) for i, site in enumerate(who[:count]))

@@ -15,8 +15,9 @@ from aggregator.rounds.phase import Completed, Failed
 from aggregator.wire._pb import aggregation_pb2
 from aggregator.wire.messages import AdvertList, Chunk, RoundOpened
 from aggregator.wire.vocabulary import Step
-from clients.contribution import Contribution, MaskedUpload
+from clients.contribution import MaskedContribution
 from clients.journal import Journal
+from clients.uploading import WholeUpload
 from tests.consortium import ANY_COHORT, Consortium, drbg
 from tests.harness import deliver, parameters, plain_sum, play, quantised_words
 
@@ -226,13 +227,13 @@ def test_offset_zero_resend_is_bit_identical_and_draws_no_second_key(tmp_path):
     invited = participant.enter(terms, rosters.from_bytes(outcome.setting.roster_bytes), site)
     encoded = encode({"x": np.zeros(40)}, 1, terms.parameters, terms.ctx0, bytes(32))
     with Journal(tmp_path / "journal") as journal:
-        part = Contribution(invited, encoded, journal=journal, entropy=entropy, each=map, observer=None)
+        part = MaskedContribution(invited, encoded, journal=journal, entropy=entropy, each=map, observer=None)
         for body in (*outcome.said(RoundOpened, 0), *outcome.said(AdvertList, 0)):
             part.answer(body)
         draws.clear()
         shares = outcome.end.announcement(0)
         first = part.answer(shares)
-        assert isinstance(first, MaskedUpload)
+        assert isinstance(first, WholeUpload)
         assert draws == [32, 16]  # the seed of key and errors, and the upload's id
         left = bytes(first.payload)
         assert part.answer(replace(shares)) is first  # as it comes again: another object that says the same
