@@ -1,4 +1,4 @@
-"""An auditor's memory across restarts: which list it froze in each round, and which sum it signed. One of each, for ever.
+"""An auditor's memory across restarts: which list it froze in each round, and which sum it signed; one each, for ever.
 
     freeze ---------> sign_sum
     before the list's before the sum's
@@ -57,12 +57,13 @@ class AuditLedger(Memory):
         if found is None or (found[0], found[1]) != (ctx0, root):
             raise Equivocation(f"{label(key)}: this list was never frozen here")
 
-    def sign_sum(self, key: RoundKey, ctx0: bytes, root: bytes, total: bytes) -> None:
+    def sign_sum(self, key: RoundKey, ctx0: bytes, root: bytes, *, total: bytes) -> None:
         """Choose the one sum of a round. Run before its signature leaves.
 
         Args:
             key: deployment, task, round.
-            ctx0, root: of the list; where nothing is frozen it is fixed here.
+            ctx0: of the round.
+            root: of its list; where nothing is frozen it is fixed here.
             total: digest of (ctx1, U, H(sum)).
 
         Raises:

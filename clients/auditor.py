@@ -65,5 +65,5 @@ class Auditor(Party):
         await self._read(wanted, take)
         signature = await asyncio.to_thread(recount.sign_sum)
         said = digest("sangam/v1/audited", *sum_fields(committed, body.survivors, signature.hash))
-        self._ledger.sign_sum(key, terms.ctx0, committed.root, said)
+        self._ledger.sign_sum(key, terms.ctx0, committed.root, total=said)
         return signature

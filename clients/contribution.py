@@ -5,7 +5,8 @@ here, in memory only; a process that restarts has dropped out of the round.
 """
 
 from abc import ABC, abstractmethod
-from typing import Any, Protocol, TypeAlias
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
 
 from aggregator.crypto.agreement import Entropy
 from aggregator.errors import Equivocation, MessageError
@@ -43,25 +44,30 @@ class Observer(Protocol):
 Answer: TypeAlias = ClientBody | WholeUpload
 
 
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What a client brings to every round: its memory across restarts, its source of secrets, and who watches."""
+
+    journal: Journal
+    entropy: Entropy = field(repr=False)
+    observer: Observer | None
+
+
 class Contribution(ABC):
     """One round from this client's side. Announcements come in order; a repeated one gets the identical answer.
 
     Args:
         invited: the round, its terms already checked.
         encoded: the update as words of the ring.
-        journal: this site's memory across restarts.
-        entropy: the source of the round's secrets.
-        observer: told of each step; None for nobody.
+        own: what this client brings to every round.
     """
 
-    def __init__(
-        self, invited: Invited, encoded: Encoded, *, journal: Journal, entropy: Entropy, observer: Observer | None
-    ) -> None:
+    def __init__(self, invited: Invited, encoded: Encoded, own: Own) -> None:
         self.invited = invited
         self.encoded = encoded
-        self._journal = journal
-        self._entropy = entropy
-        self._observer = observer
+        self._journal = own.journal
+        self._entropy = own.entropy
+        self._observer = own.observer
         self._answered: dict[type, tuple[ServerBody, Answer]] = {}
         self._key: RoundKey | None = None
 
@@ -135,12 +141,12 @@ class MaskedContribution(Contribution):
 
     Args:
         invited, encoded: as `Contribution`.
+        own: as `Contribution`.
         each: runs independent parts of the work on the vector, perhaps in several threads.
-        rest: as `Contribution`.
     """
 
-    def __init__(self, invited: Invited, encoded: Encoded, *, each: Each, **rest: Any) -> None:
-        super().__init__(invited, encoded, **rest)
+    def __init__(self, invited: Invited, encoded: Encoded, own: Own, each: Each) -> None:
+        super().__init__(invited, encoded, own)
         self._each = each
         self._state: Invited | Advertised | Shared | Masked | Signed | None = invited
 

@@ -25,8 +25,7 @@ from aggregator.wire.messages import (
     UploadHeader,
 )
 from aggregator.wire.vocabulary import Step
-from clients.contribution import Answer, Contribution, Observer
-from clients.journal import Journal
+from clients.contribution import Answer, Contribution, Own
 from clients.uploading import WholeUpload
 
 
@@ -53,21 +52,12 @@ class EncryptedContribution(Contribution):
     Args:
         keyed: the round, its terms and public key already checked.
         encoded: the update as words of the ring.
-        ciphertexts: the same, encrypted.
-        rest: as `Contribution`.
+        own: as `Contribution`.
+        ciphertexts: the same as `encoded`, encrypted.
     """
 
-    def __init__(
-        self,
-        keyed: Keyed,
-        encoded: Encoded,
-        ciphertexts: Ciphertexts,
-        *,
-        journal: Journal,
-        entropy: Entropy,
-        observer: Observer | None,
-    ) -> None:
-        super().__init__(keyed.invited, encoded, journal=journal, entropy=entropy, observer=observer)
+    def __init__(self, keyed: Keyed, encoded: Encoded, own: Own, ciphertexts: Ciphertexts) -> None:
+        super().__init__(keyed.invited, encoded, own)
         self._state: Keyed | Committed | Deposited | None = keyed
         self._ciphertexts: Ciphertexts | None = ciphertexts
 

@@ -83,7 +83,9 @@ class Invitations:
             raise MessageError(f"round {invited.terms.round} comes with {len(opened.key)} public keys")
         if not opened.key:
             return invited
-        keyed = accept_key(invited, opened.key[0], self._credentials.site.authority, self._now())
+        keyed = accept_key(invited, opened.key[0], self._credentials.site.authority)
+        for party in filter(None, (keyed.key_holder, keyed.auditor)):
+            party.check_valid_at(self._now())
         if keyed.audit is not Audit.FROZEN:
             _LOG.warning("round %d of %s is audited %s", invited.terms.round, invited.terms.task, keyed.audit)
         return keyed

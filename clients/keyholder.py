@@ -105,7 +105,7 @@ class KeyHolder(Party):
         header = UploadHeader(terms.task, number, plan.payload_bytes, (), self._entropy(UPLOAD_ID_BYTES))
         return WholeUpload(header, payload, plan)
 
-    async def _fetch(self, decryption: Decryption) -> bytearray:
+    async def _fetch(self, decryption: Decryption) -> memoryview:
         """The sum's bytes; memory follows what arrives."""
         terms, total, held = decryption.terms, bytearray(), 0
         plan = terms.parameters.upload_plan
@@ -122,4 +122,4 @@ class KeyHolder(Party):
             held += 1
 
         await self._read(wanted, take)
-        return total
+        return memoryview(total)

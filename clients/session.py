@@ -35,7 +35,7 @@ from aggregator.wire.messages import (
     Withdrawal,
 )
 from aggregator.wire.vocabulary import sentence
-from clients.contribution import Answer, Contribution, MaskedContribution, Observer
+from clients.contribution import Answer, Contribution, MaskedContribution, Observer, Own
 from clients.credentials import Credentials, utc_now
 from clients.download import Download
 from clients.encrypted import EncryptedContribution, encrypt
@@ -226,12 +226,11 @@ class Session:
         encoding = asyncio.to_thread(self._encode, invited, offer)
         encoded = await self._withdrawing(message.round, encoding, reason=REFUSED_UPDATE)
         self._engaged = message.round
-        rest = {"journal": self._journal, "entropy": self._entropy, "observer": offer.observer}
+        own = Own(self._journal, self._entropy, offer.observer)
         if not isinstance(accepted, Keyed):
-            return MaskedContribution(invited, encoded, each=self._each, **rest)
+            return MaskedContribution(invited, encoded, own, self._each)
         encrypting = asyncio.to_thread(encrypt, encoded, accepted, self._entropy, self._each)
-        ciphertexts = await self._withdrawing(message.round, encrypting)
-        return EncryptedContribution(accepted, encoded, ciphertexts, **rest)
+        return EncryptedContribution(accepted, encoded, own, await self._withdrawing(message.round, encrypting))
 
     def _encode(self, invited: Invited, offer: _Offer) -> Encoded:
         parameters = invited.terms.parameters

@@ -9,7 +9,6 @@ each entry of the list is its client's.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from hashlib import sha256
 
 from aggregator.crypto import signing
@@ -18,7 +17,7 @@ from aggregator.errors import Equivocation, MessageError, NotAdmitted, RoundAbor
 from aggregator.protocol import commitments
 from aggregator.protocol.cohort import ClientId
 from aggregator.protocol.committed_list import CommittedList, check_list, freeze, is_frozen
-from aggregator.protocol.context import RoundTerms
+from aggregator.protocol.context import KeyTerms
 from aggregator.protocol.keyholder import is_published
 from aggregator.protocol.participant import Invited
 from aggregator.protocol.parties import AUDITOR, KEY_HOLDER, Audit, Parties, check_party
@@ -32,6 +31,7 @@ class Keyed:
     invited: Invited
     audit: Audit
     public_key: bytes = field(repr=False)
+    key_holder: Certificate
     auditor: Certificate | None
 
 
@@ -51,11 +51,13 @@ class Deposited:
     frozen: CommittedList
 
 
-def accept_key(invited: Invited, announced: AnnouncedKey, authority: Certificate, now: datetime) -> Keyed:
+def accept_key(invited: Invited, announced: AnnouncedKey, authority: Certificate) -> Keyed:
     """Check the round's public key, and who holds and audits it. Run by the client, before it encrypts.
 
+    Whether their certificates count now is for the caller, who has a clock.
+
     Raises:
-        NotAdmitted: a party that is not the one in ctx0, not in its role, not the authority's, or out of its time.
+        NotAdmitted: a party that is not the one in ctx0, not in its role, or not the authority's.
         Equivocation: another key than the one in ctx0, or one that the key holder did not sign for this round.
         MessageError: a round in another mode.
     """
@@ -64,7 +66,6 @@ def accept_key(invited: Invited, announced: AnnouncedKey, authority: Certificate
         raise MessageError(f"round {terms.round} is in {terms.parameters.mode} mode, which has no public key")
     key_holder = Certificate.from_der(announced.key_holder_certificate)
     check_party(key_holder, authority, parties, KEY_HOLDER, terms.key.key_holder)
-    key_holder.check_valid_at(now)
     published = announced.published
     if sha256(published.public_key).digest() != terms.key.public_key:
         raise Equivocation(f"round {terms.round} names another public key than the one it shows")
@@ -73,7 +74,8 @@ def accept_key(invited: Invited, announced: AnnouncedKey, authority: Certificate
         raise Equivocation(
             f"the public key of round {terms.round} is not signed by key holder {key_holder.name} for it"
         )
-    return Keyed(invited, parties.audit, published.public_key, _auditor(announced, terms, parties, authority, now))
+    auditor = _auditor(announced, terms.key, parties, authority)
+    return Keyed(invited, parties.audit, published.public_key, key_holder, auditor)
 
 
 def commit_input(keyed: Keyed, ciphertexts_hash: bytes) -> Committed:
@@ -136,14 +138,11 @@ def check_closed(state: Deposited, survivors: Sequence[ClientId]) -> None:
     _check_enough("upload", len(survivors), invited.minimum)
 
 
-def _auditor(
-    announced: AnnouncedKey, terms: RoundTerms, parties: Parties, authority: Certificate, now: datetime
-) -> Certificate | None:
-    if terms.key is None or parties.audit is Audit.TRUST_SERVER:
+def _auditor(announced: AnnouncedKey, key: KeyTerms, parties: Parties, authority: Certificate) -> Certificate | None:
+    if parties.audit is Audit.TRUST_SERVER:
         return None
     auditor = Certificate.from_der(announced.auditor_certificate)
-    check_party(auditor, authority, parties, AUDITOR, terms.key.auditor)
-    auditor.check_valid_at(now)
+    check_party(auditor, authority, parties, AUDITOR, key.auditor)
     return auditor
 
 

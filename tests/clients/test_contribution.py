@@ -1,5 +1,7 @@
 """One client's part in one round: what is on its disk before what leaves it."""
 
+from dataclasses import replace
+
 import pytest
 
 from aggregator.crypto import roster as rosters
@@ -8,7 +10,7 @@ from aggregator.protocol import participant
 from aggregator.protocol.encoding import encode
 from aggregator.wire.messages import RoundOpened, ShareList, SignatureList, Survivors
 from clients import session
-from clients.contribution import MaskedContribution
+from clients.contribution import MaskedContribution, Own
 from clients.journal import Journal
 from clients.uploading import WholeUpload
 from tests.consortium import drbg
@@ -47,9 +49,10 @@ async def play(tmp_path, monkeypatch, fails=""):
     """Client 0's journal calls and messages in the order in which they happened, and how its part ended."""
     log = []
 
-    def make(*args, journal, **kwargs):
-        mine = "journal-0" in str(journal._path)
-        return MaskedContribution(*args, journal=Watched(journal, log, fails) if mine else journal, **kwargs)
+    def make(invited, encoded, own, each):
+        if "journal-0" in str(own.journal._path):
+            own = replace(own, journal=Watched(own.journal, log, fails))
+        return MaskedContribution(invited, encoded, own, each)
 
     monkeypatch.setattr(session, "MaskedContribution", make)
     room = Room(tmp_path, 4)
@@ -105,7 +108,7 @@ def part_of(tmp_path, journal, watcher=None):
     update, weight = offers(2)[0]
     encoded = encode(update, weight, terms.parameters, terms.ctx0, bytes(32))
     opened = RoundOpened(terms.to_message(), room.consortium.roster.to_bytes())
-    return MaskedContribution(invited, encoded, journal=journal, entropy=drbg("x"), each=map, observer=watcher), opened
+    return MaskedContribution(invited, encoded, Own(journal, drbg("x"), watcher), map), opened
 
 
 def test_an_announcement_is_answered_once_and_again_with_the_same(tmp_path):
