@@ -16,3 +16,9 @@ Base: TypeAlias = Annotated[
     Path | None, typer.Option(help="The model that updates start from, .npz; by default none, the empty one.")
 ]
 Out: TypeAlias = Annotated[Path | None, typer.Option(help="Where to write the round's mean, .npz.")]
+AttendedTasks: TypeAlias = Annotated[
+    list[str], typer.Option("--task", help="A task to attend, also one that is not there yet; repeatable.")
+]
+Ledger: TypeAlias = Annotated[
+    Path | None, typer.Option(help="What must not be forgotten; by default ledger.sqlite beside the identity.")
+]

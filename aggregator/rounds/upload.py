@@ -118,10 +118,14 @@ class UploadCiphertexts(Uploads[InputCommitment]):
     def finish(self) -> Audit | Decrypt | Failed:
         """Fix U."""
         self.abandon_all()
+        if not self.ready:
+            self.close()
+            return self.too_few("clients")
         survivors = coordinator.served(self.answers)
         if len(survivors) < self.needed:
             self.close()
-            return Failed(self.step, f"upload: {len(survivors)} clients, need {self.needed}")
+            left = f"{len(survivors)} of {len(self.answers)} clients are left"
+            return Failed(self.step, f"upload: {left} by the minima that they signed, need {self.needed}")
         for client in self._kept.keys() - set(survivors):
             self._kept[client].close()
         if not self._whole or len(survivors) < len(self._kept):

@@ -20,7 +20,7 @@ _ALIKE: Final = {Step.COMMIT_INPUT: Step.ADVERTISE_KEYS, Step.UPLOAD: Step.MASKE
 
 
 def wait_s(deadlines: Deadlines, step: Step) -> float:
-    """How long a step waits, seconds: homomorphic ones as the masked ones that are like them, or as parties are given."""
+    """How long a step waits, seconds: a homomorphic one as the masked one that is like it, or as parties are given."""
     alike = _ALIKE.get(step, step)
     if alike in MASKED_STEPS:
         return float(getattr(deadlines, f"{alike}_s"))

@@ -24,8 +24,8 @@ from tests.harness import deliver, parameters, plain_sum, play, quantised_words
 # Every message that the server's side of a control stream may hold, with its fields. Whoever adds one asks first
 # whether it could carry A, or anything that decides A: then a server could choose an A that is easy to invert.
 SERVER_SAYS = {
-    "ServerMessage": "round welcome round_opened advert_list share_list survivors signature_list round_closed round_failed "
-    "excluded key_request freeze_request frozen_list audit_request decryption_request",
+    "ServerMessage": "round welcome round_opened advert_list share_list survivors signature_list round_closed "
+    "round_failed excluded key_request freeze_request frozen_list audit_request decryption_request",
     "Welcome": "task last_round protocol_version",
     "RoundOpened": "terms roster key",
     "Terms": "protocol_version deployment task round server_nonce roster_size roster_root authority_hash "
