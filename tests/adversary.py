@@ -110,6 +110,15 @@ class Adversary:
         self.published = codec.decode(PublishedKey, codec.encode(answer))
         self.terms = homomorphic_coordinator.with_key(draft, self._parties(), self.published)
 
+    async def begin(
+        self, clients: Sequence[int], minimum: int = 2
+    ) -> tuple[list[NamedCommitment], dict[int, bytes], bytes]:
+        """A round whose list is frozen: commitments, ciphertexts by client, the list's signature."""
+        await self.open()
+        sent = {client: self.encrypt(client) for client in clients}
+        named = [self.commit(client, sent[client], minimum) for client in clients]
+        return named, sent, await self.freeze(named)
+
     def words(self, client: int) -> Words:
         """What a client encodes."""
         rng = np.random.default_rng(client)

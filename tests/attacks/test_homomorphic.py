@@ -10,16 +10,12 @@ import numpy as np
 import pytest
 
 from aggregator.crypto import bfv
-from aggregator.errors import Disconnected, Equivocation, MessageError, NotAdmitted, ParameterError, RoundAborted
-from aggregator.protocol.parties import AUDITOR, KEY_HOLDER
+from aggregator.errors import Disconnected, Equivocation, MessageError, NotAdmitted, RoundAborted
 from aggregator.rounds.commit_input import CommitInput
-from aggregator.wire.messages import DecryptionRequest, FrozenList, RoundOpened
-from clients.result import RoundResult
 from tests import loopback
 from tests.adversary import Adversary, negated
-from tests.loopback import BRISK, offers
-from tests.memory import Room, instead
-from tests.parties import NAMES, ONE_SHOT, TRUST_SERVER, attending, identity, parameters
+from tests.consortium import TASK
+from tests.parties import ONE_SHOT, TRUST_SERVER, parameters
 
 N = 3
 ALL = (0, 1, 2)
@@ -32,20 +28,12 @@ def evil(tmp_path):
     made.close()
 
 
-async def begun(evil, minimum=2):
-    """A round whose list is frozen: commitments, ciphertexts by client, the list's signature."""
-    await evil.open()
-    sent = {c: evil.encrypt(c) for c in ALL}
-    named = [evil.commit(c, sent[c], minimum) for c in ALL]
-    return named, sent, await evil.freeze(named)
-
-
 def plain(evil, clients):
     return sum(evil.words(c).astype(np.int64) for c in clients).tolist()
 
 
 async def test_the_honest_way(evil):
-    named, sent, frozen = await begun(evil)
+    named, sent, frozen = await evil.begin(ALL)
     signed = await evil.audit(named, ALL, sent)
     words = await evil.decrypt(named, ALL, evil.total(*sent.values()), (frozen, signed.signature))
     assert words.tolist() == plain(evil, ALL)
@@ -56,7 +44,7 @@ async def test_the_honest_way(evil):
 
 async def test_negated_sum_ciphertext(evil):
     """Client 2 cancels client 1, once it has seen its ciphertexts: but it had to commit before."""
-    named, sent, _ = await begun(evil)
+    named, sent, _ = await evil.begin(ALL)
     sent[2] = negated(sent[1], evil.spec)
     with pytest.raises(Equivocation, match="the ciphertexts of client 2 are not those that it committed to"):
         await evil.audit(named, ALL, sent)
@@ -115,7 +103,7 @@ async def test_ciphertext_of_an_earlier_round(evil):
 @pytest.mark.parametrize("restarts", [False, True])
 async def test_second_freeze(evil, restarts):
     """Another list of the same round, with one client more or less, or under another nonce: never, restarted or not."""
-    named, _, _ = await begun(evil)
+    named, _, _ = await evil.begin(ALL)
     if restarts:
         evil.restart()
     for other in (named[:2], [*named[:2], evil.commit(2, b"other")]):
@@ -127,13 +115,13 @@ async def test_second_freeze(evil, restarts):
 
 
 async def test_the_same_list_again_is_no_second_freeze(evil):
-    named, _, frozen = await begun(evil)
+    named, _, frozen = await evil.begin(ALL)
     assert await evil.freeze(named) == frozen
 
 
 async def test_cohort_cut_after_freeze(evil):
     """Two of three would do for the task, but each client signed that it wants three."""
-    named, sent, frozen = await begun(evil, minimum=3)
+    named, sent, frozen = await evil.begin(ALL, minimum=3)
     with pytest.raises(RoundAborted, match="U has 2 clients, client 0 signed for at least 3"):
         await evil.audit(named, (0, 1), sent)
     total = evil.total(sent[0], sent[1])
@@ -143,7 +131,7 @@ async def test_cohort_cut_after_freeze(evil):
 
 async def test_cohort_below_minimum(evil):
     """One client is no sum, whatever the list was."""
-    named, sent, frozen = await begun(evil)
+    named, sent, frozen = await evil.begin(ALL)
     with pytest.raises(RoundAborted, match="U has 1 clients, the task needs at least 2"):
         await evil.audit(named, (0,), sent)
     with pytest.raises(RoundAborted, match="U has 1 clients, the task needs at least 2"):
@@ -152,7 +140,7 @@ async def test_cohort_below_minimum(evil):
 
 async def test_a_lowered_minimum_is_not_the_clients(evil):
     """The server rewrites what a client signed for."""
-    named, sent, _ = await begun(evil, minimum=3)
+    named, sent, _ = await evil.begin(ALL, minimum=3)
     lowered = [replace(one, commitment=replace(one.commitment, minimum_cohort=2)) for one in named]
     with pytest.raises(Equivocation, match="the commitment of client 0 is not signed by it for this round"):
         await evil.audit(lowered, (0, 1), sent)
@@ -166,7 +154,7 @@ async def test_a_list_of_invented_clients(evil):
 
 
 async def test_u_outside_of_the_list(evil):
-    named, sent, _ = await begun(evil)
+    named, sent, _ = await evil.begin(ALL)
     evil.restart()
     with pytest.raises(Equivocation, match="this list was never frozen here"):
         await evil.audit(named[:2], (0, 1), sent)
@@ -176,7 +164,7 @@ async def test_u_outside_of_the_list(evil):
 
 async def test_second_sum_of_one_round(evil):
     """The auditor signed U; a U with one client fewer would give that client's update."""
-    named, sent, _ = await begun(evil)
+    named, sent, _ = await evil.begin(ALL)
     await evil.audit(named, ALL, sent)
     evil.restart()
     with pytest.raises(Equivocation, match="another sum was already signed"):
@@ -203,7 +191,7 @@ async def test_residues_beyond_their_primes(evil):
     ],
 )
 async def test_truncated_or_oversized_ciphertexts(evil, change, error, match):
-    named, sent, _ = await begun(evil)
+    named, sent, _ = await evil.begin(ALL)
     with pytest.raises(error, match=match):
         await evil.audit(named, ALL, sent | {1: change(sent[1])})
 
@@ -213,7 +201,7 @@ async def test_truncated_or_oversized_ciphertexts(evil, change, error, match):
 
 async def test_one_clients_ciphertext_presented_as_the_sum(evil):
     """The auditor signed the sum over all; the server has the key holder fetch one client's ciphertexts instead."""
-    named, sent, frozen = await begun(evil)
+    named, sent, frozen = await evil.begin(ALL)
     signed = await evil.audit(named, ALL, sent)
     with pytest.raises(Equivocation, match="auditor auditor did not sign this sum over these clients"):
         await evil.decrypt(named, ALL, sent[1], (frozen, signed.signature))
@@ -223,7 +211,7 @@ async def test_one_clients_ciphertext_presented_as_the_sum(evil):
 
 async def test_a_sum_without_its_auditor(evil):
     """No signature, another's signature, another auditor: nothing is decrypted, and the key is still there."""
-    named, sent, frozen = await begun(evil)
+    named, sent, frozen = await evil.begin(ALL)
     total = evil.total(*sent.values())
     with pytest.raises(Equivocation, match="did not sign this sum"):
         await evil.decrypt(named, ALL, total, (frozen, b""))
@@ -240,7 +228,7 @@ async def test_a_sum_without_its_auditor(evil):
 @pytest.mark.parametrize("restarts", [False, True])
 async def test_key_holder_second_subset(evil, restarts):
     """Even an auditor that colludes gets one decryption of each round: two would differ by one client."""
-    named, sent, frozen = await begun(evil)
+    named, sent, frozen = await evil.begin(ALL)
     signed = await evil.audit(named, ALL, sent)
     await evil.decrypt(named, ALL, evil.total(*sent.values()), (frozen, signed.signature))
     if restarts:
@@ -252,7 +240,7 @@ async def test_key_holder_second_subset(evil, restarts):
 
 async def test_a_sum_presented_twice(evil):
     """The very same sum, to a key holder that has been started anew: its secret is gone."""
-    named, sent, frozen = await begun(evil)
+    named, sent, frozen = await evil.begin(ALL)
     signed, total = await evil.audit(named, ALL, sent), evil.total(*sent.values())
     await evil.decrypt(named, ALL, total, (frozen, signed.signature))
     for _ in range(2):
@@ -263,7 +251,7 @@ async def test_a_sum_presented_twice(evil):
 
 async def test_a_second_key_for_one_round(evil):
     """After its decryption, or under other parameters: a (task, round) has had its key."""
-    named, sent, frozen = await begun(evil)
+    named, sent, frozen = await evil.begin(ALL)
     signed, total = await evil.audit(named, ALL, sent), evil.total(*sent.values())
     await evil.decrypt(named, ALL, total, (frozen, signed.signature))
     with pytest.raises(Equivocation, match="round 1 of task sepsis has had its key: a re-run is a new round"):
@@ -272,7 +260,7 @@ async def test_a_second_key_for_one_round(evil):
 
 async def test_key_holder_never_loads_server_bytes(evil, monkeypatch):
     """Whatever a server and an auditor have signed, TenSEAL's loader sees only what was composed here."""
-    named, _, frozen = await begun(evil)
+    named, _, frozen = await evil.begin(ALL)
     loaded = []
     monkeypatch.setattr(bfv.Decryptor, "decrypt", lambda self, residues: loaded.append(residues))
     size = evil.spec.upload_plan.payload_bytes
@@ -285,7 +273,7 @@ async def test_key_holder_never_loads_server_bytes(evil, monkeypatch):
 
 async def test_a_sum_under_another_rounds_key(evil):
     """The server asks for round 2's secret with what was audited in round 1."""
-    named, sent, frozen = await begun(evil)
+    named, sent, frozen = await evil.begin(ALL)
     signed, total, terms = await evil.audit(named, ALL, sent), evil.total(*sent.values()), evil.terms
     await evil.open(2)
     moved = replace(terms, round=2)
@@ -307,88 +295,13 @@ async def test_trust_server_needs_no_auditor_but_enough_clients(tmp_path):
     evil.close()
 
 
-# ---------------------------------------------------------------- clients
-
-
-async def refused_by_client(tmp_path, kind, forge, error, match, **how):
-    """Client 0 hears a lie; it says why, and nothing of its update leaves."""
-    room = Room(tmp_path, N, spec=parameters(), deadlines=replace(BRISK, advertise_keys_s=0.5, masked_input_s=0.5))
-    async with attending(room):
-        ends = await room.play(offers(N), lies={0: instead(kind, forge)}, how={0: how})
-    assert isinstance(ends[0], error), ends[0]
-    assert match in str(ends[0])
-    assert room.transports[0].uploads == []
-
-
-async def test_the_list_was_not_frozen_by_the_auditor(tmp_path):
-    forge = lambda body: replace(body, signature=bytes(64))  # noqa: E731
-    await refused_by_client(tmp_path, FrozenList, forge, Equivocation, "auditor auditor did not freeze this list")
-
-
-async def test_the_list_without_this_client(tmp_path):
-    forge = lambda body: replace(body, commitments=body.commitments[1:])  # noqa: E731
-    await refused_by_client(tmp_path, FrozenList, forge, Equivocation, "did not freeze this list")
-
-
-@pytest.mark.parametrize("number", [KEY_HOLDER, AUDITOR])
-async def test_a_party_of_the_servers_own(tmp_path, number):
-    """A certificate of the consortium in the right role, but not the one that the task and ctx0 name."""
-    other = loopback.issued(f"second-{NAMES[number]}", identity(number).certificate.role).certificate
-    field = "key_holder_certificate" if number == KEY_HOLDER else "auditor_certificate"
-
-    def forge(body):
-        return replace(body, key=(replace(body.key[0], **{field: other.der}),))
-
-    await refused_by_client(tmp_path, RoundOpened, forge, NotAdmitted, f"{other.name} is not the one that the round")
-
-
-async def test_a_public_key_of_the_servers_own(tmp_path):
-    """It would read every ciphertext."""
-
-    def forge(body):
-        (key,) = body.key
-        return replace(body, key=(replace(key, published=replace(key.published, public_key=b"its own")),))
-
-    await refused_by_client(
-        tmp_path, RoundOpened, forge, Equivocation, "names another public key than the one it shows"
-    )
-
-
-async def test_a_weaker_audit_than_this_site_accepts(tmp_path):
-    room = Room(tmp_path, N, spec=parameters(parties=ONE_SHOT), deadlines=replace(BRISK, masked_input_s=0.5))
-    async with attending(room):
-        ends = await room.play(offers(N))
-    for end in ends.values():
-        assert isinstance(end, ParameterError)
-        assert "the round is audited one-shot: this site takes no part in that" in str(end)
-
-
-async def test_rerun_with_one_fewer(tmp_path):
-    """The ciphertexts have left, and the server says that the round failed: it is a site's own choice to go on."""
-
-    def hush(message):
-        return () if isinstance(message.body, DecryptionRequest) else (message,)
-
-    room = Room(tmp_path, N, spec=parameters(), deadlines=replace(BRISK, party_s=0.5))
-    async with attending(room, lies={KEY_HOLDER: hush}):
-        ends = await room.play(offers(N))
-    assert all("decrypt: key-holder did not answer" in str(end) for end in ends.values()), ends
-    again = Room(tmp_path, N, spec=parameters(), first_round=2)
-    async with attending(again):
-        ends = await again.play({c: offers(N)[c] for c in (0, 1)})
-    for end in ends.values():
-        assert isinstance(end, ParameterError)
-        assert "contributing again is a choice: pass again='the reason'" in str(end)
-
-
-async def test_same_round_in_two_modes(tmp_path):
-    """Round 1 of a task in homomorphic mode, and again in a masked one: the task is not what this site agreed to."""
-    room = Room(tmp_path, N, spec=parameters())
-    async with attending(room):
-        ends = await room.play(offers(N))
-    assert all(isinstance(end, RoundResult) for end in ends.values())
-    masked = Room(tmp_path, N, spec=loopback.parameters(), deadlines=replace(BRISK, advertise_keys_s=0.5))
-    ends = await masked.play(offers(N), base={"another": [1.0]})
-    for end in ends.values():
-        assert isinstance(end, Equivocation)
-        assert "has other parameters than this site agreed to" in str(end)
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_key_holder_that_died_while_it_decrypted(evil, restarts):
+    """It wrote down what it would decrypt, and no more is known: nothing else will be, and the secret goes."""
+    named, sent, frozen = await evil.begin(ALL)
+    signed, total = await evil.audit(named, ALL, sent), evil.total(*sent.values())
+    evil.key_holder._ledger.release(("demo", TASK, 1), signed.hash)
+    if restarts:
+        evil.restart()
+    with pytest.raises((Equivocation, MessageError), match=r"a sum was already decrypted|has no key here"):
+        await evil.decrypt(named, ALL, total, (frozen, signed.signature))
