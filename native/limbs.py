@@ -3,7 +3,7 @@
 A ciphertext is uint32[primes, coefficients], row j modulo primes[j], every value below its prime. A message coefficient
 holds one entry per slot, least significant slot first, and entries lie slot by slot (slot-major):
 
-    m_i = Σ_k words[k·stride + i] · 2^(k·slot_bits)        stride: the coefficients in use, ceil(entries / slots) or more
+    m_i = Σ_k words[k·stride + i] · 2^(k·slot_bits)        stride: the coefficients in use, entries / slots or more
 
 Products (native.shoup) take any 32-bit word without a reduction before it, so a message of 79 bits no big integer.
 
