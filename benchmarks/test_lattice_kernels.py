@@ -1,6 +1,6 @@
 """How far are the lattice kernels from what this machine can do?
 
-- `lanes.add` and `lanes.all_below`, which take packed residues apart, against NumPy's in-place add and maximum over as
+- `rows.add` and `rows.all_below`, which take packed residues apart, against NumPy's in-place add and maximum over as
   many unpacked words, in cache and beyond it.
 - `multiply_inverse`: 12 · 2,048 butterflies and 4,096 products a transform, against as many bare Shoup products, the
   one multiplication that a butterfly cannot do without, over one row in the first-level cache.
@@ -17,11 +17,10 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from aggregator.crypto import keystream
 from aggregator.protocol.layout import DEGREE, MODULI
 from benchmarks.alternate import alternate
-from native import gaussian, lanes, ntt
+from native import gaussian, ntt, rows
 
 SPEED_LEAST = 0.7
 LARGEST = MODULI[-1]
-PRIMES = np.array(LARGEST.primes, np.uint32)
 STAGES = 12
 
 
@@ -29,16 +28,17 @@ STAGES = 12
 @pytest.mark.parametrize("kernel", ["add", "all_below"])
 def test_sums_over_numpy(benchmark: BenchmarkFixture, kernel: str, coefficients: int, pairs: int) -> None:
     total, values = np.ones((3, coefficients), np.uint32), np.full((3, coefficients), 7, np.uint32)
-    packed = np.empty((3, LARGEST.bits, coefficients // lanes.RESIDUES_PER_LANE), np.uint32)
-    lanes.pack(values, packed)
+    form = rows.Rows.of(LARGEST.primes, (LARGEST.bits,) * 3)
+    packed = np.empty(form.packed_words(coefficients), np.uint32)
+    rows.pack(values, form, packed)
     if kernel == "add":
-        actions = (lambda: lanes.add(total, packed, PRIMES), lambda: np.add(total, values, out=total))
+        actions = (lambda: rows.add(total, packed, form), lambda: np.add(total, values, out=total))
     else:
-        actions = (lambda: lanes.all_below(packed, PRIMES), lambda: np.max(values))
+        actions = (lambda: rows.all_below(packed, form, coefficients), lambda: np.max(values))
     ours_s, _, ratio = alternate(benchmark, *actions, pairs)
     benchmark.extra_info["rows"] = [
         (
-            f"speed of lanes.{kernel} over NumPy's on unpacked words, {values.nbytes >> 10:,} KiB",
+            f"speed of rows.{kernel} over NumPy's on unpacked words, {values.nbytes >> 10:,} KiB",
             f"{1 / ratio:.2f} ({ours_s * 1e9 / values.size:.2f} ns a residue)",
             f"≥ {SPEED_LEAST}",
         )

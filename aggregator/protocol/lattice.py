@@ -34,7 +34,7 @@ from aggregator.protocol.layout import (
     Modulus,
 )
 from aggregator.protocol.spread import Each
-from native import gaussian, lanes, limbs, ntt
+from native import gaussian, limbs, ntt, rows
 from native.gaussian import ERROR_VARIANCE, KEY_VARIANCE
 from native.ring import Words, word_dtype
 from native.uniform import fill_below
@@ -70,7 +70,7 @@ def contribute(x: Words, blind: Blinding, layout: Layout, *, seed: bytes, ctx1: 
     payload = np.empty(layout.plan.payload_bytes, np.uint8)
     payload[:KEY_BYTES] = blind(key.view(np.uint32), ring_bits=KEY_RING_BITS).view(np.uint8)
     ciphertext = payload[KEY_BYTES:].view(np.uint32)
-    factor, slots = _Factor(key, layout.modulus), _slots(layout)
+    factor, slots, form = _Factor(key, layout.modulus), _slots(layout), _rows(layout.modulus)
 
     def encrypt(group: range) -> None:
         for blocks, products, errors in zip(
@@ -80,8 +80,7 @@ def contribute(x: Words, blind: Blinding, layout: Layout, *, seed: bytes, ctx1: 
                 own, stride = slice(run.start - blocks.start, run.stop - blocks.start), layout.stride(run.start)
                 residues = np.ascontiguousarray(products[own, :, :stride])
                 limbs.add_message(residues, errors[own], x[layout.words(run)], slots)
-                out = ciphertext[layout.packed_words(run)].reshape(-1, layout.modulus.bits, stride // 32)
-                lanes.pack(residues.reshape(-1, stride), out)
+                rows.pack(residues.reshape(-1, stride), form, ciphertext[layout.packed_words(run)])
 
     for _ in each(encrypt, layout.groups):
         pass
@@ -107,14 +106,14 @@ class Total:
         self._clients = 0
         self._key = np.zeros(DEGREE, np.uint32)
         self._ciphertext = np.zeros(layout.ciphertext_residues, np.uint32)
-        self._primes = np.tile(np.array(layout.modulus.primes, np.uint32), BLOCKS_TOGETHER)
+        self._form = _rows(layout.modulus)
 
     def check(self, index: int, data: Octets) -> None:
         """Refuse residues that are not below their primes. Any words may be a blinded key."""
         if index == 0:
             return
-        for packed, primes in self._rows(np.frombuffer(data, np.uint32)):
-            if not lanes.all_below(packed, primes):
+        for packed, size in self._runs(np.frombuffer(data, np.uint32)):
+            if not rows.all_below(packed, self._form, size):
                 raise MessageError(f"chunk {index}: a residue is not below its prime")
 
     def add(self, index: int, data: Octets) -> None:
@@ -125,10 +124,9 @@ class Total:
             self._key += words
             return
         at = (index - 1) * BLOCKS_TOGETHER * PRIME_COUNT * DEGREE
-        for packed, primes in self._rows(words):
-            rows, _, count = packed.shape
-            residues = rows * count * lanes.RESIDUES_PER_LANE
-            lanes.add(self._ciphertext[at : at + residues].reshape(rows, -1), packed, primes)
+        for packed, size in self._runs(words):
+            residues = packed.size // self._layout.modulus.bits * rows.LANE
+            rows.add(self._ciphertext[at : at + residues].reshape(-1, size), packed, self._form)
             at += residues
 
     def open(self, unblind: Blinding, ctx1: bytes, each: Each) -> Words:
@@ -156,21 +154,23 @@ class Total:
             pass
         return out
 
-    def _rows(self, words: Residues) -> Iterator[tuple[Residues, npt.NDArray[np.uint32]]]:
-        """The rows of a wire chunk, packed, and their primes: whole ciphertexts first, then perhaps a shorter one."""
-        bits = self._layout.modulus.bits
-        row_words = DEGREE // lanes.RESIDUES_PER_LANE * bits
-        whole = words.size // (row_words * PRIME_COUNT) * PRIME_COUNT
-        split = whole * row_words
+    def _runs(self, words: Residues) -> Iterator[tuple[Residues, int]]:
+        """The ciphertexts of a wire chunk and their stride: whole ones first, then perhaps a shorter one."""
+        block_words = self._form.packed_words(DEGREE)
+        whole = words.size // block_words * block_words
         if whole:
-            yield words[:split].reshape(whole, bits, -1), self._primes[:whole]
-        if split < words.size:
-            yield words[split:].reshape(PRIME_COUNT, bits, -1), self._primes[:PRIME_COUNT]
+            yield words[:whole], DEGREE
+        if whole < words.size:
+            yield words[whole:], self._layout.stride(self._layout.blocks - 1)
 
 
 @cache
 def _basis(modulus: Modulus) -> ntt.Basis:
     return ntt.Basis.of(modulus.primes, modulus.generators, DEGREE)
+
+
+def _rows(modulus: Modulus) -> rows.Rows:
+    return rows.Rows.of(modulus.primes, (modulus.bits,) * PRIME_COUNT)
 
 
 class _Factor:

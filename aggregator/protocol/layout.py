@@ -16,7 +16,7 @@ from aggregator.crypto.canonical import Field
 from aggregator.errors import ParameterError
 from aggregator.wire.chunks import ChunkPlan
 from native.gaussian import ERROR_VARIANCE, KEY_VARIANCE
-from native.lanes import RESIDUES_PER_LANE
+from native.rows import LANE
 
 DEGREE: Final = 4096
 PRIME_COUNT: Final = 3
@@ -97,9 +97,9 @@ class Layout:
 
     def stride(self, block: int) -> int:
         """Coefficients of one ciphertext that travel, in whole lanes."""
-        lane_entries = RESIDUES_PER_LANE * self.slots
+        lane_entries = LANE * self.slots
         lanes = -(-(self.entries - block * self.block_entries) // lane_entries)
-        return min(DEGREE, RESIDUES_PER_LANE * lanes)
+        return min(DEGREE, LANE * lanes)
 
     @property
     def groups(self) -> list[range]:
@@ -125,7 +125,7 @@ class Layout:
     def packed_words(self, blocks: range) -> slice:
         """Where they lie as they travel, in words of 32 bits: 32 residues of b bits fill b words."""
         whole = self.residues(blocks)
-        return slice(*(at // RESIDUES_PER_LANE * self.modulus.bits for at in (whole.start, whole.stop)))
+        return slice(*(at // LANE * self.modulus.bits for at in (whole.start, whole.stop)))
 
     @property
     def ciphertext_residues(self) -> int:
