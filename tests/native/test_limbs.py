@@ -299,3 +299,16 @@ def test_several_blocks_at_once_are_the_blocks_one_by_one(slot_bits: int, slots:
             limbs.recover(together, np.zeros(words.size + surplus, words.dtype), layout)
         with pytest.raises(ValueError, match="shapes"):
             limbs.add_message(together, errors, np.zeros(words.size + surplus, words.dtype), layout)
+
+
+@given(st.lists(st.integers(-(2**29), 2**29) | st.sampled_from([-1, 0, 1]), max_size=70))
+def test_lift_is_the_remainder(values: list[int]) -> None:
+    out = np.full((3, len(values)), 7, np.uint32)
+    limbs.lift(np.array(values, np.int32), out, MODULI)
+    assert out.tolist() == [[value % prime for value in values] for prime in PRIMES]
+
+
+def test_lift_refuses_another_shape() -> None:
+    for shape in ((2, 5), (3, 4)):
+        with pytest.raises(ValueError, match=r"limbs\.lift"):
+            limbs.lift(np.zeros(5, np.int32), np.zeros(shape, np.uint32), MODULI)
