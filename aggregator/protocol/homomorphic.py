@@ -36,7 +36,7 @@ from aggregator.crypto.seal_parameters import SealParameters, smallest_root
 from aggregator.errors import MessageError
 from aggregator.protocol.contribution import Octets
 from aggregator.protocol.homomorphic_layout import DEGREE, ERROR_VARIANCE, CipherLayout
-from aggregator.protocol.spread import Each
+from aggregator.protocol.spread import Each, batches
 from native import batching, bfv, gaussian, ntt, rows
 from native.bfv import Recipient
 from native.ring import Words, word_dtype
@@ -102,18 +102,13 @@ def contribute(x: Words, key: Recipient, layout: CipherLayout, *, seed: bytes, c
 
     def work(group: range) -> None:
         number = group.start // layout.blocks_together
-        for blocks, ephemeral, errors in zip(batches(group), u.of(group, number), e.of(group, number), strict=True):
+        drawn = zip(u.of(group, number), e.of(group, number), strict=True)
+        for blocks, (ephemeral, errors) in zip(batches(group, BLOCKS_AT_ONCE), drawn, strict=True):
             bfv.encrypt(x[layout.words(blocks)], ephemeral, errors, payload[layout.octets(blocks)], key)
 
     for _ in each(work, layout.groups):
         pass
     return payload.data
-
-
-def batches(group: range) -> Iterator[range]:
-    """The blocks of a group, as many at a time as one thread encrypts at once."""
-    for start in range(group.start, group.stop, BLOCKS_AT_ONCE):
-        yield range(start, min(start + BLOCKS_AT_ONCE, group.stop))
 
 
 @dataclass(frozen=True, slots=True)
