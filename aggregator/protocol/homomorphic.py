@@ -161,28 +161,42 @@ class Total:
         return rows.pack(self._sums, self._form).data
 
 
-def decrypt(total: Octets, secret: bytes, layout: CipherLayout) -> Words:
+def decrypt(total: Octets, secret: bytes, layout: CipherLayout, *, clients: int) -> Words:
     """Decrypt a sum. Run by the key holder, once per (task, round), on what the auditor signed.
 
-    Every residue is checked; what TenSEAL loads is composed here of the layout's own parameters.
+    Every residue is checked; what TenSEAL loads is composed here of the layout's own parameters. So is what it gives:
+    a client that sends (0, Q/t·g) for some polynomial g adds s·g to the sum, and whoever knows the other entries of
+    that block would read the key of everybody's ciphertexts off the result. s·g is as good as uniform in every slot
+    where g is not zero, and at most two in three values of a slot are in range (`homomorphic_layout`), so such a sum,
+    like one with more noise than honest clients make, is refused: k slots, which are k equations in 4,096 unknowns,
+    get through with probability (2/3)^k.
+
+    Args:
+        total: the sum as `Total.packed` gives it.
+        secret: of the pair that `new_keys` made.
+        layout: how the vector lies in ciphertexts.
+        clients: |U|, how many ciphertexts the sum holds, as the auditor signed it.
 
     Returns:
         The sum of the encoded updates, shape (entries,).
 
     Raises:
-        MessageError: another length, a residue that is not below its prime, or a secret that fits no such sum.
+        MessageError: another length, a residue that is not below its prime, a secret that fits no such sum, or
+            entries that no sum of that many honest clients has.
     """
     if len(total) != layout.plan.payload_bytes:
         raise MessageError(f"sum: {len(total)} bytes, expected {layout.plan.payload_bytes}")
     octets, form = np.frombuffer(total, np.uint8), _rows(layout)
     if not rows.all_below(octets, form):
         raise MessageError("sum: a residue is not below its prime")
-    decryptor = Decryptor(layout.parameters, secret)
+    decryptor, most = Decryptor(layout.parameters, secret), clients * ((1 << layout.value_bits) - 1)
     out: Words = np.empty(layout.entries, word_dtype(layout.digit_bits))
     for block in range(layout.blocks):
         one = range(block, block + 1)
         residues = rows.unpack(octets[layout.octets(one)], form).reshape(2, -1, DEGREE)
-        batching.decode(decryptor.decrypt(residues.astype(np.uint64)), out[layout.words(one)], layout.digit_bits)
+        slots = decryptor.decrypt(residues.astype(np.uint64))
+        if not batching.decode(slots, out[layout.words(one)], (layout.digits, layout.digit_bits), most):
+            raise MessageError(f"sum: ciphertext {block} is no sum of {clients} clients' entries: one of them lied")
     return out
 
 

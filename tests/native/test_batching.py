@@ -54,7 +54,8 @@ def test_entries_lie_digit_by_digit(digits: int, bits: int, data: st.DataObject)
     want = twin.message(twin.slots_of(words.tolist(), 8, bits), slots.modulus)
     assert encoded(words, slots) == [Q * a % slots.modulus for a in want]
     out = np.full(len(words), 7, np.uint32)
-    batching.decode(np.array(twin.slots_of(words.tolist(), 8, bits), np.uint64), out, bits)
+    values = np.array(twin.slots_of(words.tolist(), 8, bits), np.uint64)
+    assert batching.decode(values, out, (digits, bits), 2**bits - 1) is True
     assert out.tolist() == words.tolist()
 
 
@@ -101,7 +102,28 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
     for bad in ((residues[:2], errors, u), (residues, errors[:4], u), (residues, errors, u[:4])):
         with pytest.raises(ValueError, match=r"batching\.add_message"):
             batching.add_message(*bad, slots)
-    with pytest.raises(ValueError, match=r"batching\.decode"):
-        batching.decode(u, np.zeros(25, np.uint32), 20)
-    with pytest.raises(ValueError, match="digits of 0 bits"):
-        batching.decode(u, np.zeros(8, np.uint32), 0)
+    for digits in ((3, 20), (0, 20), (2, 0), (4, 16), (1, 61)):
+        with pytest.raises(ValueError, match=r"batching\.decode: 8 slots with \d digits of \d+ bits"):
+            batching.decode(u, np.zeros(25, np.uint32), digits, 1)
+
+
+def test_what_no_honest_sum_holds_is_seen() -> None:
+    """Two digits of 20 bits in 8 slots, 11 entries of at most 1,000."""
+    honest = np.full(8, 1_000, np.uint64)
+    honest[:3] += np.uint64(1_000 << 20)
+    for dtype in (np.uint32, np.uint64):
+        out = np.zeros(11, dtype)
+        assert batching.decode(honest, out, (2, 20), 1_000) is True
+        assert out.tolist() == [1_000] * 11
+        for place, wrong in (
+            (0, 1_001),
+            (7, 1_001),
+            (2, 1_001 << 20),
+            (3, 1 << 20),
+            (7, 1 << 39),
+            (0, 1 << 40),
+            (5, 1 << 59),
+        ):
+            bad = honest.copy()
+            bad[place] = wrong
+            assert batching.decode(bad, out, (2, 20), 1_000) is False

@@ -52,9 +52,9 @@ def add(total, payload):
         total.add(chunk.index, chunk.data)
 
 
-def opened(total, layout):
+def opened(total, layout, clients):
     secret = keys(layout.value_bits, layout.clients_max).secret
-    return homomorphic.decrypt(total.packed(), secret, layout)
+    return homomorphic.decrypt(total.packed(), secret, layout, clients=clients)
 
 
 @pytest.mark.parametrize(("value_bits", "clients"), SETS)
@@ -66,7 +66,7 @@ def test_tenseal_decrypts_the_sum_of_as_many_full_vectors_as_the_set_allows(valu
     key, total = key_of(layout), Total(layout)
     for client in range(clients):
         add(total, homomorphic.contribute(x, key, layout, seed=drbg("full", client)(32), ctx0=CTX0, each=map))
-    assert opened(total, layout).tolist() == [clients * int(word) for word in x]
+    assert opened(total, layout, clients).tolist() == [clients * int(word) for word in x]
 
 
 @settings(deadline=None, max_examples=15)
@@ -76,7 +76,7 @@ def test_the_sum_is_the_plain_sum(entries, pick, clients):
     xs, total = [vector(layout, u, entries) for u in range(clients)], Total(layout)
     for u, x in enumerate(xs):
         add(total, contribution(x, layout, u))
-    np.testing.assert_array_equal(opened(total, layout), np.sum(xs, axis=0, dtype=np.uint64))
+    np.testing.assert_array_equal(opened(total, layout, clients), np.sum(xs, axis=0, dtype=np.uint64))
 
 
 @pytest.mark.parametrize("blocks", [range(1), range(15, 16)])
@@ -117,7 +117,7 @@ def test_ciphertexts_that_tenseal_encrypts_add_to_ours():
     total = Total(layout)
     for _ in range(3):
         add(total, rows.pack(residues, total._form).data)
-    assert (homomorphic.decrypt(total.packed(), secret, layout) == 3 * x).all()
+    assert (homomorphic.decrypt(total.packed(), secret, layout, clients=3) == 3 * x).all()
 
 
 def test_the_noise_is_what_the_bound_says():
@@ -222,19 +222,30 @@ def test_sums_that_are_none_are_refused():
     total = bytes(Total(layout).packed())
     for bad in (b"", total[:-1], total + b"\0"):
         with pytest.raises(MessageError, match=f"sum: {len(bad)} bytes, expected {len(total)}"):
-            homomorphic.decrypt(bad, keys(16, 1_000).secret, layout)
+            homomorphic.decrypt(bad, keys(16, 1_000).secret, layout, clients=1)
     with pytest.raises(MessageError, match="sum: a residue is not below its prime"):
-        homomorphic.decrypt(b"\xff" * 8 + total[8:], keys(16, 1_000).secret, layout)
+        homomorphic.decrypt(b"\xff" * 8 + total[8:], keys(16, 1_000).secret, layout, clients=1)
 
 
-def test_a_sum_under_another_key_gives_noise_and_a_key_of_other_parameters_is_refused():
+def test_a_sum_under_another_key_and_a_key_of_other_parameters_are_refused():
     layout, x = CipherLayout(100, 16, 1_000), np.full(100, 7, np.uint32)
     total = Total(layout)
     add(total, contribution(x, layout))
     stranger = homomorphic.new_keys(layout)
-    assert not (homomorphic.decrypt(total.packed(), stranger.secret, layout) == x).any()
+    with pytest.raises(MessageError, match="ciphertext 0 is no sum of 1 clients' entries"):
+        homomorphic.decrypt(total.packed(), stranger.secret, layout, clients=1)
     with pytest.raises(MessageError, match="the secret key is of other parameters"):
-        homomorphic.decrypt(total.packed(), keys(16, 100).secret, layout)
+        homomorphic.decrypt(total.packed(), keys(16, 100).secret, layout, clients=1)
+
+
+def test_a_sum_of_more_than_was_signed_is_refused():
+    layout, x = CipherLayout(5, 16, 1_000), np.array([0, 0, 65_535, 0, 0], np.uint32)
+    total = Total(layout)
+    for u in range(3):
+        add(total, contribution(x, layout, u))
+    assert opened(total, layout, 3).tolist() == [0, 0, 3 * 65_535, 0, 0]
+    with pytest.raises(MessageError, match="no sum of 2 clients' entries"):
+        opened(total, layout, 2)
 
 
 def test_secrets_are_in_no_repr():

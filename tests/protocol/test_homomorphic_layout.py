@@ -21,12 +21,12 @@ def test_the_parameter_table_has_the_known_values():
         sizes = layout.parameters.prime_bits[:-1]
         found[value_bits, clients] = layout.digits, sizes, layout.bytes_per_entry
     assert found == {
-        (16, 100): (2, (21, 21, 20), 7.75),
-        (16, 1_000): (2, (24, 23, 23), 8.75),
-        (16, 10_000): (2, (27, 26, 26), 9.875),
-        (8, 100): (4, (26, 25, 25), 4.75),
-        (32, 1_000): (1, (30, 30), 15.0),
-        (54, 10): (1, (24, 24, 24), 18.0),
+        (16, 100): (2, (21, 21, 21), 7.875),
+        (16, 1_000): (2, (24, 24, 23), 8.875),
+        (16, 10_000): (2, (27, 27, 26), 10.0),
+        (8, 100): (3, (21, 21, 20), 31 / 6),
+        (32, 1_000): (1, (21, 20, 20), 15.25),
+        (54, 10): (1, (25, 24, 24), 18.25),
     }
 
 
@@ -37,7 +37,8 @@ def test_every_choice_is_safe_and_leaves_room_for_sum_and_noise(value_bits, clie
     parameters, plain = layout.parameters, layout.parameters.plain_modulus
     largest = clients * (2**value_bits - 1)
     assert largest < 2**layout.digit_bits
-    assert sum(largest << layout.digit_bits * k for k in range(layout.digits)) < plain < 2**60
+    assert sum(largest << layout.digit_bits * k for k in range(layout.digits)) * 3 / 2 < plain < 2**60
+    assert (largest + 1) ** layout.digits <= plain * 2 / 3 + 1
     assert plain % (2 * DEGREE) == 1
     assert is_prime(plain)
     assert 2 * plain * (noise_max(clients) + 1) <= parameters.modulus
@@ -51,10 +52,10 @@ def test_every_choice_is_safe_and_leaves_room_for_sum_and_noise(value_bits, clie
 def test_no_other_number_of_digits_takes_fewer_bytes(value_bits, clients):
     layout = CipherLayout(1, value_bits, clients)
     for digits in range(1, 60 // layout.digit_bits + 1):
-        top = clients * (2**value_bits - 1) << layout.digit_bits * (digits - 1)
-        least = math.log2(top) + math.log2(2 * noise_max(clients))  # bits that no modulus is shorter than
+        top = 3 * clients * (2**value_bits - 1) << layout.digit_bits * (digits - 1) >> 1
         if top < 2**60 - 2**40:
-            assert 2 * least * DEGREE / 8 / (DEGREE * digits) > layout.bytes_per_entry - 2 / 4 / digits - 0.26
+            bits = math.log2(top * 2 * noise_max(clients))  # no modulus is shorter
+            assert layout.bytes_per_entry < (bits + 2) / (4 * digits)
 
 
 @pytest.mark.parametrize("clients", [2, 100, 1_000, 10_000])
