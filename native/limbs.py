@@ -1,4 +1,4 @@
-"""Residues modulo several primes: messages of many slots put into them and taken out again.
+"""Residues modulo several primes: sums, and messages of many slots put into them and taken out again.
 
 A ciphertext is uint32[primes, coefficients], row j modulo primes[j], every value below its prime. A message coefficient
 holds one entry per slot, least significant slot first, and entries lie slot by slot (slot-major):
@@ -30,6 +30,21 @@ _PIECE = 512
 """Coefficients decoded at once: their 128-bit values stay in the first-level cache."""
 
 
+@kernel(f"void(uint32[:, ::1], {_READ_ONLY}, {_ROW})")
+def add(total: Residues, values: Residues, primes: Residues) -> None:
+    """Compute total = (total + values) mod primes in place, a row per prime; all below their primes, these up to 2^31.
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
+    if total.shape != values.shape or total.shape[0] != primes.shape[0]:
+        raise ValueError("limbs.add: shapes do not fit")
+    for j in range(total.shape[0]):
+        sums, row, prime = total[j], values[j], primes[j]
+        for i in range(sums.shape[0]):
+            sums[i] = below(np.uint32(sums[i] + row[i]), prime)
+
+
 @kernel(f"void(uint32[:, :, ::1], {_BLOCKS}, {_ROW})")
 def subtract(total: Residues, values: Residues, primes: Residues) -> None:
     """Compute total = (total - values) mod primes in place, [blocks, primes, coefficients]; all below their primes.
@@ -46,6 +61,21 @@ def subtract(total: Residues, values: Residues, primes: Residues) -> None:
         for i in range(sums.shape[0]):
             difference = np.uint32(sums[i] - row[i])
             sums[i] = min(difference, np.uint32(difference + prime))
+
+
+@kernel(f"void(Array(int32, 1, 'C', readonly=True), uint32[:, ::1], {_ROW})")
+def lift(values: NDArray[np.int32], out: Residues, primes: Residues) -> None:
+    """Write small integers of either sign as residues, out[j] = values mod primes[j]; of magnitude below every prime.
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
+    if out.shape != (primes.shape[0], values.shape[0]):
+        raise ValueError("limbs.lift: shapes do not fit")
+    for j in range(out.shape[0]):
+        row, prime = out[j], primes[j]
+        for i in range(row.shape[0]):
+            row[i] = below(np.uint32(np.uint32(values[i]) + prime), prime)  # in (0, 2q) before, whatever the sign
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,7 +104,7 @@ def forward(values: Residues, basis: Basis) -> None:
     Raises:
         ValueError: the shape is not that of the basis.
     """
-    _forward(values, basis.primes, basis.forward)
+    forward_kernel(values, basis.primes, basis.forward)
 
 
 def quotients(values: Residues, basis: Basis) -> Residues:
@@ -128,7 +128,7 @@ def multiply_inverse(values: Residues, factor: Residues, factor_quotients: Resid
     Raises:
         ValueError: a shape is not that of the basis.
     """
-    _multiply_inverse(values, factor, factor_quotients, basis.primes, basis.inverse)
+    multiply_inverse_kernel(values, factor, factor_quotients, basis.primes, basis.inverse)
 
 
 # The stages below take whole views and make their own rows: a helper that LLVM doesn't inline counts references of the
@@ -215,7 +215,8 @@ _PRIMES, _RESIDUES, _TABLES = (f"Array(uint32, {dimensions}, 'C', readonly=True)
 
 
 @kernel(f"void(uint32[:, ::1], {_PRIMES}, {_TABLES})")
-def _forward(values: Residues, primes: Residues, tables: Residues) -> None:
+def forward_kernel(values: Residues, primes: Residues, tables: Residues) -> None:
+    """The kernel of `forward`, for kernels that transform."""
     if tables.shape != (2, primes.shape[0], values.shape[1]) or values.shape[0] != primes.shape[0]:
         raise ValueError("ntt.forward: values do not fit the basis")
     size = values.shape[1]
@@ -238,9 +239,10 @@ def _forward(values: Residues, primes: Residues, tables: Residues) -> None:
 
 
 @kernel(f"void(uint32[:, :, ::1], {_RESIDUES}, {_RESIDUES}, {_PRIMES}, {_TABLES})")
-def _multiply_inverse(
+def multiply_inverse_kernel(
     values: Residues, factor: Residues, factor_quotients: Residues, primes: Residues, tables: Residues
 ) -> None:
+    """The kernel of `multiply_inverse`, for kernels that multiply."""
     count, size = primes.shape[0], values.shape[2]
     if tables.shape != (2, count, size) or values.shape[1] != count:
         raise ValueError("ntt.multiply_inverse: values do not fit the basis")

@@ -33,7 +33,7 @@ from aggregator.protocol.layout import (
     Layout,
     Modulus,
 )
-from aggregator.protocol.spread import Each
+from aggregator.protocol.spread import Each, batches
 from native import gaussian, limbs, ntt, rows
 from native.gaussian import ERROR_VARIANCE, KEY_VARIANCE
 from native.ring import Words, word_dtype
@@ -74,7 +74,7 @@ def contribute(x: Words, blind: Blinding, layout: Layout, *, seed: bytes, ctx1: 
 
     def encrypt(group: range) -> None:
         for blocks, products, errors in zip(
-            batches(group), factor.times_public(ctx1, group), _errors(seed, ctx1, group), strict=True
+            batches(group, BLOCKS_AT_ONCE), factor.times_public(ctx1, group), _errors(seed, ctx1, group), strict=True
         ):
             for run in layout.runs(blocks):
                 own, stride = slice(run.start - blocks.start, run.stop - blocks.start), layout.stride(run.start)
@@ -91,7 +91,7 @@ def _errors(seed: bytes, ctx1: bytes, group: range) -> Iterator[Integers]:
     """e_j of each block j of a group, a batch at a time, int32[blocks, 4096]; overwritten by the next batch."""
     words = _stream(seed, ctx1, "error", group, DEGREE)
     errors = np.empty((BLOCKS_AT_ONCE, DEGREE), np.int32)
-    for blocks, drawn in zip(batches(group), words, strict=True):
+    for blocks, drawn in zip(batches(group, BLOCKS_AT_ONCE), words, strict=True):
         out = errors[: len(blocks)]
         gaussian.sample(drawn, _ERROR_TABLE, out.reshape(-1))
         yield out
@@ -143,7 +143,7 @@ class Total:
         out: Words = np.empty(layout.entries, word_dtype(layout.slot_bits))
 
         def decrypt(group: range) -> None:
-            for blocks, products in zip(batches(group), factor.times_public(ctx1, group), strict=True):
+            for blocks, products in zip(batches(group, BLOCKS_AT_ONCE), factor.times_public(ctx1, group), strict=True):
                 for run in layout.runs(blocks):
                     own = slice(run.start - blocks.start, run.stop - blocks.start)
                     residues = self._ciphertext[layout.residues(run)].reshape(len(run), PRIME_COUNT, -1).copy()
@@ -177,9 +177,9 @@ class _Factor:
     """A key in the transform's domain, ready to be multiplied with every A_j."""
 
     def __init__(self, key: Integers, modulus: Modulus) -> None:
-        primes = np.array(modulus.primes, np.int32)[:, None]
         self._modulus, self._basis = modulus, _basis(modulus)
-        self._values = (key + (primes & (key >> 31))).astype(np.uint32)  # negative ones plus the prime; no branch
+        self._values = np.empty((PRIME_COUNT, DEGREE), np.uint32)
+        limbs.lift(key, self._values, self._basis.primes)
         ntt.forward(self._values, self._basis)
         self._quotients = ntt.quotients(self._values, self._basis)
 
@@ -188,12 +188,6 @@ class _Factor:
         for polynomials in public_polynomials(ctx1, group, self._modulus):
             ntt.multiply_inverse(polynomials, self._values, self._quotients, self._basis)
             yield polynomials
-
-
-def batches(group: range) -> Iterator[range]:
-    """The blocks of a group, as many at a time as stay in cache."""
-    for start in range(group.start, group.stop, BLOCKS_AT_ONCE):
-        yield range(start, min(start + BLOCKS_AT_ONCE, group.stop))
 
 
 def public_polynomials(ctx1: bytes, group: range, modulus: Modulus) -> Iterator[Residues]:
@@ -209,7 +203,7 @@ def public_polynomials(ctx1: bytes, group: range, modulus: Modulus) -> Iterator[
     words = _stream(ctx1, ctx1, "A", group, PRIME_COUNT * ROW_WORDS)
     primes, mask = np.array(modulus.primes, np.uint32), 2**modulus.bits - 1
     residues = np.empty((BLOCKS_AT_ONCE, PRIME_COUNT, DEGREE), np.uint32)
-    for blocks, drawn in zip(batches(group), words, strict=True):
+    for blocks, drawn in zip(batches(group, BLOCKS_AT_ONCE), words, strict=True):
         out = residues[: len(blocks)]
         if not fill_below(drawn.reshape(len(blocks), PRIME_COUNT, ROW_WORDS), mask, primes, out):
             raise RoundAborted(f"lattice mode: blocks {blocks.start} to {blocks.stop - 1} have no A under this context")

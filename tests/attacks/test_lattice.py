@@ -19,7 +19,7 @@ from clients.contribution import Contribution, MaskedUpload
 from clients.journal import Journal
 from tests.consortium import ANY_COHORT, Consortium, drbg
 from tests.harness import deliver, parameters, plain_sum, play, quantised_words
-from tests.reference import lattice as twin
+from tests.reference import rows as twin
 
 # Every message that the server's side of a control stream may hold, with its fields. Whoever adds one asks first
 # whether it could carry A, or anything that decides A: then a server could choose an A that is easy to invert.
@@ -68,7 +68,7 @@ def residues(payload, layout):
     """What follows the blinded key, of whole ciphertexts, one after the other."""
     data, row_bytes = bytes(payload[KEY_BYTES:]), layout.modulus.block_bytes // 3
     rows = [data[at : at + row_bytes] for at in range(0, len(data), row_bytes)]
-    return np.array([twin.unpacked(row, layout.modulus.bits) for row in rows], np.uint32)
+    return np.array([twin.unpack(row, layout.modulus.bits) for row in rows], np.uint32)
 
 
 def test_server_supplied_a_has_no_field_to_travel_in():

@@ -58,13 +58,18 @@ def mixed(numbers: np.random.Generator, bounds: np.ndarray, columns: int) -> np.
 
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 2**31), max_size=4), st.integers(0, 70), st.integers(0, 2**32))
-def test_subtract_agrees_with_plain_integers(primes: list[int], columns: int, seed: int) -> None:
+def test_add_and_subtract_agree_with_plain_integers(primes: list[int], columns: int, seed: int) -> None:
     numbers, bounds = np.random.default_rng(seed), np.array(primes, np.uint32)
     left, right = mixed(numbers, bounds, columns), mixed(numbers, bounds, columns)
     right.flags.writeable = False
+    moduli = bounds.astype(np.int64)[:, None]
     total = left.copy()
+    limbs.add(total, right, bounds)
+    assert np.array_equal(total, (left.astype(np.int64) + right) % moduli)
     limbs.subtract(total[None], right[None], bounds)
-    assert np.array_equal(total, (left.astype(np.int64) - right) % bounds.astype(np.int64)[:, None])
+    assert np.array_equal(total, left)
+    limbs.subtract(total[None], right[None], bounds)
+    assert np.array_equal(total, (left.astype(np.int64) - right) % moduli)
 
 
 @st.composite
@@ -186,8 +191,7 @@ def test_slots_of_a_sum_never_borrow_or_carry(slot_bits: int, slots: int) -> Non
     for client in range(clients):
         rows = np.zeros((3, stride), np.uint32)
         add_message(rows, np.full(stride, (client % 3) - 3, np.int32), entries.reshape(-1), layout)
-        total = (total.astype(np.int64) + rows) % MODULI[:, None]
-    total = total.astype(np.uint32)
+        limbs.add(total, rows, MODULI)
     assert recovered(total, layout, entries.size) == (entries * clients).reshape(-1).tolist()
 
 
@@ -223,6 +227,8 @@ def test_other_shapes_are_refused_not_read_beyond() -> None:
         return np.zeros(shape, dtype)
 
     for total, values, primes in (((3, 4), (3, 5), 3), ((3, 4), (2, 4), 3), ((3, 4), (3, 4), 2)):
+        with pytest.raises(ValueError, match="shapes"):
+            limbs.add(zeros(*total), zeros(*values), zeros(primes))
         with pytest.raises(ValueError, match="shapes"):
             limbs.subtract(zeros(1, *total), zeros(1, *values), zeros(primes))
     layout = layout_of(26, 3)
@@ -263,3 +269,16 @@ def test_several_blocks_at_once_are_the_blocks_one_by_one(slot_bits: int, slots:
             limbs.recover(together, np.zeros(words.size + surplus, words.dtype), layout)
         with pytest.raises(ValueError, match="shapes"):
             limbs.add_message(together, errors, np.zeros(words.size + surplus, words.dtype), layout)
+
+
+@given(st.lists(st.integers(-(2**29), 2**29) | st.sampled_from([-1, 0, 1]), max_size=70))
+def test_lift_is_the_remainder(values: list[int]) -> None:
+    out = np.full((3, len(values)), 7, np.uint32)
+    limbs.lift(np.array(values, np.int32), out, MODULI)
+    assert out.tolist() == [[value % prime for value in values] for prime in PRIMES]
+
+
+def test_lift_refuses_another_shape() -> None:
+    for shape in ((2, 5), (3, 4)):
+        with pytest.raises(ValueError, match=r"limbs\.lift"):
+            limbs.lift(np.zeros(5, np.int32), np.zeros(shape, np.uint32), MODULI)

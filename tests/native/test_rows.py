@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from native import rows
 from native.rows import Rows
-from tests.reference import lattice as twin
+from tests.reference import rows as twin
 
 
 @st.composite
@@ -42,7 +42,7 @@ def test_packing_is_the_twins_and_comes_back(case: tuple[Rows, np.ndarray]) -> N
     form, residues = case
     widths = form.widths.tolist() * len(residues)
     data = packed(residues, form)
-    assert data.tobytes() == b"".join(twin.packed(row, b) for row, b in zip(residues.tolist(), widths, strict=False))
+    assert data.tobytes() == b"".join(twin.pack(row, b) for row, b in zip(residues.tolist(), widths, strict=False))
     out = np.full_like(residues, 7)
     rows.unpack(data, form, out)
     assert np.array_equal(out, residues)

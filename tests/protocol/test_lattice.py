@@ -14,6 +14,7 @@ from aggregator.protocol.layout import BLOCKS_TOGETHER, DEGREE, KEY_BYTES, MODUL
 from native.ring import word_dtype
 from tests.consortium import drbg
 from tests.reference import lattice as twin
+from tests.reference import rows as rows_twin
 
 CTX1 = bytes(range(32))
 SMALL = Layout(10, 26, 1_000)  # one ciphertext of one lane a prime
@@ -188,9 +189,9 @@ def spoiled(data, bits, residue, value):
     rest = len(data) - whole
     rows += [data[at : at + rest // 3] for at in range(whole, len(data), max(1, rest // 3))]
     row = 0 if residue == 0 else len(rows) - 1
-    residues = twin.unpacked(rows[row], bits)
+    residues = rows_twin.unpack(rows[row], bits)
     residues[residue] = value
-    rows[row] = twin.packed(residues, bits)
+    rows[row] = rows_twin.pack(residues, bits)
     return b"".join(rows)
 
 

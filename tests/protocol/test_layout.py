@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from aggregator.errors import ParameterError
 from aggregator.protocol import lattice
 from aggregator.protocol.layout import DEGREE, KEY_BYTES, MODULI, PRIME_COUNT, Layout
+from aggregator.protocol.spread import batches
 from tests.reference import lattice as twin
 
 
@@ -74,9 +75,9 @@ def test_parameters_that_leave_no_slot_are_refused():
 def test_blocks_cover_the_vector_and_the_wire_plan_covers_the_blocks(entries, slot_bits):
     layout = Layout(entries, slot_bits, 1_000)
     last = range(layout.blocks - 1, layout.blocks)
-    batches = [batch for group in layout.groups for batch in lattice.batches(group)]
-    runs = [run for batch in batches for run in layout.runs(batch)]
-    for parts in (layout.groups, batches, runs):
+    pieces = [batch for group in layout.groups for batch in batches(group, lattice.BLOCKS_AT_ONCE)]
+    runs = [run for piece in pieces for run in layout.runs(piece)]
+    for parts in (layout.groups, pieces, runs):
         assert [part.start for part in parts] == [0, *(part.stop for part in parts[:-1])]
         assert parts[-1].stop == layout.blocks
     assert layout.words(last).stop == entries

@@ -6,16 +6,14 @@ k = 64·rev(c) + rev(r), six bits reversed each. Here it becomes coefficients; e
 
 import functools
 import math
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from tests.reference import gaussian, keystream, limbs, ntt
+from tests.reference import gaussian, keystream, limbs, ntt, rows
 
 DEGREE = 4096
 GROUP, ROW_WORDS = 20, 4352
-LANE = 32
 REVERSED = [int(f"{i:06b}"[::-1], 2) for i in range(64)]
 KEY_VARIANCE, ERROR_VARIANCE = Fraction(81, 4), Fraction(81, 2)
 
@@ -141,11 +139,11 @@ def errors(seed: bytes, ctx1: bytes, block: int) -> list[int]:
 
 def times_public(secret: Sequence[int], ctx1: bytes, block: int, ring: Modulus) -> list[list[int]]:
     """A_j · s modulo each prime."""
-    rows = []
+    products = []
     for index, (prime, generator) in enumerate(zip(ring.primes, ring.generators, strict=True)):
         public = coefficients(uniform(ctx1, block, index, ring), prime, generator)
-        rows.append(ntt.product_in_one_integer(public, [s % prime for s in secret], prime))
-    return rows
+        products.append(ntt.product_in_one_integer(public, [s % prime for s in secret], prime))
+    return products
 
 
 def pieces(x: Sequence[int], slots: int) -> list[Sequence[int]]:
@@ -155,21 +153,7 @@ def pieces(x: Sequence[int], slots: int) -> list[Sequence[int]]:
 
 def stride(entries: int, slots: int) -> int:
     """Coefficients of a block of that many entries that travel: what the slots need, in whole lanes of 32."""
-    return -(-entries // (LANE * slots)) * LANE
-
-
-def packed(row: Sequence[int], bits: int) -> bytes:
-    """A row of residues: lane l is one integer of residues l, l + lanes, …; word by word, all lanes side by side."""
-    lanes = len(row) // LANE
-    streams = [sum(row[lane + lanes * k] << bits * k for k in range(LANE)) for lane in range(lanes)]
-    return b"".join(struct.pack("<I", stream >> 32 * word & 0xFFFFFFFF) for word in range(bits) for stream in streams)
-
-
-def unpacked(data: bytes, bits: int) -> list[int]:
-    """Back again."""
-    lanes, words = len(data) // (4 * bits), struct.unpack(f"<{len(data) // 4}I", data)
-    streams = [sum(words[lanes * word + lane] << 32 * word for word in range(bits)) for lane in range(lanes)]
-    return [stream >> bits * k & 2**bits - 1 for k in range(LANE) for stream in streams]
+    return -(-entries // (rows.LANE * slots)) * rows.LANE
 
 
 def ciphertexts(x: Sequence[int], seed: bytes, ctx1: bytes, slot_bits: int, clients_max: int) -> bytes:
@@ -182,7 +166,7 @@ def ciphertexts(x: Sequence[int], seed: bytes, ctx1: bytes, slot_bits: int, clie
             terms = zip(
                 row, errors(seed, ctx1, block), message, strict=False
             )  # the message is the shortest in the last block
-            out += packed([(a + (e << bits) + m) % prime for a, e, m in terms], ring.bits)
+            out += rows.pack([(a + (e << bits) + m) % prime for a, e, m in terms], ring.bits)
     return out
 
 
@@ -193,10 +177,10 @@ def decrypt(total: Sequence[int], secret: Sequence[int], ctx1: bytes, shape: tup
     out, start = [], 0
     for block, words in enumerate(pieces(range(entries), slots)):
         size = stride(len(words), slots)
-        rows = []
+        residues = []
         for prime, mask in zip(ring.primes, times_public(secret, ctx1, block, ring), strict=True):
-            rows.append([(c - a) % prime for c, a in zip(total[start : start + size], mask, strict=False)])
+            residues.append([(c - a) % prime for c, a in zip(total[start : start + size], mask, strict=False)])
             start += size
-        values = [value % 2**bits for value in limbs.centred(rows, ring.primes)]
+        values = [value % 2**bits for value in limbs.centred(residues, ring.primes)]
         out += limbs.entries(values, slot_bits, slots, len(words))
     return out
