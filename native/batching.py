@@ -148,15 +148,24 @@ def add_message(residues: Residues, errors: NDArray[np.int32], scaled: Longs, sl
     add_message_kernel(residues, errors, scaled, np.uint64(slots.modulus), (slots.moduli, slots.scales))
 
 
-def decode(values: Longs, out: Words, digit_bits: int) -> None:
+def decode(values: Longs, out: Words, digits: tuple[int, int], most: int) -> bool:
     """Take the entries out of the slots of one block. Run by the key holder, on the sum.
 
+    Args:
+        values: [n], the slots.
+        out: [entries] to fill, uint32 or uint64.
+        digits: how many entries a slot holds, and the bits of each.
+        most: what no entry exceeds.
+
+    Returns:
+        Whether none does, and nothing but zeros lies behind the last entry and above the last digit.
+
     Raises:
-        ValueError: digit_bits is not in 1..60, or a slot does not hold so many entries.
+        ValueError: that many digits are not in 1..60 bits, or the slots do not hold so many entries.
     """
-    if not 1 <= digit_bits <= 60:
-        raise ValueError(f"batching: digits of {digit_bits} bits")
-    _decode(values, out, np.uint64(digit_bits))
+    if min(digits) < 1 or digits[0] * digits[1] > 60 or len(out) > digits[0] * len(values):
+        raise ValueError(f"batching.decode: {len(values)} slots with {digits[0]} digits of {digits[1]} bits")
+    return _decode(values, out, (np.uint64(digits[0]), np.uint64(digits[1])), np.uint64(most))
 
 
 @inlined
@@ -247,17 +256,22 @@ def add_message_kernel(
 
 
 @kernel(
-    "void(Array(uint64, 1, 'C', readonly=True), uint32[::1], uint64)",
-    "void(Array(uint64, 1, 'C', readonly=True), uint64[::1], uint64)",
+    "boolean(Array(uint64, 1, 'C', readonly=True), uint32[::1], UniTuple(uint64, 2), uint64)",
+    "boolean(Array(uint64, 1, 'C', readonly=True), uint64[::1], UniTuple(uint64, 2), uint64)",
 )
-def _decode(values: Longs, out: Words, digit_bits: Any) -> None:
+def _decode(values: Longs, out: Words, shape: Any, most: Any) -> bool:
+    digits, digit_bits = shape
     size, entries = values.shape[0], out.shape[0]
-    digits = (entries + size - 1) // size
-    if digits * np.int64(digit_bits) > 60:
-        raise ValueError("batching.decode: shapes do not fit")
-    mask = (np.uint64(1) << digit_bits) - np.uint64(1)
-    for k in range(digits):
+    mask, surplus, largest = (np.uint64(1) << digit_bits) - np.uint64(1), np.uint64(0), np.uint64(0)
+    for k in range(np.int64(digits)):
         shift = np.uint64(k) * digit_bits
-        part = out[k * size : min(entries, (k + 1) * size)]
+        part = out[min(entries, k * size) : min(entries, (k + 1) * size)]
         for i in range(part.shape[0]):
-            part[i] = (values[i] >> shift) & mask
+            entry = (values[i] >> shift) & mask
+            largest = max(largest, entry)
+            part[i] = entry
+        for i in range(part.shape[0], size):
+            surplus |= (values[i] >> shift) & mask
+    for i in range(size):
+        surplus |= values[i] >> (digits * digit_bits)
+    return bool(surplus == np.uint64(0) and largest <= most)

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from native import batching, limbs, ntt
 from native._jit import kernel
 from native.gaussian import sample
-from native.pack import pack_words
 from native.ring import Words
-from native.rows import Rows
+from native.rows import Rows, pack_row
 
 Residues = NDArray[np.uint32]
 Draws = NDArray[np.uint64]
@@ -41,14 +40,14 @@ class Recipient:
     tables: tuple[NDArray[np.int64], NDArray[np.int64]] = field(repr=False)
 
 
-def encrypt(words: Words, ephemeral: Draws, errors: Draws, out: NDArray[np.uint8], to: Recipient) -> None:
+def encrypt(words: Words, ephemeral: Draws, errors: Draws, out: Residues, to: Recipient) -> None:
     """Encrypt blocks of entries. Run by the client; time depends on shapes only.
 
     Args:
         words: [entries], those of all blocks but the last fill their slots; as `batching.encode` takes them.
         ephemeral: [blocks · n] uniform draws for u; secret.
         errors: [blocks · 2n] uniform draws for e0 and e1 of each block; secret.
-        out: the packed rows of every block, to be filled; its memory is aligned to 8 bytes.
+        out: the words of every block's packed rows, to be filled.
         to: the recipient.
 
     Raises:
@@ -58,7 +57,7 @@ def encrypt(words: Words, ephemeral: Draws, errors: Draws, out: NDArray[np.uint8
     _encrypt(
         words,
         (ephemeral, errors, *to.tables),
-        out.view(np.uint64),
+        out,
         (basis.primes, basis.forward, basis.inverse, to.key, to.rows.widths),
         (slots.modulus, slots.digit_bits, slots.block_entries, slots.places, slots.roots, slots.scales),
     )
@@ -68,18 +67,18 @@ _ROW, _WIDE = "Array(uint32, 1, 'C', readonly=True)", "Array(int64, 1, 'C', read
 _CUBE, _BLOCK = "Array(uint32, 3, 'C', readonly=True)", "Array(uint32, 4, 'C', readonly=True)"
 _DRAWS, _ROOTS = "Array(uint64, 1, 'C', readonly=True)", "Array(uint64, 2, 'C', readonly=True)"
 _REST = (
-    f"Tuple(({_DRAWS}, {_DRAWS}, {_WIDE}, {_WIDE})), uint64[::1], "
-    f"Tuple(({_ROW}, {_CUBE}, {_CUBE}, {_BLOCK}, {_WIDE})), Tuple((int64, int64, int64, {_WIDE}, {_ROOTS}, {_CUBE}))"
+    f"Tuple(({_DRAWS}, {_DRAWS}, {_WIDE}, {_WIDE})), uint32[::1], "
+    f"Tuple(({_ROW}, {_CUBE}, {_CUBE}, {_BLOCK}, {_ROW})), Tuple((int64, int64, int64, {_WIDE}, {_ROOTS}, {_CUBE}))"
 )
 
 
 @kernel(f"void({_ROW}, {_REST})", f"void({_DRAWS}, {_REST})")
-def _encrypt(words: Words, draws: Any, out: Draws, ring: Any, block_shape: Any) -> None:
+def _encrypt(words: Words, draws: Any, out: Residues, ring: Any, block_shape: Any) -> None:
     primes, forward, inverse, key, widths = ring
     modulus, digit_bits, block_entries, places, roots, scales = block_shape
     ephemeral, errors, magnitude_of_u, magnitude_of_e = draws
     count, size = primes.shape[0], places.shape[0]
-    blocks, block_words = ephemeral.shape[0] // size, 2 * size * widths.sum() // 64
+    blocks, block_words = ephemeral.shape[0] // size, 2 * (size // 32) * np.int64(widths.sum())
     if ephemeral.shape[0] != blocks * size or errors.shape[0] != 2 * blocks * size:
         raise ValueError("bfv.encrypt: draws do not fit")
     if out.shape[0] != blocks * block_words or (words.shape[0] + block_entries - 1) // block_entries != blocks:
@@ -108,6 +107,6 @@ def _encrypt(words: Words, draws: Any, out: Draws, ring: Any, block_shape: Any) 
         limbs.add(products[1], lifted, primes)
         start = block * block_words
         for j in range(2 * count):
-            stop = start + size * widths[j % count] // 64
-            pack_words(products[j // count, j % count], np.uint64(widths[j % count]), out[start:stop])
+            stop = start + size // 32 * np.int64(widths[j % count])
+            pack_row(products[j // count, j % count], widths[j % count], out[start:stop])
             start = stop

@@ -3,7 +3,7 @@
 A ciphertext is uint32[primes, coefficients], row j modulo primes[j], every value below its prime. A message coefficient
 holds one entry per slot, least significant slot first, and entries lie slot by slot (slot-major):
 
-    m_i = Σ_k words[k·stride + i] · 2^(k·slot_bits)        stride = ceil(entries / slots), the coefficients in use
+    m_i = Σ_k words[k·stride + i] · 2^(k·slot_bits)        stride: the coefficients in use, entries / slots or more
 
 Products (native.shoup) take any 32-bit word without a reduction before it, so a message of 79 bits no big integer.
 
@@ -24,36 +24,15 @@ from native.shoup import below, product
 Residues = NDArray[np.uint32]
 
 _READ_ONLY = "Array(uint32, 2, 'C', readonly=True)"
-_RECEIVED = "Array(uint32, 2, 'C', readonly=True, aligned=False)"
-"""Residues where they arrived: behind the head of a message, at any address."""
-
 _BLOCKS = "Array(uint32, 3, 'C', readonly=True)"
 _ROW = "Array(uint32, 1, 'C', readonly=True)"
 _PIECE = 512
 """Coefficients decoded at once: their 128-bit values stay in the first-level cache."""
 
 
-@kernel(f"boolean({_RECEIVED}, {_ROW})")
-def all_below(values: Residues, primes: Residues) -> bool:
-    """Whether every value of row j is below primes[j]; run on whatever arrives.
-
-    Raises:
-        ValueError: there are not as many rows as primes.
-    """
-    if values.shape[0] != primes.shape[0]:
-        raise ValueError("limbs.all_below: shapes do not fit")
-    within = True
-    for j in range(values.shape[0]):
-        row, largest = values[j], np.uint32(0)
-        for i in range(row.shape[0]):
-            largest = max(largest, row[i])
-        within &= largest < primes[j]
-    return within
-
-
-@kernel(f"void(uint32[:, ::1], {_RECEIVED}, {_ROW})")
+@kernel(f"void(uint32[:, ::1], {_READ_ONLY}, {_ROW})")
 def add(total: Residues, values: Residues, primes: Residues) -> None:
-    """Compute total = (total + values) mod primes in place; all values below their prime, primes at most 2^31.
+    """Compute total = (total + values) mod primes in place, a row per prime; all below their primes, these up to 2^31.
 
     Raises:
         ValueError: the shapes do not fit.
@@ -68,7 +47,7 @@ def add(total: Residues, values: Residues, primes: Residues) -> None:
 
 @kernel(f"void(uint32[:, :, ::1], {_BLOCKS}, {_ROW})")
 def subtract(total: Residues, values: Residues, primes: Residues) -> None:
-    """Compute total = (total - values) mod primes in place, [blocks, primes, coefficients]; else as `add`.
+    """Compute total = (total - values) mod primes in place, [blocks, primes, coefficients]; all below their primes.
 
     Raises:
         ValueError: the shapes do not fit.
@@ -124,11 +103,11 @@ class Slots:
         """The layout of `slots` slots of `slot_bits` bits in messages modulo 2^message_bits.
 
         Raises:
-            ValueError: not three coprime odd numbers in 2^29 .. 2^30, slot_bits not in 1..64, or messages that do not
-                hold the slots, or that Q does not hold twice.
+            ValueError: not three coprime odd numbers below 2^30 and within a factor of two of each other, slot_bits not
+                in 1..64, or messages that do not hold the slots, or that Q does not hold twice.
         """
-        if len(primes) != 3 or not all(2**29 < q < 2**30 and q % 2 for q in primes):
-            raise ValueError("limbs: needs three primes of 30 bits")
+        if len(primes) != 3 or not all(2 < q < 2**30 and q % 2 for q in primes) or max(primes) > 2 * min(primes):
+            raise ValueError("limbs: needs three primes of at most 30 bits, of one size")
         if not 1 <= slot_bits <= 64 or slots < 1 or slots * slot_bits > message_bits:
             raise ValueError(f"limbs: {slots} slots of {slot_bits} bits do not fit {message_bits} bits")
         q0, q1, q2 = primes
@@ -167,8 +146,8 @@ def add_message(residues: Residues, errors: NDArray[np.int32], words: Words, lay
         residues: [blocks, 3, stride], below their primes; secret until then.
         errors: [blocks, at least stride], of magnitude below every prime; those from stride on are not used.
         words: [entries], each below 2^slot_bits; uint32 for slots of up to 32 bits, else uint64.
-        layout: the slots. Each block has stride · slots entries; a single one may have fewer, stride being
-            ceil(entries / slots), and then the positions behind the last entry count as zero.
+        layout: the slots. Each block has stride · slots entries; a single one may have fewer, and then the positions
+            behind the last entry count as zero.
 
     Raises:
         ValueError: the shapes do not fit, or words have the other dtype.
@@ -206,7 +185,7 @@ _LONG_ROW = "Array(uint64, 1, 'C', readonly=True)"
 @inlined
 def _fits(blocks: int, stride: int, slots: int, entries: int) -> bool:
     """Whether that many entries fill the blocks: all of them, or a single block in part."""
-    return entries == blocks * stride * slots or (blocks == 1 and stride == (entries + slots - 1) // slots)
+    return entries == blocks * stride * slots or (blocks == 1 and 0 < entries < stride * slots)
 
 
 @kernel(

@@ -36,7 +36,7 @@ def pack(values: Words, bits: int) -> NDArray[np.uint8]:
     if bits == 8 * values.itemsize:
         return values.view(np.uint8).copy()
     stream = np.zeros((size + 7) // 8, dtype=np.uint64)
-    pack_words(values, bits, stream)
+    _pack(values, bits, stream)
     return stream.view(np.uint8)[:size]
 
 
@@ -53,7 +53,7 @@ def unpack(data: NDArray[np.uint8], bits: int, out: Words) -> None:
     if bits == 8 * out.itemsize:
         out.view(np.uint8)[:] = data
     else:
-        unpack_words(data, bits, out)
+        _unpack(data, bits, out)
 
 
 def padding_is_zero(data: NDArray[np.uint8], entries: int, bits: int) -> bool:
@@ -81,8 +81,8 @@ def _check_dtype(words: Words, bits: int) -> None:
     "void(Array(uint32, 1, 'C', readonly=True), uint64, uint64[::1])",
     "void(Array(uint64, 1, 'C', readonly=True), uint64, uint64[::1])",
 )
-def pack_words(values: Words, bits: Any, stream: NDArray[np.uint64]) -> None:
-    """The kernel of `pack`, for kernels that pack; `stream` has a word for every 64 bits, the last perhaps partial."""
+def _pack(values: Words, bits: Any, stream: NDArray[np.uint64]) -> None:
+    """Collect words in a 64-bit accumulator; `stream` has a word for every 64 bits, the last one perhaps partial."""
     mask = ~np.uint64(0) >> (np.uint64(64) - bits)
     gathered, filled, k = np.uint64(0), np.uint64(0), 0
     for i in range(values.shape[0]):
@@ -103,11 +103,8 @@ def pack_words(values: Words, bits: Any, stream: NDArray[np.uint64]) -> None:
     "void(Array(uint8, 1, 'C', readonly=True), uint64, uint32[::1])",
     "void(Array(uint8, 1, 'C', readonly=True), uint64, uint64[::1])",
 )
-def unpack_words(data: NDArray[np.uint8], bits: Any, out: Words) -> None:
-    """The kernel of `unpack`, for kernels that unpack; lengths are the caller's to check.
-
-    Nine bytes hold any word: eight loaded at once (LLVM merges them), and one more for the bits shifted out.
-    """
+def _unpack(data: NDArray[np.uint8], bits: Any, out: Words) -> None:
+    """Nine bytes hold any word: eight loaded at once (LLVM merges them), and one more for the bits shifted out."""
     mask = ~np.uint64(0) >> (np.uint64(64) - bits)
     near_the_end = max(0, out.shape[0] - (72 // np.int64(bits) + 1))
     for i in range(near_the_end):

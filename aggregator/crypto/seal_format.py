@@ -14,7 +14,7 @@ Source: SEAL's Serialization and Ciphertext::save_members, TenSEAL's tensors.pro
 """
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, TypeAlias
@@ -79,6 +79,11 @@ class Level:
         polynomials, primes, degree = self.shape
         return HEAD_BYTES + 8 * polynomials * primes * degree
 
+    @property
+    def ciphertext_bytes_max(self) -> int:
+        """Of one ciphertext, compressed or not."""
+        return _HEADER.size + self.content_bytes + ZSTD_SPARE_BYTES
+
     @cached_property
     def head(self) -> bytes:
         """What comes before the residues: the same bytes in every ciphertext of this level."""
@@ -96,8 +101,8 @@ def read_ciphertext(data: Octets, level: Level) -> Longs:
     Raises:
         MessageError: another length, version, compression or level, or a frame that does not hold just that much.
     """
-    if len(data) < _HEADER.size:
-        raise MessageError(f"ciphertext: {len(data)} bytes, a header has {_HEADER.size}")
+    if not _HEADER.size <= len(data) <= level.ciphertext_bytes_max:
+        raise MessageError(f"ciphertext: {len(data)} bytes, expected {_HEADER.size} to {level.ciphertext_bytes_max}")
     magic, header_bytes, major, minor, compression, reserved, total = _HEADER.unpack_from(data)
     if (magic, header_bytes, major, reserved) != (MAGIC, _HEADER.size, MAJOR, 0):
         raise MessageError(f"ciphertext: no header of SEAL {MAJOR} (magic {magic:#06x}, version {major}.{minor})")
@@ -115,8 +120,6 @@ def read_ciphertext(data: Octets, level: Level) -> Longs:
 
 def _decompressed(frame: memoryview, size: int) -> bytes:
     """At most `size` bytes are made, whatever the frame says of itself."""
-    if len(frame) > size + ZSTD_SPARE_BYTES:
-        raise MessageError(f"ciphertext: a frame of {len(frame)} bytes for {size}")
     try:
         said = zstandard.get_frame_parameters(frame).content_size
         if said not in (zstandard.CONTENTSIZE_UNKNOWN, size):
@@ -151,8 +154,8 @@ def _header(compression: int, total: int) -> bytes:
     return _HEADER.pack(MAGIC, _HEADER.size, MAJOR, MINOR, compression, 0, total)
 
 
-def read_vector(data: Octets, sizes: Sequence[int], level: Level) -> Iterator[Longs]:
-    """The residues of a vector's ciphertexts, one after the other, uint64[2, primes, n] each.
+def split_vector(data: Octets, sizes: Sequence[int], level: Level) -> list[memoryview]:
+    """A vector's ciphertexts, as views for `read_ciphertext`; none of them is longer than one can be.
 
     Args:
         data: as `serialize()` gives it.
@@ -160,25 +163,26 @@ def read_vector(data: Octets, sizes: Sequence[int], level: Level) -> Iterator[Lo
         level: of the ciphertexts.
 
     Raises:
-        MessageError: another number of values or ciphertexts, surplus bytes, or as `read_ciphertext`.
+        MessageError: another number of values or ciphertexts, surplus bytes, or another scale.
     """
     view, start = memoryview(data), _sizes_field(sizes)
     if view[: len(start)] != start:
         raise MessageError(f"vector: its sizes are not those of {sum(sizes)} values in {len(sizes)} ciphertexts")
-    view = view[len(start) :]
+    view, ciphertexts = view[len(start) :], []
     for index in range(len(sizes)):
         if not view or view[0] != _CIPHERTEXT_TAG:
             raise MessageError(f"vector: {index} ciphertexts, expected {len(sizes)}")
         length, view = _read_varint(view[1:])
-        if length > len(view):
-            raise MessageError(f"vector: ciphertext {index} has {length} bytes, there are {len(view)}")
-        yield read_ciphertext(view[:length], level)
+        if length > min(len(view), level.ciphertext_bytes_max):
+            raise MessageError(f"vector: ciphertext {index} of {length} bytes, there are {len(view)}")
+        ciphertexts.append(view[:length])
         view = view[length:]
     if view != _end(level):
         raise MessageError(f"vector: {len(view)} bytes behind the last ciphertext are not its scale")
+    return ciphertexts
 
 
-def write_vector(ciphertexts: Sequence[Longs], sizes: Sequence[int], level: Level) -> bytes:
+def write_vector(ciphertexts: Iterable[Longs], sizes: Sequence[int], level: Level) -> bytes:
     """A vector as TenSEAL loads it, uncompressed; residues uint64[2, primes, n] by ciphertext."""
     parts = [_sizes_field(sizes)]
     for residues in ciphertexts:

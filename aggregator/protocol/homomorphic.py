@@ -15,7 +15,7 @@ and sums of such pairs decrypt, with SEAL as with anything that speaks BFV, to t
 exact for up to n_max of them: see `homomorphic_layout`. Encryption is made of the lattice mode's kernels, since
 TenSEAL's takes ten times as long (benchmarks/test_homomorphic.py); key pairs and decryption are TenSEAL's.
 
-On the wire a polynomial is a row per prime of 4,096 residues, bit-packed at the prime's width; a ciphertext is the rows
+On the wire a polynomial is a row per prime of 4,096 residues, packed as native.rows has them; a ciphertext is the rows
 of its two polynomials. A public key has that form too, its polynomials by values in SEAL's order.
 
 Source: Fan and Vercauteren 2012 (eprint 2012/144); Brakerski 2012 (eprint 2012/078).
@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -36,10 +36,12 @@ from aggregator.crypto.seal_parameters import SealParameters, smallest_root
 from aggregator.errors import MessageError
 from aggregator.protocol.contribution import Octets
 from aggregator.protocol.homomorphic_layout import DEGREE, ERROR_VARIANCE, CipherLayout
-from aggregator.protocol.spread import Each
+from aggregator.protocol.spread import Each, batches
 from native import batching, bfv, gaussian, ntt, rows
 from native.bfv import Recipient
 from native.ring import Words, word_dtype
+
+Residues: TypeAlias = npt.NDArray[np.uint32]
 
 _ERROR_TABLE: Final = gaussian.cumulative_table(ERROR_VARIANCE)
 _TERNARY_TABLE: Final = np.array([round(Fraction(2**63, 3))])  # |u| is 1 where 63 bits reach it: two times in three
@@ -63,7 +65,7 @@ def new_keys(layout: CipherLayout) -> Keys:
     """
     pair = generate(layout.parameters)
     residues = np.ascontiguousarray(pair.public.reshape(-1, DEGREE), np.uint32)
-    return Keys(rows.pack(residues, _rows(layout)).tobytes(), pair.secret)
+    return Keys(_packed(residues, layout).tobytes(), pair.secret)
 
 
 def read_public_key(data: Octets, layout: CipherLayout) -> Recipient:
@@ -74,10 +76,10 @@ def read_public_key(data: Octets, layout: CipherLayout) -> Recipient:
     """
     if len(data) != layout.block_bytes:
         raise MessageError(f"public key: {len(data)} bytes, expected {layout.block_bytes}")
-    octets, form, basis = np.frombuffer(data, np.uint8), _rows(layout), _basis(layout.parameters)
-    if not rows.all_below(octets, form):
+    packed, form, basis = np.frombuffer(data, np.uint32), _rows(layout), _basis(layout.parameters)
+    if not rows.all_below(packed, form, DEGREE):
         raise MessageError("public key: a residue is not below its prime")
-    transforms = np.ascontiguousarray(rows.unpack(octets, form).reshape(2, -1, DEGREE)[:, :, _FROM_SEAL])
+    transforms = np.ascontiguousarray(_unpacked(packed, layout).reshape(2, -1, DEGREE)[:, :, _FROM_SEAL])
     key = np.stack([transforms, np.stack([ntt.quotients(transform, basis) for transform in transforms])])
     return Recipient(basis, _slots(layout), form, key, (_TERNARY_TABLE, _ERROR_TABLE))
 
@@ -96,24 +98,18 @@ def contribute(x: Words, key: Recipient, layout: CipherLayout, *, seed: bytes, c
     Returns:
         The bytes to send, as `layout.plan` cuts them.
     """
-    payload = np.empty(layout.plan.payload_bytes, np.uint8)
-
+    payload = np.empty(layout.plan.payload_bytes // 4, np.uint32)
     u, e = _Draws(seed, ctx0, "ephemeral", DEGREE), _Draws(seed, ctx0, "error", 2 * DEGREE)
 
     def work(group: range) -> None:
         number = group.start // layout.blocks_together
-        for blocks, ephemeral, errors in zip(batches(group), u.of(group, number), e.of(group, number), strict=True):
-            bfv.encrypt(x[layout.words(blocks)], ephemeral, errors, payload[layout.octets(blocks)], key)
+        drawn = zip(u.of(group, number), e.of(group, number), strict=True)
+        for blocks, (ephemeral, errors) in zip(batches(group, BLOCKS_AT_ONCE), drawn, strict=True):
+            bfv.encrypt(x[layout.words(blocks)], ephemeral, errors, payload[layout.packed_words(blocks)], key)
 
     for _ in each(work, layout.groups):
         pass
-    return payload.data
-
-
-def batches(group: range) -> Iterator[range]:
-    """The blocks of a group, as many at a time as one thread encrypts at once."""
-    for start in range(group.start, group.stop, BLOCKS_AT_ONCE):
-        yield range(start, min(start + BLOCKS_AT_ONCE, group.stop))
+    return payload.view(np.uint8).data
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +139,7 @@ class Total:
 
     def __init__(self, layout: CipherLayout) -> None:
         self.plan = layout.plan
+        self._layout = layout
         self._form = _rows(layout)
         self._chunk_rows = layout.blocks_together * 2 * len(layout.parameters.primes)
         self._sums = np.zeros((layout.blocks * 2 * len(layout.parameters.primes), DEGREE), np.uint32)
@@ -153,41 +150,55 @@ class Total:
         Raises:
             MessageError: a residue is not below its prime; nothing has changed.
         """
-        if not rows.all_below(np.frombuffer(data, np.uint8), self._form):
+        if not rows.all_below(np.frombuffer(data, np.uint32), self._form, DEGREE):
             raise MessageError(f"chunk {index}: a residue is not below its prime")
 
     def add(self, index: int, data: Octets) -> None:
         """Add one checked chunk of a contribution."""
         start = index * self._chunk_rows
-        rows.add(self._sums[start : start + self._chunk_rows], np.frombuffer(data, np.uint8), self._form)
+        rows.add(self._sums[start : start + self._chunk_rows], np.frombuffer(data, np.uint32), self._form)
 
     def packed(self) -> memoryview:
         """The sum in the form of a contribution: what the auditor hashes and the key holder decrypts."""
-        return rows.pack(self._sums, self._form).data
+        return _packed(self._sums, self._layout).view(np.uint8).data
 
 
-def decrypt(total: Octets, secret: bytes, layout: CipherLayout) -> Words:
+def decrypt(total: Octets, secret: bytes, layout: CipherLayout, *, clients: int) -> Words:
     """Decrypt a sum. Run by the key holder, once per (task, round), on what the auditor signed.
 
-    Every residue is checked; what TenSEAL loads is composed here of the layout's own parameters.
+    Every residue is checked; what TenSEAL loads is composed here of the layout's own parameters. So is what it gives:
+    a client that sends (0, Q/t·g) for some polynomial g adds s·g to the sum, and whoever knows the other entries of
+    that block would read the key of everybody's ciphertexts off the result. s·g is as good as uniform in every slot
+    where g is not zero, and at most two in three values of a slot are in range (`homomorphic_layout`), so such a sum,
+    like one with more noise than honest clients make, is refused: k slots, which are k equations in 4,096 unknowns,
+    get through with probability (2/3)^k.
+
+    Args:
+        total: the sum as `Total.packed` gives it.
+        secret: of the pair that `new_keys` made.
+        layout: how the vector lies in ciphertexts.
+        clients: |U|, how many ciphertexts the sum holds, as the auditor signed it.
 
     Returns:
         The sum of the encoded updates, shape (entries,).
 
     Raises:
-        MessageError: another length, a residue that is not below its prime, or a secret that fits no such sum.
+        MessageError: another length, a residue that is not below its prime, a secret that fits no such sum, or
+            entries that no sum of that many honest clients has.
     """
     if len(total) != layout.plan.payload_bytes:
         raise MessageError(f"sum: {len(total)} bytes, expected {layout.plan.payload_bytes}")
-    octets, form = np.frombuffer(total, np.uint8), _rows(layout)
-    if not rows.all_below(octets, form):
+    packed = np.frombuffer(total, np.uint32)
+    if not rows.all_below(packed, _rows(layout), DEGREE):
         raise MessageError("sum: a residue is not below its prime")
-    decryptor = Decryptor(layout.parameters, secret)
+    decryptor, most = Decryptor(layout.parameters, secret), clients * ((1 << layout.value_bits) - 1)
     out: Words = np.empty(layout.entries, word_dtype(layout.digit_bits))
     for block in range(layout.blocks):
         one = range(block, block + 1)
-        residues = rows.unpack(octets[layout.octets(one)], form).reshape(2, -1, DEGREE)
-        batching.decode(decryptor.decrypt(residues.astype(np.uint64)), out[layout.words(one)], layout.digit_bits)
+        residues = _unpacked(packed[layout.packed_words(one)], layout).reshape(2, -1, DEGREE)
+        slots = decryptor.decrypt(residues.astype(np.uint64))
+        if not batching.decode(slots, out[layout.words(one)], (layout.digits, layout.digit_bits), most):
+            raise MessageError(f"sum: ciphertext {block} is no sum of {clients} clients' entries: one of them lied")
     return out
 
 
@@ -219,7 +230,23 @@ def _tables(parameters: SealParameters, digits: tuple[int, int]) -> batching.Slo
 
 
 def _rows(layout: CipherLayout) -> rows.Rows:
-    return rows.Rows.of(layout.parameters.primes, layout.parameters.prime_bits[:-1], DEGREE)
+    return rows.Rows.of(layout.parameters.primes, layout.parameters.prime_bits[:-1])
+
+
+def _packed(residues: Residues, layout: CipherLayout) -> Residues:
+    """The words of whole polynomials, uint32[polynomials · primes, 4096]."""
+    form = _rows(layout)
+    out = np.empty(len(residues) // len(form.primes) * form.packed_words(DEGREE), np.uint32)
+    rows.pack(residues, form, out)
+    return out
+
+
+def _unpacked(packed: Residues, layout: CipherLayout) -> Residues:
+    """The other way round."""
+    form = _rows(layout)
+    out = np.empty((packed.size // form.packed_words(DEGREE) * len(form.primes), DEGREE), np.uint32)
+    rows.unpack(packed, form, out)
+    return out
 
 
 def _from_seal() -> npt.NDArray[np.int64]:

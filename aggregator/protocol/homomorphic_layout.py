@@ -1,9 +1,10 @@
 """How a vector lies in BFV ciphertexts: the parameter table of homomorphic mode, computed from n_max and bits.
 
 A block is a ciphertext of 4,096 slots, each a number modulo t with p entries of w bits in it, entry k·4096 + i of the
-block being digit k of slot i. t is the smallest prime = 1 mod 8192 above the largest sum of a slot, and Q, the product
-of the ciphertexts' primes, is as short as the noise of n_max ciphertexts allows. Of all p the one with the fewest bytes
-per entry is taken: 16-bit values of up to 1,000 clients take p = 2, t of 52 bits, Q of 70 bits, 8.75 bytes an entry.
+block being digit k of slot i. t is the smallest prime = 1 mod 8192 from 3/2 of the largest sum of a slot on, so that a
+third of all values are none and betray a client that lied (see `homomorphic.decrypt`). Q, the product of the
+ciphertexts' primes, is as short as the noise of n_max ciphertexts allows. Of all p the one with the fewest bytes per
+entry is taken: 16-bit values of up to 1,000 clients take p = 2, t of 53 bits, Q of 71 bits, 8.875 bytes an entry.
 
 Noise. A client's ciphertext is (b·u + e0 + round(Q·m/t), a·u + e1) under the key (b, a) = (e - a·s, a), so the sum
 decrypts to Σ m as long as
@@ -110,9 +111,10 @@ class CipherLayout:
         """Which entries of the vector a run of blocks holds."""
         return slice(blocks.start * self.block_entries, min(self.entries, blocks.stop * self.block_entries))
 
-    def octets(self, blocks: range) -> slice:
-        """Where a run of blocks lies among the bytes of the whole vector."""
-        return slice(blocks.start * self.block_bytes, blocks.stop * self.block_bytes)
+    def packed_words(self, blocks: range) -> slice:
+        """Where a run of blocks lies as it travels, in words of 32 bits."""
+        block_words = self.block_bytes // 4
+        return slice(blocks.start * block_words, blocks.stop * block_words)
 
     @property
     def bytes_per_entry(self) -> float:
@@ -150,7 +152,7 @@ def _best(value_bits: int, clients_max: int) -> tuple[int, SealParameters]:
     most = clients_max * ((1 << value_bits) - 1)
     choices: list[tuple[Fraction, int, SealParameters]] = []
     for digits in range(1, PLAIN_BITS_MAX // bits + 1):
-        plain = smallest_batching_prime(DEGREE, 1 + sum(most << bits * k for k in range(digits)))
+        plain = smallest_batching_prime(DEGREE, 1 + sum(most << bits * k for k in range(digits)) * 3 // 2)
         if plain.bit_length() <= PLAIN_BITS_MAX:
             sizes = _prime_bits(2 * plain * (noise_max(clients_max) + 1))
             parameters = SealParameters(Scheme.BFV, DEGREE, (*sizes, KEY_PRIME_BITS), plain)

@@ -18,3 +18,9 @@ class Each(Protocol):
     def __call__(self, function: Callable[[T], R], items: Iterable[T], /) -> Iterator[R]:
         """The results; whoever asked reads them all."""
         ...
+
+
+def batches(blocks: range, at_once: int) -> Iterator[range]:
+    """The blocks, `at_once` at a time: what one thread takes in one go."""
+    for start in range(blocks.start, blocks.stop, at_once):
+        yield range(start, min(start + at_once, blocks.stop))

@@ -16,7 +16,6 @@ from tests.reference.digest import digest
 SUITE = "P-256 ECDSA SHA-256; X25519; HKDF-SHA256; ChaCha20-Poly1305; AES-256-CTR; Shamir GF(2^16)"
 CHUNK_BYTES_MAX = 1 << 20
 KEY_BYTES = 4 * lattice.DEGREE
-GROUP_BYTES = lattice.GROUP * 4 * 3 * lattice.DEGREE
 
 
 class Numbers:
@@ -34,8 +33,8 @@ class Numbers:
         self.coded = -(-self.tensor_entries // self.block) * self.block
         self.limbs = -(-parameters.weight_max.bit_length() // v)
         self.entries = self.coded + self.limbs
-        self.message_bits = lattice.message_bits(n_max)
-        self.slots = self.message_bits // self.ring_bits
+        if parameters.mode == "lattice":
+            self.ring, self.message_bits, self.slots = lattice.chosen(self.ring_bits, n_max)
         self.result_chunk_bytes = CHUNK_BYTES_MAX // self.ring_bits * self.ring_bits
         self.result_bytes = -(-self.entries * self.ring_bits // 8)
 
@@ -71,14 +70,16 @@ class Numbers:
         """Where an upload is cut, (start, stop) in bytes."""
         if self.parameters.mode == "pairwise":
             return _cuts(0, self.result_bytes, self.result_chunk_bytes)
-        rest = self.entries % (lattice.DEGREE * self.slots)
-        coefficients = self.entries // (lattice.DEGREE * self.slots) * lattice.DEGREE + -(-rest // self.slots)
-        return [(0, KEY_BYTES), *_cuts(KEY_BYTES, KEY_BYTES + 4 * 3 * coefficients, GROUP_BYTES)]
+        whole, rest = divmod(self.entries, lattice.DEGREE * self.slots)
+        coefficients = whole * lattice.DEGREE + lattice.stride(rest, self.slots)
+        residue_bits = 3 * self.ring.bits
+        group_bytes = lattice.GROUP * lattice.DEGREE * residue_bits // 8
+        return [(0, KEY_BYTES), *_cuts(KEY_BYTES, KEY_BYTES + coefficients * residue_bits // 8, group_bytes)]
 
     def _lattice_fields(self) -> tuple[Any, ...]:
         variances = lattice.KEY_VARIANCE, lattice.ERROR_VARIANCE
         return (
-            (lattice.DEGREE, lattice.PRIMES, self.message_bits, self.slots),
+            (lattice.DEGREE, self.ring.primes, self.message_bits, self.slots),
             *((variance.numerator, variance.denominator) for variance in variances),
         )
 

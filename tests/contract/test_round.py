@@ -31,8 +31,8 @@ from tests.loopback import Hub, Offer, Watcher, hub, offers, parameters, weighte
 HERE = Path(__file__).parent
 ALLOWED = {"grpc", "cryptography", "numpy", "tests.reference", "tests.contract", "aggregator.wire._pb"}
 STDLIB = {
-    "asyncio", "base64", "collections", "contextlib", "dataclasses", "datetime", "fractions", "hashlib", "hmac", "json",
-    "math", "os", "pathlib", "struct", "typing",
+    "asyncio", "base64", "collections", "contextlib", "dataclasses", "datetime", "fractions", "functools", "hashlib",
+    "hmac", "json", "math", "os", "pathlib", "struct", "typing",
 }  # fmt: skip
 ANY_COHORT = 2
 

@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 from aggregator.errors import MessageError, RoundAborted
 from aggregator.protocol import lattice
 from aggregator.protocol.lattice import Total
-from aggregator.protocol.layout import DEGREE, KEY_BYTES, MODULUS, PRIMES, Layout
+from aggregator.protocol.layout import BLOCKS_TOGETHER, DEGREE, KEY_BYTES, MODULI, Layout
 from native.ring import word_dtype
 from tests.consortium import drbg
 from tests.reference import lattice as twin
+from tests.reference import rows as rows_twin
 
 CTX1 = bytes(range(32))
-SMALL = Layout(10, 26, 1_000)  # one ciphertext of four coefficients
-WIDTHS = [(2, 39), (16, 4), (26, 3), (40, 1), (64, 1)]  # slot bits, and how many fit 78 bits
+SMALL = Layout(10, 26, 1_000)  # one ciphertext of one lane a prime
+WIDTHS = [(2, 39), (16, 4), (26, 3), (40, 1), (64, 1)]  # slot bits, and how many fit a coefficient
 
 
 def open_blinding(words, *, ring_bits):
@@ -44,9 +45,9 @@ def add(total, payload):
         total.add(chunk.index, chunk.data)
 
 
-def public(ctx1, group):
+def public(ctx1, group, modulus):
     """A_j of a whole group; each batch overwrites the one before."""
-    return np.concatenate([batch.copy() for batch in lattice.public_polynomials(ctx1, group)])
+    return np.concatenate([batch.copy() for batch in lattice.public_polynomials(ctx1, group, modulus)])
 
 
 def summed(layout, payloads):
@@ -58,16 +59,35 @@ def summed(layout, payloads):
 
 @pytest.mark.parametrize(
     ("entries", "slot_bits"),
-    [(1, 26), (10, 26), (DEGREE, 40), (3 * DEGREE + 5, 26), (50, 2), (7, 64)],
+    [(1, 26), (10, 26), (97, 26), (DEGREE, 40), (3 * DEGREE + 5, 26), (50, 2), (7, 64)],
     ids=str,
 )
 def test_a_contribution_is_the_twins_byte_for_byte(entries, slot_bits):
-    layout = Layout(entries, slot_bits, 1_000)
-    x = vector(layout, entries)
-    payload = bytes(contribution(x, layout, "u"))
-    seed = drbg("lattice", "u")(32)
+    check_against_twin(Layout(entries, slot_bits, 1_000))
+
+
+@pytest.mark.parametrize("modulus", MODULI, ids=lambda modulus: f"{modulus.bits}-bit")
+def test_a_contribution_is_the_twins_with_every_modulus(modulus):
+    check_against_twin(layout_over(modulus, 200))
+
+
+def layout_over(modulus, entries):
+    """Some parameters that take this modulus."""
+    return next(
+        layout
+        for slot_bits in range(12, 40)
+        for layout in [Layout(entries, slot_bits, 100)]
+        if layout.modulus is modulus
+    )
+
+
+def check_against_twin(layout):
+    x = vector(layout, layout.entries)
+    sent = contribution(x, layout, "u")
+    payload, seed = bytes(sent), drbg("lattice", "u")(32)
     assert np.frombuffer(payload[:KEY_BYTES], np.int32).tolist() == twin.key(seed, CTX1)
-    assert payload[KEY_BYTES:] == twin.ciphertexts(x.tolist(), seed, CTX1, slot_bits, 1_000)
+    assert payload[KEY_BYTES:] == twin.ciphertexts(x.tolist(), seed, CTX1, layout.slot_bits, layout.clients_max)
+    np.testing.assert_array_equal(summed(layout, [sent]).open(open_blinding, CTX1, map), x)
 
 
 def test_the_twin_decrypts_what_the_server_summed():
@@ -123,14 +143,14 @@ def test_the_largest_error_of_the_bound_is_exact_and_one_beyond_the_modulus_is_n
     bound = math.ceil(9 * math.sqrt(40.5 * 1_000))
     for message in (0, 2**78 - 1):
         assert opened(layout, sign * bound * top + message) == slots_of(message)
-    beyond = MODULUS // 2 // top + 1
+    beyond = math.prod(layout.modulus.primes) // 2 // top + 1
     assert opened(layout, sign * beyond * top) != slots_of(0)
 
 
 def opened(layout, value):
     """What the server makes of one coefficient T·E + M under the key zero."""
     total = Total(layout)
-    total._ciphertext[:] = [value % prime for prime in PRIMES]
+    total._ciphertext[:] = np.repeat([value % prime for prime in layout.modulus.primes], 32)
     return total.open(open_blinding, CTX1, map).tolist()
 
 
@@ -149,32 +169,48 @@ def test_threads_change_nothing():
 
 
 def test_the_public_polynomial_is_the_same_in_any_order_and_never_the_same_twice():
-    groups = [range(21), range(21, 42), range(42, 45)]
-    polynomials = {group: public(CTX1, group) for group in reversed(groups)}
-    for group in groups:
-        np.testing.assert_array_equal(public(CTX1, group), polynomials[group])
-        for block, index in itertools.product((group.start, group.start + 1, group.stop - 1), range(3)):
-            assert polynomials[group][block - group.start, index].tolist() == twin.uniform(CTX1, block, index)
+    groups = [range(20), range(20, 40), range(40, 43)]
+    for modulus in (MODULI[0], MODULI[-1]):
+        ring = twin.modulus(modulus.bits)
+        polynomials = {group: public(CTX1, group, modulus) for group in reversed(groups)}
+        for group in groups:
+            np.testing.assert_array_equal(public(CTX1, group, modulus), polynomials[group])
+            for block, index in itertools.product((group.start, group.start + 1, group.stop - 1), range(3)):
+                assert polynomials[group][block - group.start, index].tolist() == twin.uniform(CTX1, block, index, ring)
     rows = [row.tobytes() for group in groups for row in polynomials[group].reshape(-1, DEGREE)]
-    rows += [row.tobytes() for row in public(CTX1[::-1], range(1))[0]]
+    rows += [row.tobytes() for row in public(CTX1[::-1], range(1), modulus)[0]]
     assert len(set(rows)) == len(rows)
 
 
-def test_a_residue_that_is_not_below_its_prime_is_refused_wherever_it_is():
-    layout = Layout(22 * DEGREE * 3 + 6, 26, 1_000)  # two chunks on the wire, the last ends with two coefficients
+def spoiled(data, bits, residue, value):
+    """A chunk whose residue at this place, among those of its rows, has another value. The last rows may be shorter."""
+    whole = len(data) // (512 * bits) * 512 * bits
+    rows = [data[at : at + 512 * bits] for at in range(0, whole, 512 * bits)]
+    rest = len(data) - whole
+    rows += [data[at : at + rest // 3] for at in range(whole, len(data), max(1, rest // 3))]
+    row = 0 if residue == 0 else len(rows) - 1
+    residues = rows_twin.unpack(rows[row], bits)
+    residues[residue] = value
+    rows[row] = rows_twin.pack(residues, bits)
+    return b"".join(rows)
+
+
+@pytest.mark.parametrize("modulus", [MODULI[1], MODULI[-1]], ids=lambda modulus: f"{modulus.bits}-bit")
+def test_a_residue_that_is_not_below_its_prime_is_refused_wherever_it_is(modulus):
+    base = layout_over(modulus, 1)
+    layout = layout_over(modulus, (BLOCKS_TOGETHER + 1) * DEGREE * base.slots + 6)  # three chunks, the last is short
+    primes = modulus.primes
     chunks = list(layout.plan.cut(contribution(vector(layout), layout)))
     assert len(chunks) == 3
     total = Total(layout)
     total.check(0, b"\xff" * KEY_BYTES)
     for chunk, place in itertools.product(chunks[1:], (0, -1)):
-        residues = np.frombuffer(chunk.data, np.uint32).copy()
-        total.check(chunk.index, residues.data.cast("B"))
-        for bad in (PRIMES[0] if place == 0 else PRIMES[2], 2**30 - 1, 2**32 - 1):
-            residues[place] = bad
+        total.check(chunk.index, chunk.data)
+        prime, data = primes[0] if place == 0 else primes[2], bytes(chunk.data)
+        for bad in (prime, 2**modulus.bits - 1):
             with pytest.raises(MessageError, match=f"chunk {chunk.index}: a residue is not below its prime"):
-                total.check(chunk.index, residues.data.cast("B"))
-        residues[place] = (PRIMES[0] if place == 0 else PRIMES[2]) - 1
-        total.check(chunk.index, residues.data.cast("B"))
+                total.check(chunk.index, spoiled(data, modulus.bits, place, bad))
+        total.check(chunk.index, spoiled(data, modulus.bits, place, prime - 1))
 
 
 def test_keys_that_are_no_sum_of_gaussians_abort():

@@ -4,9 +4,8 @@ import math
 from collections.abc import Sequence
 
 
-def messages(words: Sequence[int], slot_bits: int, slots: int) -> list[int]:
-    """m_i = Σ_k words[k·stride + i]·2^(k·slot_bits); stride = ceil(entries / slots), nothing behind the last entry."""
-    stride = -(-len(words) // slots)
+def messages(words: Sequence[int], slot_bits: int, slots: int, stride: int) -> list[int]:
+    """m_i = Σ_k words[k·stride + i]·2^(k·slot_bits), nothing behind the last entry."""
     padded = [*words, *[0] * (stride * slots - len(words))]
     return [sum(padded[k * stride + i] << k * slot_bits for k in range(slots)) for i in range(stride)]
 

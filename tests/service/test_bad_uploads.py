@@ -10,7 +10,6 @@ from tempfile import TemporaryFile
 import pytest
 
 from aggregator.errors import Disconnected, MessageError, NotFound, OutOfTurn, StorageError
-from aggregator.protocol.layout import PRIMES
 from aggregator.protocol.parameters import Mode
 from aggregator.service import app
 from aggregator.storage.spool import MemorySpool
@@ -69,16 +68,15 @@ FORGERIES = {
 
 
 def unreduced(parts):
-    """The last residue is its prime."""
+    """The residues of the last lane are all ones, which no prime is."""
     last = parts[-1].body
-    data = bytes(last.data[:-4]) + PRIMES[2].to_bytes(4, "little")
-    return [*parts[:-1], UploadMessage(replace(last, data=data))]
+    return [*parts[:-1], UploadMessage(replace(last, data=bytes(last.data[:-4]) + b"\xff" * 4))]
 
 
 LATTICE_FORGERIES = {
-    "the key alone": (lambda p: p[:2], "client 3 sent 1 of 3 chunks"),
+    "the key alone": (lambda p: p[:2], "client 3 sent 1 of 4 chunks"),
     "no key": (lambda p: [p[0], *p[2:]], "chunk 1 arrived, expected chunk 0"),
-    "a residue that is its prime": (unreduced, "client 3: chunk 2: a residue is not below its prime"),
+    "a residue that is not below its prime": (unreduced, "client 3: chunk 3: a residue is not below its prime"),
 }
 
 
