@@ -22,6 +22,7 @@ from aggregator.crypto import signing
 from aggregator.protocol import commitments, homomorphic, homomorphic_coordinator
 from aggregator.protocol.committed_list import CommittedList, freeze, sum_fields
 from aggregator.protocol.context import RoundTerms
+from aggregator.protocol.homomorphic_layout import DEGREE
 from aggregator.protocol.parameters import Parameters
 from aggregator.protocol.parties import AUDITOR, KEY_HOLDER
 from aggregator.wire import codec
@@ -49,6 +50,7 @@ from native.pack import unpack
 from native.ring import Words, word_dtype
 from tests.consortium import TASK, Consortium, drbg
 from tests.parties import FROZEN, identity, ledger_path, parameters, safe, site
+from tests.reference import rows as packing
 
 
 class Shown:
@@ -218,16 +220,13 @@ class Adversary:
 
 
 def negated(payload: bytes, spec: Parameters) -> bytes:
-    """The ciphertexts that decrypt to the negative: each residue r becomes q - r, of a row of 4,096 at its width."""
+    """The ciphertexts that decrypt to the negative: each residue r becomes q - r, by the twin of how rows travel."""
     parameters, out, at = spec.ciphertexts.parameters, [], 0
-    primes, widths = parameters.key_primes[:-1] * 2, parameters.prime_bits[:-1] * 2
+    rows = tuple(zip(parameters.primes, parameters.prime_bits[:-1], strict=True)) * 2
     while at < len(payload):
-        for width, prime in zip(widths, primes, strict=True):
-            size = 4096 * width // 8
-            bits = np.unpackbits(np.frombuffer(payload[at : at + size], np.uint8), bitorder="little")
-            residues = bits.reshape(-1, width).astype(np.uint64) @ (1 << np.arange(width, dtype=np.uint64))
-            turned = (np.uint64(prime) - residues) % np.uint64(prime)
-            planes = (turned[:, None] >> np.arange(width, dtype=np.uint64)) & np.uint64(1)
-            out.append(np.packbits(planes.astype(np.uint8), bitorder="little").tobytes())
+        for prime, bits in rows:
+            size = DEGREE * bits // 8
+            residues = packing.unpack(payload[at : at + size], bits)
+            out.append(packing.pack([-residue % prime for residue in residues], bits))
             at += size
     return b"".join(out)

@@ -15,7 +15,7 @@ from hashlib import sha256
 from aggregator.crypto import signing
 from aggregator.crypto.certificates import Certificate
 from aggregator.crypto.roster import Roster
-from aggregator.errors import Equivocation, NotAdmitted, ParameterError, RoundAborted
+from aggregator.errors import Equivocation, NotAdmitted, ParameterError
 from aggregator.protocol import commitments, homomorphic
 from aggregator.protocol.cohort import ClientId
 from aggregator.protocol.committed_list import CommittedList, check_list, is_audited, is_frozen
@@ -130,15 +130,10 @@ def decrypt(decryption: Decryption, total: Octets, secret: bytes) -> Words:
     """The sum's words, shape (L,). Run by the key holder, once for each (task, round), after it has written that down.
 
     Raises:
-        MessageError: a residue that is not below its prime.
-        RoundAborted: what the sum decrypts to is no sum of so many encoded updates.
+        MessageError: as `homomorphic.decrypt`: one of the clients lied.
     """
     parameters = decryption.terms.parameters
-    words = homomorphic.decrypt(total, secret, parameters.ciphertexts)
-    most = len(decryption.survivors) * ((1 << parameters.value_bits) - 1)
-    if int(words.max()) > most:
-        raise RoundAborted(f"decrypt: what {len(decryption.survivors)} clients encrypted is no sum of encoded updates")
-    return words
+    return homomorphic.decrypt(total, secret, parameters.ciphertexts, clients=len(decryption.survivors))
 
 
 def _check_audited(
