@@ -153,9 +153,14 @@ def combine(files: Sequence[CustodianFile]) -> Safe:
     return Safe(first.threshold, first.custodians, first.key_id, key)
 
 
+def file_name(index: int) -> str:
+    """Of one custodian's file; they are counted from 1."""
+    return f"custodian-{index}.json"
+
+
 def write(directory: Path, files: Sequence[CustodianFile]) -> tuple[Path, ...]:
     """Write each custodian's file, readable by its owner only; errors as `files.write_new`."""
-    named = {f"custodian-{one.index}.json": one.to_bytes() for one in files}
+    named = {file_name(one.index): one.to_bytes() for one in files}
     write_new(directory, named, {})
     return tuple(directory / name for name in named)
 
