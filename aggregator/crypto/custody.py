@@ -66,7 +66,7 @@ class CustodianFile:
             if {key: type(value) for key, value in content.items()} != _TYPES or content["format"] != FORMAT:
                 raise MessageError(f"{name} is no custodian's file that this version reads")
             share = base64.b64decode(content["share"], validate=True)
-        except (ValueError, AttributeError):  # JSON's errors and base64's are ValueErrors
+        except (ValueError, AttributeError, RecursionError):  # JSON's errors and base64's are ValueErrors
             raise MessageError(f"{name} is no custodian's file, or is damaged") from None
         found = cls(content["key"], content["index"], content["threshold"], content["custodians"], share)
         sound = 1 <= found.threshold <= found.custodians <= CUSTODIANS_MAX and 1 <= found.index <= found.custodians
