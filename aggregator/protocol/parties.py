@@ -16,6 +16,11 @@ AUDITOR: Final = -2
 ROLES: Final = {KEY_HOLDER: Role.KEY_HOLDER, AUDITOR: Role.AUDITOR}
 
 
+def who(member: int) -> str:
+    """A member of a round, for sentences."""
+    return str(ROLES[member]) if member in ROLES else f"client {member}"
+
+
 class Audit(StrEnum):
     """What stands between the server and the key holder; each is weaker than the one before.
 

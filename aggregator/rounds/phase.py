@@ -16,6 +16,7 @@ from aggregator.errors import MessageError, OutOfTurn
 from aggregator.protocol.cohort import ClientId
 from aggregator.protocol.context import RoundTerms
 from aggregator.protocol.encoding import RingVector
+from aggregator.protocol.parties import who
 from aggregator.protocol.spread import Each
 from aggregator.storage.base import Spool
 from aggregator.wire.messages import AnnouncedKey, Chunk, CiphertextsRequest, ClientBody, RoundOpened, ServerBody
@@ -157,15 +158,15 @@ class Phase(ABC, Generic[Answer]):
             MessageError: a second answer that differs, or an invalid one.
         """
         if client not in self.members:
-            raise OutOfTurn(f"{self.step}: client {client} is not in this step of the round")
+            raise OutOfTurn(f"{self.step}: {who(client)} is not in this step of the round")
         if not isinstance(body, self.answer_type):
-            raise OutOfTurn(f"{self.step}: client {client} sent {type(body).__name__}, which belongs to another step")
+            raise OutOfTurn(f"{self.step}: {who(client)} sent {type(body).__name__}, which belongs to another step")
         answer = cast("Answer", body)  # isinstance has just said so
         if self.answers.get(client) == answer:
             return False  # before the check, which costs a signature's verification
         self.check(client, answer)
         if client in self.answers:
-            raise MessageError(f"{self.step}: client {client} answered twice, differently")
+            raise MessageError(f"{self.step}: {who(client)} answered twice, differently")
         self.answers[client] = answer
         return True
 
@@ -200,7 +201,7 @@ class Over(Phase[None]):
 
     def check(self, client: ClientId, answer: None) -> NoReturn:
         """Nothing is taken any more: OutOfTurn."""
-        raise OutOfTurn(f"client {client}: the round is over")
+        raise OutOfTurn(f"{who(client)}: the round is over")
 
     def finish(self) -> NoReturn:
         """It has finished: OutOfTurn."""

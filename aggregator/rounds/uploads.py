@@ -10,6 +10,7 @@ from typing import Protocol
 
 from aggregator.errors import Disconnected, Equivocation, MessageError, OutOfTurn
 from aggregator.protocol.cohort import ClientId
+from aggregator.protocol.parties import who
 from aggregator.rounds.phase import Answer, Phase, Setting
 from aggregator.storage.base import Staged
 from aggregator.wire.chunks import ChunkPlan
@@ -82,10 +83,10 @@ class Uploads(Phase[Answer]):
             Equivocation: the upload that this member began, under another header.
         """
         if client not in self.members:
-            raise OutOfTurn(f"{self.step}: client {client} is not in this step of the round")
+            raise OutOfTurn(f"{self.step}: {who(client)} is not in this step of the round")
         if header.payload_bytes != self._plan.payload_bytes:
             raise MessageError(
-                f"client {client} announces {header.payload_bytes} bytes, this round's input has "
+                f"{who(client)} announces {header.payload_bytes} bytes, this round's input has "
                 f"{self._plan.payload_bytes}"
             )
         self.admit_header(client, header)
@@ -111,7 +112,7 @@ class Uploads(Phase[Answer]):
         try:
             self._check(chunk.index, chunk.data)
         except MessageError as error:
-            raise MessageError(f"client {upload.client}: {error}") from None
+            raise MessageError(f"{who(upload.client)}: {error}") from None
         upload.staged.write(chunk.data)
         upload.chunks += 1
 
@@ -125,7 +126,7 @@ class Uploads(Phase[Answer]):
         """
         self._require_open(upload)
         if upload.chunks != self._plan.chunks:
-            raise MessageError(f"client {upload.client} sent {upload.chunks} of {self._plan.chunks} chunks")
+            raise MessageError(f"{who(upload.client)} sent {upload.chunks} of {self._plan.chunks} chunks")
         try:
             self.answers[upload.client] = self.take(upload)
             if self.keeps(upload):
@@ -164,7 +165,7 @@ class Uploads(Phase[Answer]):
         if held is not None and held.header == header:
             return Upload(client, header, held.staged, held.chunks)
         if held is not None and held.header.upload_id == header.upload_id:
-            raise Equivocation(f"client {client} goes on with its upload under another header")
+            raise Equivocation(f"{who(client)} goes on with its upload under another header")
         if held is not None:
             self.abandon(held)
         return Upload(client, header, self._setting.spool.stage())
@@ -176,5 +177,5 @@ class Uploads(Phase[Answer]):
         if self._is_open(upload):
             return
         if upload.client in self._open:
-            raise Disconnected(f"client {upload.client}: a newer stream takes this upload's place")
-        raise OutOfTurn(f"client {upload.client}: this step of the round is over")
+            raise Disconnected(f"{who(upload.client)}: a newer stream takes this upload's place")
+        raise OutOfTurn(f"{who(upload.client)}: this step of the round is over")

@@ -240,5 +240,5 @@ def test_parties_that_cannot_be(make, named):
 
 def test_an_audit_that_this_version_does_not_know():
     message = parameters(10, mode=Mode.HOMOMORPHIC, parties=PARTIES[0]).to_message()
-    with pytest.raises(ParameterError, match="audit .none. is unknown: this version has frozen, one-shot"):
+    with pytest.raises(ParameterError, match="audit 'none' is unknown: this version has frozen, one-shot"):
         Parameters.from_message(dataclasses.replace(message, audit="none"))
