@@ -30,6 +30,10 @@ _SELECT = (
 _INSERT = "INSERT INTO rounds VALUES (?, ?, ?, ?, ?, ?, ?, NULL)"
 _RELEASE = "UPDATE rounds SET released = ? WHERE deployment = ? AND task = ? AND round = ?"
 _DESTROY = "UPDATE rounds SET wrapped = NULL, answer = NULL WHERE deployment = ? AND task = ? AND round = ?"
+_DESTROY_EARLIER = (
+    "UPDATE rounds SET wrapped = NULL, answer = NULL "
+    "WHERE deployment = ? AND task = ? AND round < ? AND wrapped IS NOT NULL"
+)
 _DESTROY_RELEASED = "UPDATE rounds SET wrapped = NULL, answer = NULL WHERE released IS NOT NULL AND wrapped IS NOT NULL"
 
 
@@ -66,6 +70,8 @@ class KeyLedger(Memory):
     def publish(self, key: RoundKey, published: Published, wrapped: bytes) -> None:
         """Keep the key of a round, one for ever. Run before the public key leaves.
 
+        Keys of the task's earlier rounds that are still there go: of rounds whose end was never heard of.
+
         Args:
             key: deployment, task, round.
             published: what is about to leave.
@@ -83,6 +89,7 @@ class KeyLedger(Memory):
             if database.execute(_SELECT, key).fetchone() is not None:
                 raise Equivocation(f"{label(key)} has had its key: a re-run is a new round")
             database.execute(_INSERT, (*key, *row))
+            database.execute(_DESTROY_EARLIER, key)
         self.fold()
 
     def release(self, key: RoundKey, total: bytes) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from aggregator.crypto.agreement import Entropy
 from aggregator.crypto.custody import Safe
-from aggregator.errors import MessageError
+from aggregator.errors import MessageError, NotAdmitted
 from aggregator.protocol import keyholder
 from aggregator.protocol.keyholder import Custody, Decryption, RoundKey
 from aggregator.protocol.parameters import Parameters
@@ -91,6 +91,8 @@ class KeyHolder(Party):
         published = self._ledger.published(key)
         if published is None:
             raise MessageError(f"round {number} of task {self.task} has no key here")
+        if published.parameters != terms.parameters.hash:
+            raise NotAdmitted(f"round {number} of task {self.task} has other parameters than its key was made for")
         checking = asyncio.to_thread(keyholder.check_decryption, body, terms, roster, published.public_key, site)
         decryption = await checking
         total = await self._fetch(decryption)

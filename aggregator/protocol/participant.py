@@ -56,7 +56,7 @@ class Safeguards:
         exist. Two is only ever an explicit choice.
     threat: the weakest threat model accepted.
     modes: the modes in which this site takes part; `lattice` and `homomorphic` rest on ring-LWE besides, and the latter
-        on key holder and server, or key holder and auditor, not acting together.
+        on no two of server, key holder and auditor acting together.
     audits: in homomorphic mode, what it accepts between server and key holder.
     """
 

@@ -169,6 +169,11 @@ class Task:
             raise OutOfTurn(f"task {self.spec.name}: round {round_number} is not the current one")
         return self._driver
 
+    @property
+    def connected(self) -> int:
+        """How many participants' lines are open; key holder's and auditor's do not count."""
+        return len(self.lines.connected - self._gathering.parties)
+
     async def deliver(self, site: Certificate, message: messages.ClientMessage) -> None:
         """Take one message of a participant's control stream; errors as `Driver.deliver`.
 

@@ -1,7 +1,7 @@
 """Attacks on a homomorphic round, by name: a lying server with colluding clients, against real parties and clients.
 
-What it could learn is one client's update, or the sum of fewer than the clients accepted. What nothing stops is the key
-holder together with the server or with the auditor: SECURITY.md.
+What it could learn is one client's update, or the sum of fewer than the clients accepted. What nothing stops is two of
+server, key holder and auditor together: SECURITY.md.
 """
 
 from dataclasses import replace
@@ -281,6 +281,15 @@ async def test_a_sum_under_another_rounds_key(evil):
         await evil.decrypt(named, ALL, total, (frozen, signed.signature), terms=moved.to_message())
     with pytest.raises(MessageError, match="asked for round 2 of sepsis, shown 1 of sepsis"):
         await evil.decrypt(named, ALL, total, (frozen, signed.signature), terms=terms.to_message())
+
+
+async def test_other_parameters_than_the_key_was_made_for(evil):
+    """Fewer clients would do, by terms that nobody's key was published for."""
+    named, sent, frozen = await evil.begin(ALL)
+    total = evil.total(*sent.values())
+    lowered = replace(evil.terms, parameters=parameters(clients_max=9))
+    with pytest.raises(NotAdmitted, match="round 1 of task sepsis has other parameters than its key was made for"):
+        await evil.decrypt(named, ALL, total, (frozen, bytes(64)), terms=lowered.to_message())
 
 
 async def test_trust_server_needs_no_auditor_but_enough_clients(tmp_path):

@@ -84,6 +84,15 @@ def test_the_key_of_a_round_that_failed_is_destroyed(keys):
         keys.release(KEY, C)
 
 
+def test_the_next_round_of_a_task_ends_the_last_one(keys):
+    """The server vanished, and nobody said how the round ended."""
+    for key in (KEY, ("demo", "stroke", 1), OTHER):
+        keys.publish(key, PUBLISHED, SECRET)
+    with pytest.raises(Equivocation, match="round 1 of task sepsis: its key is destroyed"):
+        keys.release(KEY, C)
+    assert keys.release(("demo", "stroke", 1), C) == keys.release(OTHER, C) == SECRET
+
+
 @pytest.mark.parametrize("crashes", [False, True])
 def test_what_is_destroyed_is_in_no_file(tmp_path, crashes):
     """Nor is it after a process that ended between the decryption's record and the destruction."""
