@@ -134,7 +134,8 @@ async def test_ctrl_c_ends_all_and_leaves_nothing_behind(tmp_path) -> None:
 REFUSALS = [
     (["--clients", "1000", "--dropouts", "101"], "1000 clients tolerate at most 100 dropouts"),
     (["--clients", "8", "--dropouts", "3"], "8 clients tolerate at most 2 dropouts"),
-    (["--mode", "quick"], "mode 'quick' is not in this version"),
+    (["--mode", "quick"], "mode 'quick' is not one of those that this runs: lattice, pairwise"),
+    (["--mode", "homomorphic"], "a simulation has no key holder and no auditor: use sangam bench --mode homomorphic"),
 ]
 
 

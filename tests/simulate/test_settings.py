@@ -9,7 +9,7 @@ from aggregator.wire.vocabulary import MASKED_STEPS, Step
 GOOD = Settings("pairwise", clients=120, entries=100, bits=16, dropouts=12, rounds=2, seed=3)
 
 REFUSED = [
-    ({"mode": "plain"}, "mode 'plain' is not in this version, which has lattice, pairwise"),
+    ({"mode": "plain"}, "mode 'plain' is not one of those that this runs: lattice, pairwise"),
     ({"dropouts": 13}, "120 clients tolerate at most 12 dropouts in a round, 13 were asked for"),
     ({"dropouts": -1}, "at least 0"),
     ({"clients": 1}, "2 to 10,000 clients"),
