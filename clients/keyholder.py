@@ -1,6 +1,7 @@
 """The key holder's process in one task: a fresh key pair for each round, and one decryption under it."""
 
 import asyncio
+import logging
 import os
 from hashlib import sha256
 from typing import Any, cast
@@ -11,6 +12,7 @@ from aggregator.errors import MessageError, NotAdmitted
 from aggregator.protocol import keyholder
 from aggregator.protocol.keyholder import Custody, Decryption, RoundKey
 from aggregator.protocol.parameters import Parameters
+from aggregator.protocol.parties import Audit
 from aggregator.wire import codec
 from aggregator.wire.messages import (
     UPLOAD_ID_BYTES,
@@ -29,6 +31,8 @@ from clients.party import Answer, Party
 from clients.transport import PartyTransport
 from clients.uploading import WholeUpload
 from native.pack import pack
+
+_LOG = logging.getLogger("clients")
 
 
 class KeyHolder(Party):
@@ -93,6 +97,9 @@ class KeyHolder(Party):
             raise MessageError(f"round {number} of task {self.task} has no key here")
         if published.parameters != terms.parameters.hash:
             raise NotAdmitted(f"round {number} of task {self.task} has other parameters than its key was made for")
+        audit = terms.parameters.parties.audit if terms.parameters.parties else Audit.FROZEN
+        if audit is not Audit.FROZEN:
+            _LOG.warning("round %d of task %s is audited %s: see SECURITY.md", number, self.task, audit)
         checking = asyncio.to_thread(keyholder.check_decryption, body, terms, roster, published.public_key, site)
         decryption = await checking
         total = await self._fetch(decryption)
