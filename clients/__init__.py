@@ -21,6 +21,7 @@ from aggregator.errors import (
 )
 from aggregator.protocol.parameters import Mode, Parameters
 from aggregator.protocol.participant import Safeguards
+from aggregator.protocol.parties import Audit, Parties
 from aggregator.wire.messages import Tensor
 from aggregator.wire.operator_messages import (
     Deadlines,
@@ -48,6 +49,7 @@ from clients.session import Session
 from clients.site import OpenSite
 
 __all__ = [
+    "Audit",
     "BlockingOperator",
     "BlockingSession",
     "BlockingSite",
@@ -70,6 +72,7 @@ __all__ = [
     "Overloaded",
     "ParameterError",
     "Parameters",
+    "Parties",
     "Retention",
     "RoundAborted",
     "RoundEvent",

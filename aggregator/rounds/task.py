@@ -15,7 +15,7 @@ from aggregator.errors import Cancelled, NotAdmitted, OutOfTurn, SangamError
 from aggregator.protocol.cohort import ClientId
 from aggregator.protocol.context import RoundTerms
 from aggregator.protocol.parameters import Parameters
-from aggregator.protocol.parties import ROLES
+from aggregator.protocol.parties import ROLES, Audit
 from aggregator.protocol.spread import Each
 from aggregator.rounds.driver import Driver
 from aggregator.rounds.events import EventLog
@@ -70,6 +70,9 @@ class Task:
         self.spec = spec
         self.parameters = Parameters.from_message(spec.parameters)
         check_fits(self.parameters, spec.opening, len(host.roster()))
+        parties = self.parameters.parties
+        if parties is not None and parties.audit is not Audit.FROZEN:
+            _LOG.warning("task %s is audited %s: see SECURITY.md", spec.name, parties.audit)
         self.lines = Lines(host.clock)
         self.history = History(spec.name, spec.retention, host.clock)
         self.cancelled = False

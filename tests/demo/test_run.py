@@ -25,8 +25,9 @@ from aggregator.demo.witness import Words
 from aggregator.errors import ParameterError
 from aggregator.local.consortium import site_names
 from aggregator.local.processes import Child, nursery
+from aggregator.protocol.parameters import Mode
 from aggregator.wire.operator_messages import RoundEvent
-from aggregator.wire.vocabulary import MASKED_STEPS, Step
+from aggregator.wire.vocabulary import HOMOMORPHIC_STEPS, MASKED_STEPS, Step
 from clients.result import RoundResult
 from tests.consortium import Consortium
 from tests.demo.test_outcome import WANTED
@@ -58,6 +59,20 @@ def test_sums_stay_exact_whatever_step_a_hospital_leaves_in(tmp_path: Path) -> N
     for one, absence in zip(outcome.rounds, settings.absences, strict=True):
         assert len(one.participants) == (4 if absence.step in after_input else 3)
     assert outcome.clipped_entries == 0
+
+
+def test_homomorphic_sums_stay_exact_with_key_holder_and_auditor_as_processes(tmp_path: Path) -> None:
+    settings = Settings(sites=4, rounds=4, dropouts=1, seed=1, out=tmp_path, mode=Mode.HOMOMORPHIC)
+    outcome = asyncio.run(run(settings, quiet()))
+    names = site_names("hospital", 4)
+    planned = {(one.round, names[one.site], one.step, one.exit) for one in settings.absences}
+    lost = {(one.number, gone.hospital, gone.step, gone.exit) for one in outcome.rounds for gone in one.dropouts}
+    assert outcome.exact
+    assert not outcome.aborted
+    assert lost == planned
+    assert {step for _, _, step, _ in lost} == {Step.COMMIT_INPUT, Step.UPLOAD}
+    assert all(tuple(one.step_seconds) == HOMOMORPHIC_STEPS for one in outcome.rounds)
+    assert all(len(one.participants) == 3 for one in outcome.rounds)
     assert abs(outcome.auc_federated - outcome.auc_pooled) < 0.01
     assert outcome.sent_bytes > 10 * outcome.payload_bytes
     assert Path(outcome.picture).is_file()

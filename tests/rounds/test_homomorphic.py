@@ -37,13 +37,16 @@ SUM = CiphertextsRequest(TASK, 1, whole_sum=True)
 
 
 @pytest.mark.parametrize("parties", [FROZEN, ONE_SHOT, TRUST_SERVER], ids=lambda parties: parties.audit)
-async def test_a_whole_round(tmp_path, parties):
+async def test_a_whole_round(tmp_path, parties, caplog):
     room = Room(tmp_path, N, spec=parameters(parties=parties))
     async with attending(room, who=tuple(parties.names)) as staff:
         ends = await room.play(offers(N), how={c: {"safeguards": ANY_AUDIT} for c in range(N)})
         await until_destroyed(staff)
     assert isinstance(room.end, Completed), room.end
     assert all(isinstance(end, RoundResult) for end in ends.values()), ends
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(said) == (0 if parties is FROZEN else 2 + N), said  # the task, each client, the key holder
+    assert all(f"is audited {parties.audit}" in one for one in said)
     kinds = [type(body).__name__ for body in staff.transports[KEY_HOLDER].sent]
     assert kinds == ["Join", "PublishedKey"]  # and one upload of words
     assert len(staff.transports[KEY_HOLDER].uploads) == 1
