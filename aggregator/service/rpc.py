@@ -32,6 +32,7 @@ class AnyRole:
 
 ANY_ROLE: Final = AnyRole()
 
+_END: Final[object] = grpc.aio.EOF  # of which the type stub of `read` does not know
 CERTIFICATES_REMEMBERED = 20_000
 CALLS_PER_CERTIFICATE_MAX = 32  # over all its connections; a participant needs two for each task
 
@@ -181,15 +182,13 @@ async def _whole(sending: Coroutine[Any, Any, None]) -> None:
         raise
 
 
-async def _decoded(
-    gate: Gate, context: Context, role: Role | AnyRole, kind: type[Request]
-) -> AsyncIterator[Request]:
+async def _decoded(gate: Gate, context: Context, role: Role | AnyRole, kind: type[Request]) -> AsyncIterator[Request]:
     """Each message, its author admitted anew, and the stream's end, too: a certificate may end while it is open.
 
     Messages are read, not iterated over: gRPC's iterator would keep each in memory until the next, and of a thousand
     streams that wait for the next step 20 MB of dealt shares.
     """
-    while (data := await context.read()) is not grpc.aio.EOF:
+    while (data := await context.read()) is not _END:
         gate.admit(context, role)
         yield decode(kind, data)
         del data  # as would this loop
