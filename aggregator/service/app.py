@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection
 from aggregator.config import ServerConfig
 from aggregator.cores import Cores
 from aggregator.rounds.task import Host
+from aggregator.service import heap
 from aggregator.service.aggregation_service import AggregationService
 from aggregator.service.listening import listen
 from aggregator.service.membership import Members, Watch
@@ -85,6 +86,7 @@ async def serve(config: ServerConfig, further: Iterable[Service] = ()) -> AsyncI
         ParameterError: the address cannot be listened on, or a file does not hold what it should.
     """
     members = Members(config, _now)
+    heap.settle(len(members.present.roster))
     spool = MemorySpool(config.staging_bytes, config.staging_directory)
     cores = Cores()
     host = _host(members, spool, cores)
@@ -94,7 +96,12 @@ async def serve(config: ServerConfig, further: Iterable[Service] = ()) -> AsyncI
     port = listen(server, config.address, lambda: members.present.identity)
     turns = Turns()
     aggregation = AggregationService(tasks, turns)
-    watch = Watch(members, lambda: aggregation.review(gate), config.reload_s)
+
+    def review() -> None:
+        heap.settle(len(members.present.roster))
+        aggregation.review(gate)
+
+    watch = Watch(members, review, config.reload_s)
     ours = aggregation.handlers(gate), OperatorService(tasks).handlers(gate)
     server.add_generic_rpc_handlers((*ours, *(service(gate, spool, turns) for service in further)))
     await _add_health(server)

@@ -1,5 +1,6 @@
 """The schema of every message, read once from the annotations of `messages` and `operator_messages`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from typing import Annotated, Any, cast, get_args, get_origin, get_type_hints
@@ -51,7 +52,7 @@ def _field(kind: Any, name: str, hint: object) -> Field:
         classes = {choice.__name__: choice for choice in get_args(hint)}
         choices = {member.name: classes[member.message_type.name] for member in oneof.fields if member.message_type}
         return Field(name, label, bounds, None, repeated=False, choices=choices)
-    repeated = get_origin(hint) is tuple
+    repeated = get_origin(hint) in {tuple, Sequence}
     item = get_args(hint)[0] if repeated else hint
     nested = item if isinstance(item, type) and is_dataclass(item) else None
     return Field(name, label, bounds, nested, repeated=repeated, choices={})

@@ -1,6 +1,7 @@
 """The .proto text, the generated descriptors and the frozen messages say the same."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
@@ -115,7 +116,7 @@ def test_fields_are_those_of_the_proto_message(name: str) -> None:
 @pytest.mark.parametrize("line", [line for line in LINES if not in_oneof(line)], ids=label)
 def test_types_are_those_of_the_proto_field(line: Line) -> None:
     hint, _ = hint_of(KINDS[line.message], line.name)
-    assert (get_origin(hint) is tuple) is line.repeated
+    assert (get_origin(hint) in {tuple, Sequence}) is line.repeated
     item = get_args(hint)[0] if line.repeated else hint
     if item == bytes | memoryview:
         item = bytes
