@@ -6,6 +6,7 @@ from importlib.metadata import version as installed_version
 import typer
 
 from aggregator.command.bench import bench
+from aggregator.command.ckks import app as ckks
 from aggregator.command.config import app as config
 from aggregator.command.demo import demo
 from aggregator.command.doctor import doctor
@@ -33,6 +34,7 @@ app.add_typer(round_app, name="round")
 app.add_typer(site, name="site")
 app.add_typer(pki, name="pki")
 app.add_typer(config, name="config")
+app.add_typer(ckks, name="ckks")
 app.command("serve")(serve)
 app.command("doctor")(doctor)
 app.command("join")(join)

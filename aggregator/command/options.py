@@ -1,9 +1,12 @@
 """Options that several commands share: where the aggregator is, who asks, and in what form the answer is printed."""
 
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
+
+if TYPE_CHECKING:
+    from clients.selection import Selection
 
 Address: TypeAlias = Annotated[str, typer.Option(envvar="SANGAM_ADDRESS", help="The aggregator, host:port.")]
 OperatorIdentity: TypeAlias = Annotated[
@@ -16,3 +19,16 @@ Base: TypeAlias = Annotated[
     Path | None, typer.Option(help="The model that updates start from, .npz; by default none, the empty one.")
 ]
 Out: TypeAlias = Annotated[Path | None, typer.Option(help="Where to write the round's mean, .npz.")]
+Include: TypeAlias = Annotated[
+    list[str] | None, typer.Option(help="Only the tensors whose name matches, such as 'body.*'; repeatable.")
+]
+Exclude: TypeAlias = Annotated[
+    list[str] | None, typer.Option(help="Not the tensors whose name matches, such as '*.running_*'; repeatable.")
+]
+
+
+def chosen(include: list[str] | None, exclude: list[str] | None) -> "Selection":
+    """What --include and --exclude say."""
+    from clients.selection import Selection
+
+    return Selection(tuple(include or ("*",)), tuple(exclude or ()))

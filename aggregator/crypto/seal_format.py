@@ -152,7 +152,9 @@ def _check_content(content: Octets, level: Level) -> None:
 
 def write_ciphertext(residues: Longs, level: Level) -> bytes:
     """One ciphertext, uncompressed, as SEAL loads it; residues uint64[2, primes, n]."""
-    return b"".join([_header(NO_COMPRESSION, level.ciphertext_bytes), level.head, np.ascontiguousarray(residues, "<u8").tobytes()])
+    return b"".join(
+        [_header(NO_COMPRESSION, level.ciphertext_bytes), level.head, np.ascontiguousarray(residues, "<u8").tobytes()]
+    )
 
 
 def _header(compression: int, total: int) -> bytes:

@@ -44,6 +44,7 @@ class Total:
     """The running sum of vectors of `entries` values. Run by the server. Memory: `memory_bytes(entries)`."""
 
     def __init__(self, entries: int) -> None:
+        self.entries = entries
         self._sizes = _sizes(entries)
         self._sums = np.zeros((len(self._sizes), *_LEVEL.shape), np.uint64)
         self._primes = np.array(PARAMETERS.primes, np.uint64)

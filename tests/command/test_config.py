@@ -125,5 +125,5 @@ def test_the_handbook_has_every_setting_and_its_default():
     for name, (value, place) in settings.effective().items():
         row = next(line for line in table.splitlines() if line.startswith(f"| `{name}` |"))
         if place == "default" and value not in (None, ()):
-            written = f"{value:g}" if isinstance(value, float) else str(value)
+            written = f"{value:g}" if isinstance(value, float) else str(value).lower()
             assert row.split("|")[2].strip().strip("`") == written
