@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from aggregator.command.arrays import check_target, read_arrays, write_arrays
-from aggregator.command.options import Exclude, Include, chosen
+from aggregator.command.options import Exclude, Include, chosen, read_model
 from aggregator.errors import ParameterError
 from aggregator.wire.vocabulary import Step
 
@@ -60,7 +60,7 @@ def join(
     check_target(out)
     selection = chosen(include, exclude)
     arrays = selection.of(read_arrays(update))
-    start = selection.of(read_arrays(base)) if base is not None else None
+    start = read_model(base, selection)
     console = Console(stderr=True)
 
     async def contribute() -> "RoundResult | None":

@@ -5,7 +5,10 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from aggregator.command.arrays import read_arrays
+
 if TYPE_CHECKING:
+    from aggregator.protocol.encoding import Update
     from clients.selection import Selection
 
 Address: TypeAlias = Annotated[str, typer.Option(envvar="SANGAM_ADDRESS", help="The aggregator, host:port.")]
@@ -25,6 +28,11 @@ Include: TypeAlias = Annotated[
 Exclude: TypeAlias = Annotated[
     list[str] | None, typer.Option(help="Not the tensors whose name matches, such as '*.running_*'; repeatable.")
 ]
+
+
+def read_model(path: Path | None, selection: "Selection") -> "Update | None":
+    """The selected part of a model file, which is what a round starts from; None is no model."""
+    return None if path is None else selection.of(read_arrays(path))
 
 
 def chosen(include: list[str] | None, exclude: list[str] | None) -> "Selection":

@@ -6,7 +6,7 @@ goes.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any, Final, TypeVar
 
@@ -103,7 +103,7 @@ class CkksService:
         index: int,
         vector: object,
         messages: AsyncIterator[CkksMessage],
-    ) -> AsyncIterator[CkksAnswer]:
+    ) -> AsyncGenerator[CkksAnswer, None]:
         """Take one vector in: says when its turn has come, and when it is in the sum."""
         staged = self._spool.stage()
         try:

@@ -105,6 +105,21 @@ async def test_serve_reads_the_file_and_options_overrule_it(file):
         assert await server.wait() == 0
 
 
+async def test_serve_with_ckks_warns_before_it_listens(file):
+    async with running("serve", "--config", file, "--ckks") as server:
+        warning = (await server.stderr.readline()).decode()
+        assert warning.startswith("sangam: warning: CKKS sums are offered.")
+        for word in (
+            "can solve for the secret key",
+            "negated sum",
+            "approximate",
+            "reads every vector",
+            "docs/ckks.md",
+        ):
+            assert word in warning
+        assert b"listening on localhost:" in await server.stderr.readline()
+
+
 async def test_sighup_makes_the_server_read_its_files_again(file):
     consortium, roster = Consortium.of(3), file.parent / "roster.json"
     async with serving("--config", file, "--reload-s", "0") as server:

@@ -6,6 +6,7 @@ import re
 import struct
 import tracemalloc
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,8 +41,9 @@ from aggregator.wire.chunks import ChunkPlan
 from aggregator.wire.ckks_messages import CkksAnswer, CkksGoOn, CkksHeader, CkksMessage, CkksSum, CkksVector
 from aggregator.wire.messages import CHUNK_BYTES_MAX, Chunk
 from tests.ciphertexts import CKKS_LEVEL, ckks_context
-from tests.loopback import hub, issued, raw, until
+from tests.loopback import hub, issued, operator, raw, until
 
+GUIDE = Path(__file__).parents[2] / "docs" / "ckks.md"
 SUM = "/sangam.v1.Ckks/Sum"
 MIB = 1 << 20
 
@@ -65,17 +67,30 @@ def close_to(data, clients, entries):
     return np.abs(decrypted(data) - want).max() < 1e-6 * np.abs(want).max()
 
 
-@pytest.mark.parametrize("entries", [1, 4_096, 10_000])
+@pytest.mark.parametrize("entries", [1, 4_096, 40_000])
 async def test_tenseal_decrypts_what_the_service_sums(tmp_path, capfd, entries):
     async with hub(tmp_path, 2, ckks=True) as h:
         total = await h.operator.sum_ckks(vector(client, entries) for client in range(3))
     assert close_to(total, range(3), entries)
 
 
+async def test_the_guides_example(tmp_path, capfd):
+    (code,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    operator().save(tmp_path / "operator")
+    async with hub(tmp_path, 2, ckks=True) as h:
+        for old, new in {"aggregator:7443": h.address, "operator/": str(tmp_path / "operator")}.items():
+            assert old in code
+            code = code.replace(old, new)
+        scope = {}
+        exec(code, scope)
+        found = await scope["encrypted_sum"]([vector(0, 8), vector(1, 8)], ckks_context())
+    assert close_to(found.serialize(), range(2), 8)
+
+
 async def test_sums_beside_each_other_and_without_asyncio(tmp_path, capfd):
     def blocking(address):
-        with clients.operate_blocking(address, issued("other", Role.OPERATOR)) as operator:
-            return operator.sum_ckks([vector(0, 5_000), vector(3, 5_000)])
+        with clients.operate_blocking(address, issued("other", Role.OPERATOR)) as leader:
+            return leader.sum_ckks([vector(0, 5_000), vector(3, 5_000)])
 
     async with hub(tmp_path, 2, ckks=True) as h:
         one, two, three = await asyncio.gather(
