@@ -43,6 +43,7 @@ KEEPALIVE_S: Final = 20.0  # hospital firewalls cut lines that are silent for a 
 KEEPALIVE_LEAST_S: Final = 1.0  # the server hangs up on whom it takes for a flood
 STALLED_AFTER: Final = 3  # keepalives without a step forward
 CHUNK_DIGITS_MAX: Final = 10
+METHOD_UNKNOWN: Final = "Method not found!"  # gRPC's words; its code alone also stands for a compression that is off
 
 # gRPC's own back-off grows to 120 s and would dominate every recovery; 2 s is the most a client waits here.
 OPTIONS: Final = (
@@ -206,8 +207,8 @@ class GrpcChannel:
             return kind(detail)
         if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
             return Overloaded(f"{self._address}: {detail}")
-        if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-            return NotOffered(f"{self._address}: {detail}")
+        if detail == METHOD_UNKNOWN:
+            return NotOffered(f"{self._address} is of another version and does not know this call")
         if error.code() in {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}:
             return NotAdmitted(f"{self._address}: {detail}")
         return Disconnected(

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 import grpc
 
 from aggregator.crypto.certificates import Certificate, Role
-from aggregator.errors import Disconnected, MessageError, NotOffered, Overloaded, ParameterError
+from aggregator.errors import Disconnected, MessageError, NotOffered, Overloaded, ParameterError, StorageError
 from aggregator.protocol import ckks
 from aggregator.protocol.spread import Each
 from aggregator.service.rpc import Gate, both_ways
@@ -120,13 +120,21 @@ class CkksService:
             staged.close()
 
     async def _receive(self, plan: ChunkPlan, messages: AsyncIterator[CkksMessage], turn: Turn, staged: Staged) -> None:
+        """Stage all chunks. If the disk fails the rest still comes: who is cut off while writing never hears why."""
+        failed: StorageError | None = None
         for index in range(plan.chunks):
             chunk = await self._next(messages)
             if not isinstance(chunk, Chunk):
                 raise MessageError(f"{index} of {plan.chunks} chunks came")
             plan.check(index, chunk)
-            staged.write(chunk.data)
             turn.progress()
+            try:
+                if failed is None:
+                    staged.write(chunk.data)
+            except StorageError as error:
+                failed = error
+        if failed is not None:
+            raise failed
 
     async def _next(self, messages: AsyncIterator[CkksMessage]) -> object:
         """The next message's body; None at the stream's end."""

@@ -221,7 +221,7 @@ async def test_the_service_is_off_unless_switched_on(tmp_path):
 
 async def test_a_server_that_has_never_heard_of_it(tmp_path):
     async with hub(tmp_path, 2) as h, h.calls.stream("/sangam.v1.Ckks/Product", CkksAnswer) as stream:
-        with pytest.raises(NotOffered):
+        with pytest.raises(NotOffered, match="is of another version and does not know this call"):
             await stream.receive()
 
 
@@ -346,6 +346,12 @@ async def test_a_full_disk_ends_the_call_and_nothing_else():
     with pytest.raises(StorageError, match="No space left"):
         await stand.sum(whole(GOOD, 1, 8))
     assert stand.service.held_bytes == 0
+
+
+async def test_a_full_disk_is_named_even_in_the_midst_of_a_vector(tmp_path, capfd):
+    async with hub(tmp_path, 2, ckks=True, staging_bytes=0, staging_directory=tmp_path / "none") as h:
+        with pytest.raises(StorageError, match="No such file or directory"):
+            await h.operator.sum_ckks([vector(0, 40_000)])
 
 
 async def test_vectors_without_end(monkeypatch):
