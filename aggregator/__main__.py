@@ -5,6 +5,7 @@ from importlib.metadata import version as installed_version
 
 import typer
 
+from aggregator.command.auditor import app as auditor
 from aggregator.command.bench import bench
 from aggregator.command.ckks import app as ckks
 from aggregator.command.config import app as config
@@ -12,6 +13,7 @@ from aggregator.command.demo import demo
 from aggregator.command.doctor import doctor
 from aggregator.command.gateway import gateway
 from aggregator.command.join import join
+from aggregator.command.keyholder import app as keyholder
 from aggregator.command.pki import app as pki
 from aggregator.command.round import app as round_app
 from aggregator.command.serve import serve
@@ -33,6 +35,8 @@ app.add_typer(task, name="task")
 app.add_typer(round_app, name="round")
 app.add_typer(site, name="site")
 app.add_typer(pki, name="pki")
+app.add_typer(keyholder, name="keyholder")
+app.add_typer(auditor, name="auditor")
 app.add_typer(config, name="config")
 app.add_typer(ckks, name="ckks")
 app.command("serve")(serve)

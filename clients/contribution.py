@@ -4,6 +4,7 @@ The journal is written before anything leaves: an advert, a share, a signature, 
 here, in memory only; a process that restarts has dropped out of the round.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -25,7 +26,9 @@ from aggregator.wire.messages import (
     UploadHeader,
 )
 from aggregator.wire.vocabulary import Step
-from clients.journal import Journal, RoundKey
+from clients.journal import Journal
+from clients.memory import RoundKey
+from clients.uploading import WholeUpload
 
 
 class Observer(Protocol):
@@ -38,47 +41,34 @@ class Observer(Protocol):
         """The update as words of the ring, and the bytes in which it leaves."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class MaskedUpload:
-    """A whole masked input, ready to send, and to send again: the header, and the bytes of all chunks."""
-
-    header: UploadHeader
-    payload: memoryview = field(repr=False)
+Answer: TypeAlias = ClientBody | WholeUpload
 
 
-Answer: TypeAlias = ClientBody | MaskedUpload
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What a client brings to every round: its memory across restarts, its source of secrets, and who watches."""
+
+    journal: Journal
+    entropy: Entropy = field(repr=False)
+    observer: Observer | None
 
 
-class Contribution:
+class Contribution(ABC):
     """One round from this client's side. Announcements come in order; a repeated one gets the identical answer.
 
     Args:
         invited: the round, its terms already checked.
         encoded: the update as words of the ring.
-        journal: this site's memory across restarts.
-        entropy: the source of the round's secrets.
-        each: runs independent parts of the work on the vector, perhaps in several threads.
-        observer: told of each step; None for nobody.
+        own: what this client brings to every round.
     """
 
-    def __init__(
-        self,
-        invited: Invited,
-        encoded: Encoded,
-        *,
-        journal: Journal,
-        entropy: Entropy,
-        each: Each,
-        observer: Observer | None,
-    ) -> None:
+    def __init__(self, invited: Invited, encoded: Encoded, own: Own) -> None:
         self.invited = invited
         self.encoded = encoded
-        self._journal = journal
-        self._entropy = entropy
-        self._each = each
-        self._observer = observer
+        self._journal = own.journal
+        self._entropy = own.entropy
+        self._observer = own.observer
         self._answered: dict[type, tuple[ServerBody, Answer]] = {}
-        self._state: Invited | Advertised | Shared | Masked | Signed | None = invited
         self._key: RoundKey | None = None
 
     @property
@@ -87,27 +77,18 @@ class Contribution:
         return self.invited.terms.round
 
     @property
-    def shares_left(self) -> bool:
-        """Whether anything beyond the advert has left: then this update belongs to this round."""
-        return AdvertList in self._answered
+    @abstractmethod
+    def bound(self) -> bool:
+        """Whether so much has left that this update belongs to this round."""
 
+    @abstractmethod
     def check_closed(self, survivors: tuple[int, ...]) -> None:
         """Check the survivors that the round is said to have closed with.
 
-        A client whose line broke before it signed checks them as it would have then, and signs nothing.
-
         Raises:
-            Equivocation: not the ones that this client signed, or its input has not even left.
+            Equivocation: not the ones that this client agreed to, or its input has not even left.
             RoundAborted: too few, or without this client.
         """
-        match self._state:
-            case Signed(survivors=signed) if signed == survivors:
-                pass
-            case Masked() as masked:
-                participant.check_consistency(masked, Survivors(masked.dealers, survivors))
-            case _:
-                raise Equivocation(f"round {self.round}: closed over other clients than this site agreed to")
-        self._record_answer()  # the update is in a sum, whether or not this site's own answer left
 
     def answer(self, body: ServerBody) -> Answer:
         """The answer to one announcement.
@@ -127,8 +108,71 @@ class Contribution:
 
     def forget(self) -> None:
         """Drop the round's secrets."""
-        self._state = None
         self._answered.clear()
+
+    @abstractmethod
+    def _next(self, body: ServerBody) -> Answer:
+        """The answer to an announcement that is new; errors as `answer`."""
+
+    def _enter(self) -> None:
+        terms = self.invited.terms
+        self._key = self._journal.open_context(terms.deployment, terms.task, terms.round, self.invited.ctx0)
+
+    def _entered(self) -> RoundKey:
+        if self._key is None:
+            raise MessageError(f"round {self.round} was never entered")
+        return self._key
+
+    def _record_answer(self) -> None:
+        terms = self.invited.terms
+        self._journal.record_answer(terms.deployment, terms.task, terms.round, terms.model_hash)
+
+    def _watch(self, step: Step) -> None:
+        if self._observer is not None:
+            self._observer.step(step)
+
+    def _show(self, payload: memoryview) -> None:
+        if self._observer is not None:
+            self._observer.vectors(self.encoded.words, payload)
+
+
+class MaskedContribution(Contribution):
+    """One round in a masked mode.
+
+    Args:
+        invited, encoded: as `Contribution`.
+        own: as `Contribution`.
+        each: runs independent parts of the work on the vector, perhaps in several threads.
+    """
+
+    def __init__(self, invited: Invited, encoded: Encoded, own: Own, each: Each) -> None:
+        super().__init__(invited, encoded, own)
+        self._each = each
+        self._state: Invited | Advertised | Shared | Masked | Signed | None = invited
+
+    @property
+    def bound(self) -> bool:
+        """Whether shares have left."""
+        return AdvertList in self._answered
+
+    def check_closed(self, survivors: tuple[int, ...]) -> None:
+        """As `Contribution.check_closed`.
+
+        A client whose line broke before it signed checks them as it would have then, and signs nothing.
+        """
+        match self._state:
+            case Signed(survivors=signed) if signed == survivors:
+                pass
+            case Masked() as masked:
+                participant.check_consistency(masked, Survivors(masked.dealers, survivors))
+            case _:
+                raise Equivocation(f"round {self.round}: closed over other clients than this site agreed to")
+        self._record_answer()  # the update is in a sum, whether or not this site's own answer left
+
+    def forget(self) -> None:
+        """Drop the round's secrets."""
+        super().forget()
+        self._state = None
 
     def _next(self, body: ServerBody) -> Answer:
         match body, self._state:
@@ -146,8 +190,7 @@ class Contribution:
 
     def _advertise(self, invited: Invited) -> ClientBody:
         self._watch(Step.ADVERTISE_KEYS)
-        terms = invited.terms
-        self._key = self._journal.open_context(terms.deployment, terms.task, terms.round, invited.ctx0)
+        self._enter()
         self._state = participant.advertise_keys(invited, self._entropy)
         return self._state.advert
 
@@ -158,14 +201,14 @@ class Contribution:
         self._state = shared
         return dealing
 
-    def _mask(self, state: Shared, body: ShareList) -> MaskedUpload:
+    def _mask(self, state: Shared, body: ShareList) -> WholeUpload:
         self._watch(Step.MASKED_INPUT)
         masked, payload = participant.mask_input(state, body, self.encoded.words, self._entropy, self._each)
-        if self._observer is not None:
-            self._observer.vectors(self.encoded.words, payload)
+        self._show(payload)
         self._state = masked
         terms, upload_id = self.invited.terms, self._entropy(UPLOAD_ID_BYTES)
-        return MaskedUpload(UploadHeader(terms.task, terms.round, len(payload), masked.complaints, upload_id), payload)
+        header = UploadHeader(terms.task, terms.round, len(payload), masked.complaints, upload_id)
+        return WholeUpload(header, payload, terms.parameters.upload_plan)
 
     def _sign(self, state: Masked, body: Survivors) -> ClientBody:
         self._watch(Step.CONSISTENCY_CHECK)
@@ -179,16 +222,3 @@ class Contribution:
         answer = participant.unmask(state, body)
         self._record_answer()
         return answer
-
-    def _record_answer(self) -> None:
-        terms = self.invited.terms
-        self._journal.record_answer(terms.deployment, terms.task, terms.round, terms.model_hash)
-
-    def _entered(self) -> RoundKey:
-        if self._key is None:
-            raise MessageError(f"round {self.round} was never entered")
-        return self._key
-
-    def _watch(self, step: Step) -> None:
-        if self._observer is not None:
-            self._observer.step(step)

@@ -33,8 +33,11 @@ class IdentityFiles:
         StorageError: as `Identity.load`.
     """
 
-    def __init__(self, directory: Path, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self, directory: Path, now: Callable[[], datetime] = utc_now, *, role: Role = Role.PARTICIPANT
+    ) -> None:
         self._directory = directory
+        self._role = role
         self._now = now
         self._files = Watched(lambda: Identity.state(directory), self._read)
 
@@ -48,7 +51,7 @@ class IdentityFiles:
 
     def _read(self, old: Identity | None) -> Identity:
         found = Identity.load(self._directory)
-        found.check(Role.PARTICIPANT, self._now())
+        found.check(self._role, self._now())
         if old and (found.certificate.name, found.authority) != (old.certificate.name, old.authority):
             raise NotAdmitted(f"it is of {found.certificate.name}, or of another authority")
         return found

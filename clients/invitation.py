@@ -1,5 +1,6 @@
 """What a site checks of an invitation to a round, before its update is looked at or anything leaves."""
 
+import logging
 from collections.abc import Callable
 from datetime import datetime
 
@@ -8,12 +9,16 @@ from aggregator.crypto.roster import Roster
 from aggregator.errors import MessageError, ParameterError, StaleModel, VersionMismatch
 from aggregator.protocol import participant
 from aggregator.protocol.context import RoundTerms
+from aggregator.protocol.homomorphic_participant import Keyed, accept_key
 from aggregator.protocol.participant import Invited
+from aggregator.protocol.parties import Audit
 from aggregator.wire.messages import RoundOpened
 from clients.credentials import Credentials
 from clients.journal import Journal
 from clients.line import Line
 from clients.rosters import Rosters
+
+_LOG = logging.getLogger("clients")
 
 
 class Invitations:
@@ -36,7 +41,7 @@ class Invitations:
         self._rosters = rosters
         self._now = now
 
-    async def accept(self, opened: RoundOpened, model_hash: bytes, again: str) -> Invited:
+    async def accept(self, opened: RoundOpened, model_hash: bytes, again: str) -> Invited | Keyed:
         """Check a round against all that this site knows, and has agreed to before.
 
         Args:
@@ -50,7 +55,8 @@ class Invitations:
             StaleModel: the round starts from another model.
             ParameterError: it protects less than this site demands, or the site contributed on this model before.
             Equivocation: it differs from what this site was told before.
-            SangamError: as `Rosters.verified`, `Credentials.check`, `participant.enter` and `Journal`.
+            SangamError: as `Rosters.verified`, `Credentials.check`, `participant.enter` and `Journal`; in homomorphic
+                mode as `homomorphic_participant.accept_key`.
         """
         if opened.terms.protocol_version != self._line.version:
             raise VersionMismatch(
@@ -69,7 +75,20 @@ class Invitations:
             raise StaleModel(f"round {terms.round} starts from another model than `base`: fetch the last result")
         self._journal.pin_parameters(terms.deployment, terms.task, terms.parameters.hash)
         self._check_fresh(terms, again)
-        return invited
+        return self._keyed(invited, opened)
+
+    def _keyed(self, invited: Invited, opened: RoundOpened) -> Invited | Keyed:
+        """In homomorphic mode, the public key as well."""
+        if (len(opened.key) == 1) != (invited.terms.key is not None):
+            raise MessageError(f"round {invited.terms.round} comes with {len(opened.key)} public keys")
+        if not opened.key:
+            return invited
+        keyed = accept_key(invited, opened.key[0], self._credentials.site.authority)
+        for party in filter(None, (keyed.key_holder, keyed.auditor)):
+            party.check_valid_at(self._now())
+        if keyed.audit is not Audit.FROZEN:
+            _LOG.warning("round %d of %s is audited %s", invited.terms.round, invited.terms.task, keyed.audit)
+        return keyed
 
     def _verified(self, data: bytes) -> Roster:
         """The roster, checked against the authority; never an older one than was seen."""

@@ -6,10 +6,10 @@ async with clients.connect("aggregator:7443", "site/") as session:
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import chain
 from typing import TypeVar
 
 from aggregator.crypto.agreement import Entropy
@@ -17,12 +17,14 @@ from aggregator.crypto.keystream import SEED_BYTES
 from aggregator.errors import Equivocation, OutOfTurn, ParameterError, RoundAborted, SangamError, StorageError
 from aggregator.protocol.context import hash_model
 from aggregator.protocol.encoding import Encoded, Update, encode
+from aggregator.protocol.homomorphic_participant import Keyed
 from aggregator.protocol.participant import Invited
 from aggregator.protocol.spread import Each
 from aggregator.wire.messages import (
     AdvertList,
     ClientBody,
     Excluded,
+    FrozenList,
     RoundClosed,
     RoundFailed,
     RoundOpened,
@@ -30,24 +32,25 @@ from aggregator.wire.messages import (
     ShareList,
     SignatureList,
     Survivors,
-    UploadMessage,
     Withdrawal,
 )
 from aggregator.wire.vocabulary import sentence
-from clients.contribution import Answer, Contribution, MaskedUpload, Observer
+from clients.contribution import Answer, Contribution, MaskedContribution, Observer, Own
 from clients.credentials import Credentials, utc_now
 from clients.download import Download
+from clients.encrypted import EncryptedContribution, encrypt
 from clients.invitation import Invitations
 from clients.journal import Journal
 from clients.line import Line
 from clients.result import RoundResult, collect
-from clients.retry import DEFAULT_PATIENCE_S, Progress, patiently
+from clients.retry import DEFAULT_PATIENCE_S
 from clients.rosters import OF_THIS_PROCESS, Rosters
 from clients.transport import Transport
+from clients.uploading import WholeUpload, send_whole
 
 T = TypeVar("T")
 
-STEPS = (AdvertList, ShareList, Survivors, SignatureList)
+STEPS = (AdvertList, ShareList, Survivors, SignatureList, FrozenList)
 RESTARTED = "this site restarted, and holds no secrets of this round"
 
 # All that the server may know of it: which entry is at fault depends on the data.
@@ -198,7 +201,7 @@ class Session:
                         return await self._closed(part, closed)
                     case RoundFailed(reason):
                         raise RoundAborted(sentence(f"round {part.round}: {reason}"))
-                    case Excluded(reason) if part.shares_left:
+                    case Excluded(reason) if part.bound:
                         raise RoundAborted(sentence(reason))
                     case Excluded():
                         part = None  # only public keys have left: the update may wait for the next round
@@ -214,22 +217,20 @@ class Session:
     ) -> Contribution:
         if part is not None and message.round == part.round:
             return part
-        if part is not None and part.shares_left:
+        if part is not None and part.bound:
             self._line.put_back(message)
             raise RoundAborted(f"round {part.round} ended while this site was away")
         accepting = self._invitations.accept(opened, offer.model_hash, offer.again)
-        invited = await self._withdrawing(message.round, accepting)
+        accepted = await self._withdrawing(message.round, accepting)
+        invited = accepted.invited if isinstance(accepted, Keyed) else accepted
         encoding = asyncio.to_thread(self._encode, invited, offer)
         encoded = await self._withdrawing(message.round, encoding, reason=REFUSED_UPDATE)
         self._engaged = message.round
-        return Contribution(
-            invited,
-            encoded,
-            journal=self._journal,
-            entropy=self._entropy,
-            each=self._each,
-            observer=offer.observer,
-        )
+        own = Own(self._journal, self._entropy, offer.observer)
+        if not isinstance(accepted, Keyed):
+            return MaskedContribution(invited, encoded, own, self._each)
+        encrypting = asyncio.to_thread(encrypt, encoded, accepted, self._entropy, self._each)
+        return EncryptedContribution(accepted, encoded, own, await self._withdrawing(message.round, encrypting))
 
     def _encode(self, invited: Invited, offer: _Offer) -> Encoded:
         parameters = invited.terms.parameters
@@ -242,30 +243,18 @@ class Session:
         else:
             work = _at_once(part, message)
         answer = await self._withdrawing(part.round, work)
-        if isinstance(answer, MaskedUpload):
-            await self._withdrawing(part.round, self._upload(part, answer), reason=UNDELIVERED)
+        if isinstance(answer, WholeUpload):
+            await self._withdrawing(part.round, self._upload(answer), reason=UNDELIVERED)
         else:
             await self._line.send(part.round, answer)
 
-    async def _upload(self, part: Contribution, upload: MaskedUpload) -> None:
+    async def _upload(self, upload: WholeUpload) -> None:
         """Send the input until it has arrived; when the step is over, the control stream says what comes next.
 
         After a broken line the server says which chunks it holds; the others are sent, byte for byte the same.
         """
-        plan, progress = part.invited.terms.parameters.upload_plan, Progress()
-
-        def chunks() -> Iterator[UploadMessage]:
-            for chunk in plan.cut(upload.payload):
-                progress.reached(chunk.index)
-                yield UploadMessage(chunk)
-
-        async def send() -> None:
-            await self._transport.upload(chain([UploadMessage(upload.header)], chunks()))
-
-        try:
-            await patiently(self._patience_s, progress)(send)
-        except OutOfTurn:
-            return
+        with suppress(OutOfTurn):
+            await send_whole(self._transport, upload, self._patience_s)
 
     async def _closed(self, part: Contribution, closed: RoundClosed) -> RoundResult | None:
         part.check_closed(closed.survivors)

@@ -11,11 +11,12 @@ from contextlib import asynccontextmanager
 from aggregator.cores import Cores
 from aggregator.crypto.identity import Identity
 from aggregator.errors import ParameterError
-from aggregator.protocol.participant import Safeguards, Site
+from aggregator.protocol.participant import Safeguards
+from clients.caller import Caller
 from clients.credentials import Credentials, IdentityFiles
 from clients.journal import Journal
 from clients.session import Session
-from clients.transport import GrpcChannel, GrpcTransport, Transport
+from clients.transport import GrpcChannel, Transport
 
 # Threads start with the first long vector; all sessions of a process share them.
 _CORES = Cores()
@@ -40,12 +41,9 @@ class OpenSite:
         safeguards: Safeguards,
         patience_s: float,
     ) -> None:
-        self._identity = identity
-        self._dial = dial
+        self._caller = Caller(identity, dial, safeguards)
         self._journal = journal
-        self._safeguards = safeguards
         self._patience_s = patience_s
-        self._channels: dict[bytes, GrpcChannel] = {}  # by certificate: gRPC fixes a channel's credentials
         self._tasks: set[str] = set()
 
     @asynccontextmanager
@@ -58,8 +56,8 @@ class OpenSite:
             Disconnected: the server cannot be reached.
             SangamError: whatever else the server names.
         """
-        credentials = Credentials(self._site(), self._site if isinstance(self._identity, IdentityFiles) else None)
-        transport = GrpcTransport(lambda: self._channels[credentials.site.certificate.fingerprint])
+        credentials = self._caller.credentials()
+        transport = self._caller.transport(credentials)
         if task in self._tasks or "" in self._tasks or (self._tasks and not task):
             names = ", ".join(sorted(self._tasks - {""})) or "its only task"
             raise ParameterError(f"this site is in {names} already: name another task, one session for each")
@@ -75,15 +73,7 @@ class OpenSite:
 
     async def close(self) -> None:
         """Close every channel."""
-        for channel in self._channels.values():
-            await channel.close()
-
-    def _site(self) -> Site:
-        """This site under its newest certificate, with a channel for it."""
-        who = self._identity.newest() if isinstance(self._identity, IdentityFiles) else self._identity
-        if who.certificate.fingerprint not in self._channels:
-            self._channels[who.certificate.fingerprint] = self._dial(who)
-        return Site(who.certificate, who.authority, who.signing_key, self._safeguards)
+        await self._caller.close()
 
 
 @asynccontextmanager

@@ -29,6 +29,7 @@ from aggregator.wire.codec import MESSAGE_BYTES_MAX, decode, encode
 from aggregator.wire.messages import (
     ERROR_NAME_KEY,
     GO_ON_KEY,
+    CiphertextsRequest,
     ClientMessage,
     ResultMessage,
     ResultRequest,
@@ -78,6 +79,13 @@ class Transport(Protocol):
 
     def fetch_result(self, request: ResultRequest) -> AsyncIterator[ResultMessage]:
         """Receive one result."""
+
+
+class PartyTransport(Transport, Protocol):
+    """What key holder and auditor need besides."""
+
+    def fetch_ciphertexts(self, request: CiphertextsRequest) -> AsyncIterator[ResultMessage]:
+        """Receive one client's ciphertexts, or the sum's."""
 
 
 class GrpcChannel:
@@ -255,6 +263,10 @@ class GrpcTransport:
     def fetch_result(self, request: ResultRequest) -> AsyncIterator[ResultMessage]:
         """Receive one result."""
         return self._channel().downward("/sangam.v1.Aggregation/FetchResult", request, ResultMessage)
+
+    def fetch_ciphertexts(self, request: CiphertextsRequest) -> AsyncIterator[ResultMessage]:
+        """Receive one client's ciphertexts, or the sum's."""
+        return self._channel().downward("/sangam.v1.Aggregation/FetchCiphertexts", request, ResultMessage)
 
 
 class GrpcStream(Generic[T]):

@@ -56,6 +56,7 @@ class MemoryTransport:
     def __init__(self, task: Task, site: Certificate, lie: Lie = honest) -> None:
         self.sent: list[Any] = []
         self.uploads: list[list[bytes]] = []
+        self.lie_about_ciphertexts: Callable[[ResultMessage], ResultMessage] = lambda message: message
         self.lie_about_result: Callable[[ResultMessage], ResultMessage] = lambda message: message
         self._task, self._site, self._lie = task, site, lie
 
@@ -98,6 +99,12 @@ class MemoryTransport:
             opened[0].receive(opened[1], chunk)
         await driver.close_upload(*opened)
         return messages.UploadReceipt(already_accepted=False)
+
+    async def fetch_ciphertexts(self, request: messages.CiphertextsRequest) -> AsyncIterator[ResultMessage]:
+        driver = self._task.driver(request.round)
+        for index in range(request.first_chunk, driver.chunks):
+            chunk = driver.chunk(driver.client_of(self._site), carried(request), index)
+            yield carried(self.lie_about_ciphertexts(ResultMessage(chunk)))
 
     async def fetch_result(self, request: messages.ResultRequest) -> AsyncIterator[ResultMessage]:
         for message in result_messages(self._task.history.result(request.round), request.first_chunk):

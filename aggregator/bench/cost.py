@@ -8,8 +8,9 @@ from aggregator.bench.settings import Settings
 from aggregator.cores import Cores
 from aggregator.local.updates import Update
 from aggregator.local.workload import TENSOR, weight
-from aggregator.protocol import modes, pairwise
+from aggregator.protocol import homomorphic, modes, pairwise
 from aggregator.protocol.encoding import encode
+from aggregator.protocol.parameters import Mode
 from aggregator.protocol.spread import Each
 
 SEED_BYTES = 32
@@ -31,11 +32,18 @@ def client_seconds(settings: Settings, update: Update) -> float:
 
 
 def _once(settings: Settings, update: Update, each: Each) -> float:
-    """With keys that no round knows, as many as a client has neighbours."""
+    """With keys that no round knows, as many as a client has neighbours; or under one public key."""
+    own, ctx, parameters = os.urandom(SEED_BYTES), os.urandom(SEED_BYTES), settings.parameters()
+    if parameters.mode is Mode.HOMOMORPHIC:
+        layout = parameters.ciphertexts
+        public = homomorphic.new_keys(layout).public
+        start = perf_counter()
+        encoded = encode({TENSOR: update}, weight(0), parameters, ctx, os.urandom(SEED_BYTES), each=each)
+        key = homomorphic.read_public_key(public, layout)
+        homomorphic.contribute(encoded.words, key, layout, seed=own, ctx0=ctx, each=each)
+        return perf_counter() - start
     seeds = {client: os.urandom(SEED_BYTES) for client in range(1, settings.clients)}
-    own, ctx = os.urandom(SEED_BYTES), os.urandom(SEED_BYTES)
     blind = pairwise.Masking(own, seeds, 0, ctx)
-    parameters = settings.parameters()
     start = perf_counter()
     encoded = encode({TENSOR: update}, weight(0), parameters, ctx, os.urandom(SEED_BYTES), each=each)
     modes.contribute(encoded.words, blind, parameters, ctx1=ctx, entropy=os.urandom, each=each)

@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 from aggregator.bench import plain, server, signals, worker
-from aggregator.bench.outcome import PlainRound, SecureRound, end_seconds
+from aggregator.bench.outcome import STREAMING, PlainRound, SecureRound, end_seconds
 from aggregator.bench.settings import TASK, Kind, Settings
 from aggregator.errors import RoundAborted
 from aggregator.local.processes import Child
@@ -17,7 +17,7 @@ from aggregator.local.steps import step_seconds
 from aggregator.local.updates import Updates, is_exact
 from aggregator.wire.messages import ResultMessage, ResultRequest
 from aggregator.wire.operator_messages import RoundEvent, RoundReference
-from aggregator.wire.vocabulary import EventKind, Step
+from aggregator.wire.vocabulary import EventKind
 from clients.operator import Operator
 from clients.transport import GrpcChannel
 
@@ -176,7 +176,7 @@ async def _follow(events: AsyncIterator[RoundEvent], opened: asyncio.Event, bar:
         seen.append(event)
         if event.kind == EventKind.STEP:
             bar.say(event.step.replace("_", " "))
-            if event.step == Step.MASKED_INPUT:
+            if event.step in STREAMING:
                 opened.set()
     return seen, perf_counter()
 

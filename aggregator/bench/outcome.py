@@ -10,7 +10,9 @@ from aggregator.local.machine import Machine
 from aggregator.wire.operator_messages import RoundEvent
 from aggregator.wire.vocabulary import EventKind, Step
 
-SETUP = (Step.ADVERTISE_KEYS, Step.SHARE_KEYS)
+SETUP = (Step.ADVERTISE_KEYS, Step.SHARE_KEYS, Step.PUBLISH_KEY, Step.COMMIT_INPUT, Step.FREEZE)
+STREAMING = (Step.MASKED_INPUT, Step.UPLOAD)
+"""The steps of all modes; a round has those of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class SecureRound:
     @property
     def setup_s(self) -> float:
         """From the round's opening until uploads were taken."""
-        return sum(self.step_s[step] for step in SETUP)
+        return sum(self.step_s.get(step, 0.0) for step in SETUP)
 
     @property
     def compute_s(self) -> float:
@@ -109,7 +111,7 @@ class Outcome:
 
 def end_seconds(events: Sequence[RoundEvent]) -> float:
     """From the last whole upload until the round had closed."""
-    uploads = [e.seconds for e in events if e.kind == EventKind.ANSWERED and e.step == Step.MASKED_INPUT]
+    uploads = [e.seconds for e in events if e.kind == EventKind.ANSWERED and e.step in STREAMING]
     return events[-1].seconds - max(uploads)
 
 

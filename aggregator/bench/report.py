@@ -14,7 +14,7 @@ from aggregator.wire.vocabulary import Step
 
 Row: TypeAlias = tuple[str, str, str, str]
 
-ENDING = (Step.CONSISTENCY_CHECK, Step.UNMASKING)
+ENDING = (Step.CONSISTENCY_CHECK, Step.UNMASKING, Step.AUDIT, Step.DECRYPT)
 
 COMPARED = (
     "Both sides ran in turn in one server process, over the same mutual TLS connections, with the same staging and "
@@ -69,7 +69,12 @@ def _rows(figures: dict[str, Any], *, secure: bool) -> Iterator[Row]:
         if part.split(" ")[0] not in SETUP and spent >= SHOWN_FROM * masked:
             yield f"  {part.replace('_', ' ')}", "", _seconds(spent), ""
     if secure:
-        yield "one client's work", "", _seconds(figures["client_compute_s"]), "quantise and blind, alone, on all cores"
+        yield (
+            "one client's work",
+            "",
+            _seconds(figures["client_compute_s"]),
+            "quantise and blind, or encrypt, alone, on all cores",
+        )
     sent = figures["bytes_per_value"]
     yield "bytes per value", f"{FLOAT32_BYTES:.2f}", f"{sent:.2f}" if secure else "", "all that one client sends"
     plain, masked = figures["plain_peak_rss_bytes"], figures["server_peak_rss_bytes"]
@@ -78,7 +83,7 @@ def _rows(figures: dict[str, Any], *, secure: bool) -> Iterator[Row]:
 
 
 def _steps(figures: dict[str, Any], steps: tuple[Step, ...]) -> Iterator[Row]:
-    for step in steps:
+    for step in (step for step in steps if step in figures["step_s"]):
         yield f"    {step.replace('_', ' ')}", "", _seconds(figures["step_s"][step]), ""
 
 

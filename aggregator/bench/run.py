@@ -15,6 +15,7 @@ from aggregator.config import ServerConfig
 from aggregator.crypto.identity import Identity
 from aggregator.local import consortium, machine, updates
 from aggregator.local.consortium import HOST, Consortium
+from aggregator.local.parties import start as start_parties
 from aggregator.local.processes import Child, ending, nursery
 from aggregator.local.screen import Screen
 from aggregator.local.updates import Updates
@@ -61,6 +62,9 @@ async def _race(settings: Settings, members: Consortium, shared: Updates, screen
             invitations = list(_invitations(settings, members, address))
             for one in invitations:
                 children.append(Child(context, one.directory.name, one.directory, worker.main, one))
+            parties = settings.parameters().parties
+            if parties is not None:
+                children.extend(start_parties(context, members, parties, address, TASK))
         channel = GrpcChannel(address, Identity.load(members.operator))
         try:
             async with operate(address, members.operator) as operator:
@@ -70,7 +74,8 @@ async def _race(settings: Settings, members: Consortium, shared: Updates, screen
                     deadlines = settings.deadlines
                     await operator.create_task(TASK, parameters, deadlines=deadlines, result_to_operator_only=True)
                 sizes = [len(one.clients) for one in invitations]
-                processes = Processes(children[0], children[1:], [one.directory for one in invitations], sizes)
+                workers = children[1 : 1 + len(invitations)]
+                processes = Processes(children[0], workers, [one.directory for one in invitations], sizes)
                 job = Job(settings, members.sites, operator, channel, processes=processes, updates=shared)
                 with screen.bar("rounds", len(settings.rounds), f"{len(settings.rounds)} rounds") as bar:
                     await job.run(bar)

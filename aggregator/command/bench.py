@@ -7,7 +7,9 @@ from rich.console import Console
 
 
 def bench(
-    mode: Annotated[str, typer.Option(help="lattice or pairwise; plain runs the plain sum alone.")] = "lattice",
+    mode: Annotated[
+        str, typer.Option(help="lattice, pairwise or homomorphic; plain runs the plain sum alone.")
+    ] = "lattice",
     clients: Annotated[int, typer.Option(help="Clients, each with a certificate and a session: 2 to 10,000.")] = 32,
     entries: Annotated[int, typer.Option(help="Values of one update.")] = 1_000_000,
     bits: Annotated[int, typer.Option(help="Bits of one quantised value.")] = 16,

@@ -19,6 +19,9 @@ def demo(
     rounds: Annotated[int, typer.Option(help="Rounds of training.")] = 20,
     dropouts: Annotated[int, typer.Option(help="Hospitals that vanish in every round, each at another step.")] = 2,
     seed: Annotated[int, typer.Option(help="Decides the split of the data and who vanishes; never a secret.")] = 1,
+    mode: Annotated[
+        str, typer.Option(help="How models travel: auto (which is pairwise here), pairwise, lattice or homomorphic.")
+    ] = "auto",
     *,
     as_json: Annotated[
         bool, typer.Option("--json", help="End stdout with one JSON object; tables go to stderr.")
@@ -32,6 +35,10 @@ def demo(
 
     Example: [bold]sangam demo --sites 6 --rounds 5 --dropouts 1[/bold]
     """
+    from aggregator.protocol.parameters import Mode
+
+    if mode not in set(Mode):
+        raise ParameterError(f"--mode {mode}: there are {', '.join(Mode)}")
     console = Console(stderr=True)
     console.print(BANNER.format(sites=sites, rounds=rounds, dropouts=dropouts), highlight=False)
     with console.status("kernels are compiled (which takes long the first time only), modules imported ..."):
@@ -45,6 +52,6 @@ def demo(
             from aggregator.demo import report, run, screen
         except ModuleNotFoundError as missing:
             raise ParameterError(f"the demo needs {missing.name}: pip install 'sangam[demo]'") from None
-    settings = run.Settings(sites, rounds, dropouts, seed, out)
+    settings = run.Settings(sites, rounds, dropouts, seed, out, Mode(mode))
     job = run.run(settings, screen.Screen(console))
     raise typer.Exit(conduct(job, report, console, as_json=as_json))

@@ -45,6 +45,9 @@ def join(
     minimum_cohort: Annotated[
         int | None, typer.Option(min=2, help="Fewest clients in a sum; default max(3, more than half the roster).")
     ] = None,
+    accept_audit: Annotated[
+        list[str] | None, typer.Option(help="A weaker audit to accept: one-shot or trust-server; repeatable.")
+    ] = None,
     again: Annotated[
         str, typer.Option(help="Why to contribute once more on the same model; kept in the journal.")
     ] = "",
@@ -55,6 +58,7 @@ def join(
     --out mean.npz[/bold]
     """
     from aggregator.protocol.participant import Safeguards
+    from aggregator.protocol.parties import Audit
     from clients.connection import connect
 
     check_target(out)
@@ -63,8 +67,13 @@ def join(
     start = read_model(base, selection)
     console = Console(stderr=True)
 
+    unknown = set(accept_audit or ()) - set(Audit)
+    if unknown:
+        raise ParameterError(f"--accept-audit {min(unknown)}: there are {', '.join(Audit)}")
+    audits = frozenset({Audit.FROZEN, *map(Audit, accept_audit or ())})
+    safeguards = Safeguards(minimum_cohort=minimum_cohort, audits=audits)
+
     async def contribute() -> "RoundResult | None":
-        safeguards = Safeguards(minimum_cohort=minimum_cohort)
         async with connect(address, identity, task=task, safeguards=safeguards) as session:
             console.print(f"joined task [bold]{session.task}[/bold]; waiting for a round to open")
             line = StepLine(console)

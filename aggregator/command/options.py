@@ -28,6 +28,12 @@ Include: TypeAlias = Annotated[
 Exclude: TypeAlias = Annotated[
     list[str] | None, typer.Option(help="Not the tensors whose name matches, such as '*.running_*'; repeatable.")
 ]
+AttendedTasks: TypeAlias = Annotated[
+    list[str], typer.Option("--task", help="A task to attend, also one that is not there yet; repeatable.")
+]
+Ledger: TypeAlias = Annotated[
+    Path | None, typer.Option(help="What must not be forgotten; by default ledger.sqlite beside the identity.")
+]
 
 
 def read_model(path: Path | None, selection: "Selection") -> "Update | None":

@@ -1,14 +1,13 @@
 """`sangam serve`: run the aggregator until it is told to stop."""
 
 import asyncio
-import logging
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+
+from aggregator.command.logged import logging_to_stderr
 
 if TYPE_CHECKING:
     from aggregator.config import ServerConfig
@@ -85,7 +84,7 @@ async def _serve(config: "ServerConfig") -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
-    with _logging_to_stderr():
+    with logging_to_stderr("aggregator"):
         async with service.serve(config) as running:
             loop.add_signal_handler(signal.SIGHUP, running.reload_soon)
             host = config.address.rpartition(":")[0]
@@ -94,17 +93,3 @@ async def _serve(config: "ServerConfig") -> None:
             typer.echo(f"sangam: listening on {host}:{running.port}", err=True)
             await stopped.wait()
             typer.echo("sangam: stopping", err=True)
-
-
-@contextmanager
-def _logging_to_stderr() -> Iterator[None]:
-    """What a server notes while it runs, such as a new roster, goes where its other words go."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("sangam: %(message)s"))
-    ours = logging.getLogger("aggregator")
-    ours.addHandler(handler)
-    ours.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        ours.removeHandler(handler)

@@ -16,6 +16,7 @@ from aggregator.wire.operator_messages import Opening, Retention
 
 if TYPE_CHECKING:
     from aggregator.protocol.parameters import Parameters
+    from aggregator.protocol.parties import Parties
     from clients.operator import Operator
     from clients.selection import Selection
 
@@ -51,8 +52,13 @@ def create(
     value_bits: Annotated[int, typer.Option(help="Bits of one quantised entry.")] = 16,
     rotate: Annotated[bool, typer.Option(help="Apply the random rotation before clipping.")] = False,
     mode: Annotated[
-        str, typer.Option(help="How updates travel: pairwise, lattice, or auto, by their length.")
+        str, typer.Option(help="How updates travel: pairwise, lattice, homomorphic, or auto, by their length.")
     ] = "auto",
+    key_holder: Annotated[str, typer.Option(help="Homomorphic mode: the key holder, by its certificate's name.")] = "",
+    auditor: Annotated[str, typer.Option(help="Homomorphic mode: the auditor, by its certificate's name.")] = "",
+    audit: Annotated[
+        str, typer.Option(help="frozen; one-shot and trust-server protect less, and sites have to accept them.")
+    ] = "frozen",
     enough: Annotated[int, typer.Option(min=0, help="A round opens when so many sites are connected; 0: at once.")] = 0,
     gather_hours: Annotated[float, typer.Option(help="Or after so many hours, with those who are.")] = 1.0,
     sample: Annotated[int, typer.Option(min=0, help="So many of the connected are invited; 0: all sites.")] = 0,
@@ -81,6 +87,7 @@ def create(
         value_bits=value_bits,
         rotate=rotate,
         mode=Mode(mode),
+        parties=_parties(key_holder, auditor, audit),
     )
 
     opening, retention = Opening(enough, gather_hours * HOUR_S, sample), Retention(keep, keep_hours * HOUR_S)
@@ -97,6 +104,14 @@ def create(
 
     existed = ask(address, identity, question)
     typer.echo(f"Task {name} {'was there already' if existed else 'is created'}: {_described(parameters)}.")
+
+
+def _parties(key_holder: str, auditor: str, audit: str) -> "Parties | None":
+    from aggregator.protocol.parties import Audit, Parties
+
+    if audit not in set(Audit):
+        raise ParameterError(f"--audit {audit}: there are {', '.join(Audit)}")
+    return Parties(key_holder, auditor, Audit(audit)) if key_holder or auditor else None
 
 
 @app.command(name="list")

@@ -15,10 +15,11 @@ from aggregator.demo.screen import LOST, Bar
 from aggregator.demo.training import Model
 from aggregator.demo.witness import Words
 from aggregator.errors import RoundAborted
+from aggregator.local.consortium import PARTIES
 from aggregator.local.processes import Child
 from aggregator.local.steps import step_seconds
 from aggregator.local.tolerance import minimum_cohort
-from aggregator.protocol.parameters import Parameters
+from aggregator.protocol.parameters import Mode, Parameters
 from aggregator.wire.operator_messages import Deadlines, RoundEvent
 from aggregator.wire.vocabulary import EventKind
 from clients.operator import Operator
@@ -29,7 +30,7 @@ STEP_S = 60.0
 DEADLINES = Deadlines(STEP_S, STEP_S, STEP_S, STEP_S, STEP_S, reconnect_s=0.0)
 
 
-def parameters(study: Study) -> Parameters:
+def parameters(study: Study, mode: Mode = Mode.AUTO) -> Parameters:
     """How the models travel: 16-bit values, weights up to the largest hospital's number of records."""
     sites = len(study.shards)
     return Parameters(
@@ -38,6 +39,8 @@ def parameters(study: Study) -> Parameters:
         clients_max=sites,
         minimum_cohort=minimum_cohort(sites),
         weight_max=max(map(len, study.shards)),
+        mode=mode,
+        parties=PARTIES if mode is Mode.HOMOMORPHIC else None,
     )
 
 
@@ -50,6 +53,7 @@ class Job:
         absences: who vanishes when.
         study: the data; only its shape is read here.
         evidence: where the hospitals leave their words.
+        mode: how the models travel.
     """
 
     def __init__(
@@ -59,8 +63,10 @@ class Job:
         absences: tuple[Absence, ...],
         study: Study,
         evidence: Path,
+        *,
+        mode: Mode = Mode.AUTO,
     ) -> None:
-        self.parameters = parameters(study)
+        self.parameters = parameters(study, mode)
         self.model: Model = training.initial(len(study.names))
         self.rounds: list[Round] = []
         self.finished: list[Finished] = []

@@ -5,13 +5,19 @@ gone out whole; in the masked-input step after the header of its upload, before 
 its connections go (and keeps its memory), the others kill their own process. All are back for the next round.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from aggregator.errors import ParameterError
 from aggregator.local import tolerance
 from aggregator.local.draws import departures
-from aggregator.wire.vocabulary import Step
+from aggregator.protocol.parameters import Mode
+from aggregator.wire.vocabulary import MASKED_STEPS, Step
+
+HOSPITALS_STEPS: Final = (Step.COMMIT_INPUT, Step.UPLOAD)
+"""Those of homomorphic mode; the others are key holder's and auditor's."""
 
 
 class Exit(StrEnum):
@@ -31,7 +37,7 @@ class Absence:
     exit: Exit
 
 
-def draw(sites: int, rounds: int, dropouts: int, seed: int) -> tuple[Absence, ...]:
+def draw(sites: int, rounds: int, dropouts: int, seed: int, mode: Mode = Mode.AUTO) -> tuple[Absence, ...]:
     """Plan all absences: `dropouts` in every round, each at another step; beyond five, steps repeat evenly.
 
     Raises:
@@ -39,8 +45,11 @@ def draw(sites: int, rounds: int, dropouts: int, seed: int) -> tuple[Absence, ..
     """
     if rounds < 1:
         raise ParameterError(f"{rounds} rounds: at least 1 is needed")
-    tolerance.check_dropouts(sites, dropouts, "hospitals")
-    return tuple(absence for number in range(1, rounds + 1) for absence in _absences(sites, number, dropouts, seed))
+    masked = mode is not Mode.HOMOMORPHIC
+    tolerance.check_dropouts(sites, dropouts, "hospitals", masked=masked)
+    steps = MASKED_STEPS if masked else HOSPITALS_STEPS
+    numbers = range(1, rounds + 1)
+    return tuple(absence for number in numbers for absence in _absences(sites, number, dropouts, seed, steps))
 
 
 def of_round(absences: tuple[Absence, ...], number: int) -> dict[int, Absence]:
@@ -48,10 +57,10 @@ def of_round(absences: tuple[Absence, ...], number: int) -> dict[int, Absence]:
     return {absence.site: absence for absence in absences if absence.round == number}
 
 
-def _absences(sites: int, number: int, dropouts: int, seed: int) -> list[Absence]:
+def _absences(sites: int, number: int, dropouts: int, seed: int, steps: Sequence[Step]) -> list[Absence]:
     exits = list(Exit)
     before = seed + (number - 1) * dropouts
     return [
         Absence(number, site, step, exits[(before + i) % len(exits)])
-        for i, (site, step) in enumerate(departures(seed, number, sites, dropouts))
+        for i, (site, step) in enumerate(departures(seed, number, sites, dropouts, steps))
     ]

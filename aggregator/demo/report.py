@@ -1,7 +1,7 @@
 """The run's results: tables for people, one line of JSON for programs."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from statistics import median
 
 from rich.box import SIMPLE_HEAD
@@ -11,7 +11,7 @@ from rich.text import Text
 
 from aggregator.demo.outcome import Outcome, Round
 from aggregator.demo.plan import Exit
-from aggregator.wire.vocabulary import Step
+from aggregator.wire.vocabulary import HOMOMORPHIC_STEPS, MASKED_STEPS, Step
 
 MARKS = {str(Exit.PROCESS): "†", str(Exit.STREAM): "~"}
 
@@ -67,20 +67,26 @@ def _rounds(outcome: Outcome) -> Table:
     table = _table(f"Hospitals that vanished, and where ({marks})", footer=True)
     means = outcome.step_seconds
     table.add_column("round", footer="mean", justify="right")
-    for step in Step:
+    for step in _steps(outcome):
         table.add_column(step.replace("_", "\n"), footer=_milliseconds(means.get(step, 0.0)), justify="center")
     table.add_column("in\nsum", justify="right")
     table.add_column("sum\nexact", justify="center")
     table.add_column("ms", footer=_milliseconds(sum(means.values())), justify="right")
     for one in outcome.rounds:
         exact = "[green]✓" if one.exact else "[red]✗"
-        cells = _lost_by_step(one)
+        cells = _lost_by_step(one, _steps(outcome))
         table.add_row(str(one.number), *cells, str(len(one.participants)), exact, _milliseconds(one.seconds))
     return table
 
 
-def _lost_by_step(one: Round) -> Iterator[str]:
-    for step in Step:
+def _steps(outcome: Outcome) -> tuple[Step, ...]:
+    """Those of the rounds' mode."""
+    homomorphic = any(step in one.step_seconds for one in outcome.rounds for step in HOMOMORPHIC_STEPS)
+    return HOMOMORPHIC_STEPS if homomorphic else MASKED_STEPS
+
+
+def _lost_by_step(one: Round, steps: Iterable[Step]) -> Iterator[str]:
+    for step in steps:
         lost = [dropout for dropout in one.dropouts if dropout.step == step]
         yield "[red]" + " ".join(f"{MARKS.get(d.exit, '?')}{d.hospital.rpartition('-')[2]}" for d in lost)
 
@@ -90,7 +96,7 @@ def _costs(outcome: Outcome) -> Table:
     table.add_column()
     table.add_column(justify="right")
     table.add_column(style="dim")
-    per_value = f"{outcome.words} masked words in {outcome.payload_bytes} bytes; float32 takes 4"
+    per_value = f"{outcome.words} words in {outcome.payload_bytes} bytes; float32 takes 4"
     table.add_row("bytes per value", f"{outcome.bytes_per_value:.2f}", per_value)
     rest = "keys, shares, signatures, too: a fixed price"
     table.add_row("bytes in all messages", f"{outcome.sent_bytes:,.0f}", rest)

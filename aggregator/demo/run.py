@@ -20,8 +20,10 @@ from aggregator.demo.screen import Screen
 from aggregator.demo.training import LOCAL_STEPS
 from aggregator.local import consortium, server
 from aggregator.local.consortium import HOST, Consortium
+from aggregator.local.parties import start as start_parties
 from aggregator.local.processes import Child, ending, nursery
 from aggregator.local.tolerance import minimum_cohort
+from aggregator.protocol.parameters import Mode
 from clients.operator import operate
 
 EVIDENCE = "evidence"
@@ -40,14 +42,15 @@ class Settings:
     dropouts: int
     seed: int
     out: Path
+    mode: Mode = Mode.AUTO
 
     def __post_init__(self) -> None:
-        plan.draw(self.sites, self.rounds, self.dropouts, self.seed)
+        plan.draw(self.sites, self.rounds, self.dropouts, self.seed, self.mode)
 
     @property
     def absences(self) -> tuple[Absence, ...]:
         """Who vanishes when."""
-        return plan.draw(self.sites, self.rounds, self.dropouts, self.seed)
+        return plan.draw(self.sites, self.rounds, self.dropouts, self.seed, self.mode)
 
 
 async def run(settings: Settings, screen: Screen) -> Outcome:
@@ -86,11 +89,16 @@ async def _train(settings: Settings, members: Consortium, study: Study, screen: 
             children.append(Child(context, "aggregator", members.aggregator, server.main, config))
             address = f"{HOST}:{(await children[0].expect('port'))['port']}"
         async with operate(address, members.operator) as operator:
-            await operator.create_task(hospital.TASK, job.parameters(study), deadlines=job.DEADLINES)
+            parameters = job.parameters(study, settings.mode)
+            await operator.create_task(hospital.TASK, parameters, deadlines=job.DEADLINES)
             with screen.stage(f"{len(members.sites)} hospitals, each a process with its own key and records"):
                 for one in _invitations(members, address, evidence, settings.absences):
                     children.append(Child(context, one.name, one.directory, hospital.main, one))
-            work = Job(operator, children[1:], settings.absences, study, evidence)
+            hospitals = children[1:]
+            if parameters.parties is not None:
+                with screen.stage("a key holder and an auditor, each a process with its own key and ledger"):
+                    children.extend(start_parties(context, members, parameters.parties, address, hospital.TASK))
+            work = Job(operator, hospitals, settings.absences, study, evidence, mode=settings.mode)
             with screen.rounds(settings.rounds) as bar:
                 await work.run(settings.rounds, bar)
             return work
@@ -127,7 +135,7 @@ def _outcome(settings: Settings, study: Study, done: Job, seconds: float, path: 
         auc_pooled=training.auc(pooled, study.held_out),
         auc_alone=tuple(training.auc(model, study.held_out) for model in alone),
         words=done.parameters.entries,
-        payload_bytes=done.parameters.result_plan.payload_bytes,
+        payload_bytes=done.parameters.upload_plan.payload_bytes,
         sent_bytes=float(np.mean([one.sent_bytes for one in done.finished] or [0])),
         clipped_entries=sum(one.clipped_entries for one in done.finished),
         seconds=seconds,

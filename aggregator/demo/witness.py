@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,9 @@ from aggregator.protocol.encoding import RingVector
 from aggregator.wire.messages import Chunk, UploadMessage, UploadReceipt
 from aggregator.wire.vocabulary import Step
 from clients.transport import Transport
-from native.pack import unpack
+from native.pack import packed_bytes, unpack
+
+UPLOADING: Final = (Step.MASKED_INPUT, Step.UPLOAD)
 
 
 class Vanished(Exception):
@@ -34,9 +37,9 @@ class Words:
     payload: npt.NDArray[np.uint8] = field(repr=False)
 
     def masked(self, ring_bits: int) -> RingVector:
-        """The words that left."""
+        """What left, read as words of the ring; of ciphertexts, as much as the words would be."""
         words = np.empty_like(self.encoded)
-        unpack(self.payload, ring_bits, words)
+        unpack(self.payload[: packed_bytes(words.size, ring_bits)], ring_bits, words)
         return words
 
     @staticmethod
@@ -78,7 +81,7 @@ class Witness:
 
     def step(self, name: str) -> None:
         """Vanish before this step's answer; the masked input leaves in parts, so there `uploading` decides."""
-        if name != Step.MASKED_INPUT:
+        if name not in UPLOADING:
             self._vanish_at(name)
 
     def vectors(self, encoded: RingVector, payload: memoryview) -> None:
@@ -87,7 +90,8 @@ class Witness:
 
     def uploading(self) -> None:
         """Vanish in the middle of an upload: the header has left, the last chunk has not."""
-        self._vanish_at(Step.MASKED_INPUT)
+        for step in UPLOADING:
+            self._vanish_at(step)
 
     def _vanish_at(self, step: str) -> None:
         absence = self._absences.get(self._round)

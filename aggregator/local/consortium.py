@@ -1,7 +1,8 @@
-"""A throw-away consortium: the authority, the aggregator, an operator and the sites; in memory, or in one directory.
+"""A throw-away consortium: the authority, the aggregator, an operator, key holder and auditor, and the sites.
 
 directory/roster.json          the signed list of sites
 directory/aggregator           who serves        directory/operator      who starts the rounds
+directory/key-holder           who holds keys    directory/auditor       who audits, both in homomorphic mode
 directory/hospital-01 ...      a site's key, its identity, its journal, its log
 
 The authority's key is forgotten: nobody joins later.
@@ -19,8 +20,10 @@ from aggregator.crypto.certificates import Role
 from aggregator.crypto.identity import Identity
 from aggregator.crypto.roster import Roster, sign_roster
 from aggregator.files import write_new
+from aggregator.protocol.parties import Parties
 
 DEPLOYMENT = "local"
+PARTIES = Parties("key-holder", "auditor")
 HOST = "127.0.0.1"
 LIFETIME = timedelta(days=1)
 AUTHORITY_LIFETIME = timedelta(days=2)
@@ -32,6 +35,7 @@ class Members:
 
     aggregator: Identity
     operator: Identity
+    parties: tuple[Identity, Identity]
     sites: tuple[Identity, ...]
     roster: Roster = field(repr=False)
 
@@ -74,9 +78,11 @@ def certify(sites: Sequence[str], now: datetime) -> Members:
     authority = authorities.create_authority(DEPLOYMENT, now, AUTHORITY_LIFETIME)
     aggregator = _issued(authority, "aggregator", Role.AGGREGATOR, now, (HOST,))
     operator = _issued(authority, "operator", Role.OPERATOR, now)
+    key_holder = _issued(authority, PARTIES.key_holder, Role.KEY_HOLDER, now)
+    auditor = _issued(authority, PARTIES.auditor, Role.AUDITOR, now)
     participants = tuple(_issued(authority, name, Role.PARTICIPANT, now) for name in sites)
     roster = sign_roster(authority, [one.certificate for one in participants], version=1)
-    return Members(aggregator, operator, participants, roster)
+    return Members(aggregator, operator, (key_holder, auditor), participants, roster)
 
 
 def found(directory: Path, sites: Sequence[str], now: datetime) -> Consortium:
@@ -86,7 +92,7 @@ def found(directory: Path, sites: Sequence[str], now: datetime) -> Consortium:
         StorageError: a file cannot be written.
     """
     members = certify(sites, now)
-    for one in (members.aggregator, members.operator, *members.sites):
+    for one in (members.aggregator, members.operator, *members.parties, *members.sites):
         one.save(directory / one.certificate.name)
     write_new(directory, {}, {ROSTER_FILE: members.roster.to_bytes()})
     return Consortium(directory, tuple(sites))

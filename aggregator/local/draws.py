@@ -1,12 +1,13 @@
 """Seeded draws, for the split of data and the plan of dropouts: equal on every machine, never for secrets."""
 
+from collections.abc import Sequence
 from hashlib import shake_256
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from aggregator.wire.vocabulary import Step
+from aggregator.wire.vocabulary import MASKED_STEPS, Step
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Indices: TypeAlias = npt.NDArray[np.intp]
@@ -24,9 +25,10 @@ def shuffled(seed: int, purpose: str, count: int) -> Indices:
     return np.argsort(uniforms(seed, purpose, count), kind="stable")
 
 
-def departures(seed: int, number: int, sites: int, count: int) -> tuple[tuple[int, Step], ...]:
+def departures(
+    seed: int, number: int, sites: int, count: int, steps: Sequence[Step] = MASKED_STEPS
+) -> tuple[tuple[int, Step], ...]:
     """Which sites vanish in round `number`, and at which step each: another one; beyond five, steps repeat evenly."""
-    steps = list(Step)
     who = shuffled(seed, f"sites of round {number}", sites)
     where = shuffled(seed, f"steps of round {number}", len(steps))
     return tuple((int(site), steps[where[i % len(steps)]]) for i, site in enumerate(who[:count]))

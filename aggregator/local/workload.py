@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from aggregator.errors import ParameterError
+from aggregator.local.consortium import PARTIES
 from aggregator.local.tolerance import check_dropouts, minimum_cohort
 from aggregator.protocol.parameters import Mode, Parameters
 from aggregator.wire.messages import CLIENTS_MAX, Tensor
@@ -39,8 +40,8 @@ class Workload:
 
     def __post_init__(self) -> None:
         if self.mode not in self.modes:
-            raise ParameterError(f"mode {self.mode!r} is not in this version, which has {', '.join(self.modes)}")
-        check_dropouts(self.clients, self.dropouts, "clients", CLIENTS_MAX)
+            raise ParameterError(f"mode {self.mode!r} is not one of those that this runs: {', '.join(self.modes)}")
+        check_dropouts(self.clients, self.dropouts, "clients", CLIENTS_MAX, masked=self.mode != Mode.HOMOMORPHIC)
         if self.entries < 1:
             raise ParameterError("entries must be at least 1")
         self.parameters()  # refuses bits and entries that do not fit
@@ -55,6 +56,7 @@ class Workload:
             weight_max=WEIGHT_MAX,
             value_bits=self.bits,
             mode=Mode(self.mode) if self.mode in SECURE_MODES else Mode.AUTO,
+            parties=PARTIES if self.mode == Mode.HOMOMORPHIC else None,
         )
 
 

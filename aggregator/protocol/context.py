@@ -12,13 +12,31 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from aggregator.crypto.canonical import digest
-from aggregator.errors import MessageError
-from aggregator.protocol.parameters import Parameters
+from aggregator.crypto.canonical import DIGEST_BYTES, Field, digest
+from aggregator.crypto.certificates import Certificate
+from aggregator.crypto.roster import Roster
+from aggregator.errors import Equivocation, MessageError, NotAdmitted
+from aggregator.protocol.parameters import Mode, Parameters
 from aggregator.wire import messages
 from aggregator.wire.messages import PROTOCOL_VERSION
 
 SUITE = "P-256 ECDSA SHA-256; X25519; HKDF-SHA256; ChaCha20-Poly1305; AES-256-CTR; Shamir GF(2^16)"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyTerms:
+    """What ctx0 holds besides in homomorphic mode: SHA-256 of the public key, and of two certificates; 32 bytes each.
+
+    `auditor` is empty where there is none.
+    """
+
+    public_key: bytes
+    key_holder: bytes
+    auditor: bytes
+
+    def fields(self) -> tuple[Field, ...]:
+        """In order."""
+        return self.public_key, self.key_holder, self.auditor
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +45,8 @@ class RoundTerms:
 
     `roster_root` and `authority_hash` are 32 bytes; `server_nonce` is 32 fresh bytes; `model_hash` is
     `hash_model` of the base that every participant starts from; `round` rises within the task and never comes
-    twice, even after a restart of the server.
+    twice, even after a restart of the server. `key` is there in homomorphic mode, once the key holder has published
+    its key; nobody signs anything before.
     """
 
     deployment: str
@@ -39,6 +58,7 @@ class RoundTerms:
     authority_hash: bytes
     model_hash: bytes
     parameters: Parameters
+    key: KeyTerms | None = None
     ctx0: bytes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -58,7 +78,20 @@ class RoundTerms:
             self.authority_hash,
             self.model_hash,
             self.parameters.fields(),
+            *((self.key.fields(),) if self.key else ()),
         )
+
+    def check_consortium(self, roster: Roster, certificate: Certificate, authority: Certificate) -> None:
+        """Whether these are terms of one's own consortium, over this roster. Run by all that the server asks.
+
+        Raises:
+            NotAdmitted: another deployment or authority.
+            Equivocation: the terms name another roster than the one shown.
+        """
+        if (self.deployment, self.authority_hash) != (certificate.deployment, authority.fingerprint):
+            raise NotAdmitted(f"the round is of another consortium than {certificate.deployment!r}")
+        if (self.roster_size, self.roster_root) != (len(roster), roster.root):
+            raise Equivocation(f"round {self.round} names another roster than the one it shows")
 
     def to_message(self) -> messages.Terms:
         """The wire's form."""
@@ -73,6 +106,9 @@ class RoundTerms:
             authority_hash=self.authority_hash,
             model_hash=self.model_hash,
             parameters=self.parameters.to_message(),
+            public_key_hash=self.key.public_key if self.key else b"",
+            key_holder_hash=self.key.key_holder if self.key else b"",
+            auditor_hash=self.key.auditor if self.key else b"",
         )
 
     @classmethod
@@ -87,6 +123,7 @@ class RoundTerms:
             raise MessageError(
                 f"the round speaks protocol version {message.protocol_version}, this side speaks {PROTOCOL_VERSION}"
             )
+        parameters = Parameters.from_message(message.parameters)
         return cls(
             deployment=message.deployment,
             task=message.task,
@@ -96,8 +133,20 @@ class RoundTerms:
             roster_root=message.roster_root,
             authority_hash=message.authority_hash,
             model_hash=message.model_hash,
-            parameters=Parameters.from_message(message.parameters),
+            parameters=parameters,
+            key=_key_terms(message, parameters),
         )
+
+
+def _key_terms(message: messages.Terms, parameters: Parameters) -> KeyTerms | None:
+    found = (message.public_key_hash, message.key_holder_hash, message.auditor_hash)
+    if parameters.parties is None:
+        wanted = (0, 0, 0)
+    else:
+        wanted = (DIGEST_BYTES, DIGEST_BYTES, DIGEST_BYTES if parameters.parties.auditor else 0)
+    if tuple(map(len, found)) != wanted:
+        raise MessageError(f"round {message.round}: its terms name other parties than {parameters.mode} mode has")
+    return KeyTerms(*found) if parameters.mode is Mode.HOMOMORPHIC else None
 
 
 def hash_model(base: Mapping[str, npt.ArrayLike] | None) -> bytes:

@@ -12,7 +12,9 @@ from enum import StrEnum
 from aggregator.crypto.canonical import Field, digest
 from aggregator.errors import ParameterError
 from aggregator.protocol.graph import ThreatModel
+from aggregator.protocol.homomorphic_layout import CipherLayout
 from aggregator.protocol.layout import Layout
+from aggregator.protocol.parties import Audit, Parties
 from aggregator.wire import messages
 from aggregator.wire.chunks import ChunkPlan, WordPlan
 from aggregator.wire.messages import CLIENTS_MAX, ENTRIES_MAX, Tensor
@@ -33,6 +35,7 @@ class Mode(StrEnum):
     AUTO = "auto"
     PAIRWISE = "pairwise"
     LATTICE = "lattice"
+    HOMOMORPHIC = "homomorphic"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class Parameters:
         rotate: apply the random rotation before clipping, which spreads outliers over 4,096 entries.
         mode: how the vector travels; by default lattice from 20,000 entries on, pairwise below.
         threat: what the graph above 100 clients must withstand.
+        parties: key holder and auditor, in homomorphic mode.
 
     Raises:
         ParameterError: the sum could overflow the ring, or the parameters protect too little.
@@ -65,6 +69,7 @@ class Parameters:
     rotate: bool = False
     mode: Mode = Mode.AUTO
     threat: ThreatModel = field(default_factory=ThreatModel)
+    parties: Parties | None = None
 
     def __post_init__(self) -> None:
         _check_tensors(self.tensors)
@@ -83,6 +88,8 @@ class Parameters:
         if self.mode is Mode.AUTO:
             best = Mode.LATTICE if self.entries >= LATTICE_ENTRIES_LEAST else Mode.PAIRWISE
             object.__setattr__(self, "mode", best)
+        if (self.mode is Mode.HOMOMORPHIC) != (self.parties is not None):
+            raise ParameterError("homomorphic mode, and no other, needs a key holder, and an auditor: name them")
 
     @property
     def zero_point(self) -> int:
@@ -142,9 +149,19 @@ class Parameters:
         return Layout(self.entries, self.ring_bits, self.clients_max)
 
     @property
+    def ciphertexts(self) -> CipherLayout:
+        """How the vector lies in ciphertexts, in homomorphic mode."""
+        return CipherLayout(self.entries, self.value_bits, self.clients_max)
+
+    @property
     def upload_plan(self) -> ChunkPlan:
         """How a contribution is cut for the wire."""
-        return self.layout.plan if self.mode is Mode.LATTICE else self.result_plan
+        match self.mode:
+            case Mode.LATTICE:
+                return self.layout.plan
+            case Mode.HOMOMORPHIC:
+                return self.ciphertexts.plan
+        return self.result_plan
 
     @property
     def result_plan(self) -> WordPlan:
@@ -155,7 +172,7 @@ class Parameters:
         """The canonical fields that ctx0 covers, derived numbers included."""
         return (
             str(self.mode),
-            self.layout.fields() if self.mode is Mode.LATTICE else (),
+            self._layout_fields(),
             (self.value_bits, self.ring_bits, self.clients_max, self.entries),
             tuple(
                 (tensor.name, tensor.shape, clip, scale)
@@ -166,7 +183,16 @@ class Parameters:
             ("noise: none", 0.0),
             self.minimum_cohort,
             self.threat.fields(),
+            *((self.parties.fields(),) if self.parties else ()),
         )
+
+    def _layout_fields(self) -> tuple[Field, ...]:
+        match self.mode:
+            case Mode.LATTICE:
+                return self.layout.fields()
+            case Mode.HOMOMORPHIC:
+                return self.ciphertexts.fields()
+        return ()
 
     @property
     def hash(self) -> bytes:
@@ -192,6 +218,9 @@ class Parameters:
             minimum_cohort=self.minimum_cohort,
             threat=threat,
             tensors=self.tensors,
+            audit=str(self.parties.audit) if self.parties else "",
+            key_holder=self.parties.key_holder if self.parties else "",
+            auditor=self.parties.auditor if self.parties else "",
         )
 
     @classmethod
@@ -221,7 +250,16 @@ class Parameters:
                 threat.security_bits,
                 threat.failure_bits,
             ),
+            parties=_parties(message),
         )
+
+
+def _parties(message: messages.Parameters) -> Parties | None:
+    if not (message.audit or message.key_holder or message.auditor):
+        return None
+    if message.audit not in set(Audit):
+        raise ParameterError(f"audit {message.audit!r} is unknown: this version has {', '.join(Audit)}")
+    return Parties(message.key_holder, message.auditor, Audit(message.audit))
 
 
 def _check_range(name: str, value: int, least: int, most: int) -> None:

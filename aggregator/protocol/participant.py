@@ -27,6 +27,7 @@ from aggregator.protocol.contribution import Blinding
 from aggregator.protocol.encoding import RingVector
 from aggregator.protocol.graph import ThreatModel
 from aggregator.protocol.parameters import Mode
+from aggregator.protocol.parties import Audit
 from aggregator.protocol.spread import Each
 from aggregator.wire.messages import (
     Advert,
@@ -54,12 +55,15 @@ class Safeguards:
     minimum_cohort: clients in a sum; None means max(3, more than half the roster), so that no two disjoint cohorts
         exist. Two is only ever an explicit choice.
     threat: the weakest threat model accepted.
-    modes: the modes in which this site takes part; `lattice` rests on ring-LWE besides.
+    modes: the modes in which this site takes part; `lattice` and `homomorphic` rest on ring-LWE besides, and the latter
+        on no two of server, key holder and auditor acting together.
+    audits: in homomorphic mode, what it accepts between server and key holder.
     """
 
     minimum_cohort: int | None = None
     threat: ThreatModel = field(default_factory=ThreatModel)
-    modes: frozenset[Mode] = frozenset({Mode.PAIRWISE, Mode.LATTICE})
+    modes: frozenset[Mode] = frozenset({Mode.PAIRWISE, Mode.LATTICE, Mode.HOMOMORPHIC})
+    audits: frozenset[Audit] = frozenset({Audit.FROZEN})
 
     def __post_init__(self) -> None:
         if self.minimum_cohort is not None and self.minimum_cohort < 2:
@@ -148,10 +152,7 @@ def enter(terms: RoundTerms, roster: Roster, site: Site, expired: frozenset[Clie
         ParameterError: the terms protect less than this site's safeguards.
     """
     certificate, safeguards = site.certificate, site.safeguards
-    if (terms.deployment, terms.authority_hash) != (certificate.deployment, site.authority.fingerprint):
-        raise NotAdmitted(f"the round is of another consortium than {certificate.deployment!r}")
-    if (terms.roster_size, terms.roster_root) != (len(roster), roster.root):
-        raise Equivocation(f"round {terms.round} names another roster than the one it shows")
+    terms.check_consortium(roster, certificate, site.authority)
     minimum = max(safeguards.least(len(roster)), terms.parameters.minimum_cohort)
     _check_safeguards(terms, minimum, safeguards)
     me = roster.index_of(certificate.fingerprint)
@@ -269,6 +270,11 @@ def _check_safeguards(terms: RoundTerms, minimum: int, safeguards: Safeguards) -
     parameters, wanted = terms.parameters, safeguards.threat
     if parameters.mode not in safeguards.modes:
         raise ParameterError(f"the round is in {parameters.mode} mode: this site takes no part in that")
+    if parameters.parties is not None and parameters.parties.audit not in safeguards.audits:
+        raise ParameterError(
+            f"the round is audited {parameters.parties.audit}: this site takes no part in that; "
+            f"a weaker audit is an explicit choice of this site"
+        )
     if minimum > min(terms.roster_size, parameters.clients_max):
         raise ParameterError(
             f"this site sums over at least {minimum} clients, the roster has {terms.roster_size} and the round holds "

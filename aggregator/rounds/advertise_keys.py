@@ -14,11 +14,12 @@ class AdvertiseKeys(Phase[Advert]):
 
     step = Step.ADVERTISE_KEYS
     answer_type = Advert
+    takes_in = True
 
     def __init__(self, setting: Setting, invited: frozenset[ClientId] | None = None) -> None:
         super().__init__(set(range(len(setting.roster))) if invited is None else invited)
         self._setting = setting
-        self._opened = RoundOpened(setting.terms.to_message(), setting.roster_bytes)
+        self._opened = setting.opened()
 
     @property
     def awaited(self) -> frozenset[ClientId]:

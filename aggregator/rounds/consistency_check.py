@@ -24,6 +24,11 @@ class ConsistencyCheck(Phase[SurvivorSignature]):
         self._survivors = Survivors(view.dealers, view.survivors)
 
     @property
+    def survivors(self) -> frozenset[ClientId]:
+        """U: all that may sign."""
+        return self.members
+
+    @property
     def needed(self) -> int:
         """As many signatures as the threshold."""
         return self._view.cohort.threshold

@@ -12,18 +12,24 @@ from typing import Any, Final, TypeVar
 from aggregator.crypto.certificates import Certificate
 from aggregator.errors import MessageError, OutOfTurn, SangamError
 from aggregator.protocol.cohort import ClientId
+from aggregator.protocol.parameters import Mode
 from aggregator.rounds.advertise_keys import AdvertiseKeys
+from aggregator.rounds.audit import Audit
+from aggregator.rounds.commit_input import CommitInput
 from aggregator.rounds.consistency_check import ConsistencyCheck
 from aggregator.rounds.events import EventLog
+from aggregator.rounds.freeze import Freeze
 from aggregator.rounds.lines import Lines
-from aggregator.rounds.masked_input import MaskedInput, Upload
 from aggregator.rounds.meter import Meter
 from aggregator.rounds.phase import Completed, Failed, Over, Phase, Setting
+from aggregator.rounds.publish_key import PublishKey
 from aggregator.rounds.share_keys import ShareKeys
 from aggregator.rounds.unmasking import Unmasking
+from aggregator.rounds.uploads import Upload, Uploads
 from aggregator.rounds.waiting import Waiting
 from aggregator.wire.messages import (
     Chunk,
+    CiphertextsRequest,
     ClientMessage,
     Excluded,
     RoundClosed,
@@ -33,14 +39,13 @@ from aggregator.wire.messages import (
     Withdrawal,
 )
 from aggregator.wire.operator_messages import Deadlines
-from aggregator.wire.vocabulary import EventKind, Step, sentence
+from aggregator.wire.vocabulary import HOMOMORPHIC_STEPS, MASKED_STEPS, EventKind, Step, sentence
 
 T = TypeVar("T")
 
 EVENTS_PER_CLIENT_MAX = 20  # an honest client makes at most one per step, and one per bad share it received
 
-_ORDER: Final = list(Step)
-_COLLECTING: Final = (AdvertiseKeys, ShareKeys, ConsistencyCheck, Unmasking)
+_COLLECTING: Final = (AdvertiseKeys, ShareKeys, ConsistencyCheck, Unmasking, PublishKey, CommitInput, Freeze, Audit)
 _STEP_OF: Final[dict[type, Step]] = {phase.answer_type: phase.step for phase in _COLLECTING}
 
 
@@ -73,12 +78,14 @@ class Driver:
         self.events = EventLog(clock) if events is None else events
         self._setting = setting
         self.round = setting.terms.round
-        self._name = setting.roster.name
+        self._name = setting.name
+        homomorphic = setting.terms.parameters.mode is Mode.HOMOMORPHIC
+        self._order = HOMOMORPHIC_STEPS if homomorphic else MASKED_STEPS
         self._lines = lines
         self._result_shared = result_shared
         self._waiting = Waiting(deadlines, lines, clock, self._name)
         self._meter = meter or Meter()
-        self._phase: Phase[Any] = AdvertiseKeys(setting, invited)
+        self._phase: Phase[Any] = (PublishKey if homomorphic else AdvertiseKeys)(setting, invited)
         self._entered: frozenset[ClientId] = frozenset()
         self._summed: frozenset[ClientId] = frozenset()  # U, once it is fixed
         self._withdrawn: set[ClientId] = set()
@@ -103,11 +110,11 @@ class Driver:
     @property
     def clients(self) -> int:
         """How many are in that step, whether or not they have answered."""
-        return len(self._phase.members - self._withdrawn)
+        return len(self._phase.standing - self._withdrawn)
 
     def client_of(self, site: Certificate) -> ClientId:
-        """The site's place in this round; NotAdmitted when its certificate is not in the roster of the round."""
-        return self._setting.roster.index_of(site.fingerprint)
+        """The site's place in this round, a party's number; NotAdmitted for a certificate that is not of the round."""
+        return self._setting.member_of(site)
 
     def greet(self, client: ClientId) -> None:
         """Tell a client that came (back) where the round is."""
@@ -115,7 +122,7 @@ class Driver:
             self._tell(client, self._ending)
         elif self._ending is None and client in self._phase.awaited:
             self._tell(client, self._phase.announcement(client))
-        elif client in self._entered and client not in self._phase.members:
+        elif client in self._entered and client not in self._phase.standing:
             self._exclude(client)
 
     def end_unexpectedly(self, reason: str) -> None:
@@ -135,7 +142,7 @@ class Driver:
             self._lines.send(self._name(client), message.round, Excluded(f"round {message.round} is over"))
             return
         if isinstance(body, Withdrawal):
-            if client in self._phase.members - self._withdrawn:
+            if client in (self._phase.members | self._phase.standing) - self._withdrawn:
                 self._withdraw(client, body)
             return
         async with self._turn:
@@ -151,27 +158,42 @@ class Driver:
             self._withdrawn.discard(client)  # a site that mended its update and came back in time
             self._answered(client)
 
-    async def open_upload(self, client: ClientId, header: UploadHeader) -> tuple[MaskedInput, Upload] | None:
+    @property
+    def chunks(self) -> int:
+        """Of one client's input, or of a sum of ciphertexts."""
+        return self._setting.terms.parameters.upload_plan.chunks
+
+    def chunk(self, member: ClientId, request: CiphertextsRequest, index: int) -> Chunk:
+        """A chunk of the ciphertexts that the present step has to show; errors as `Phase.chunk`.
+
+        Raises:
+            OutOfTurn: the round is over.
+        """
+        if request.round != self.round or self._ending is not None:
+            raise OutOfTurn(f"round {request.round} is over")
+        return self._phase.chunk(member, request, index)
+
+    async def open_upload(self, client: ClientId, header: UploadHeader) -> tuple[Uploads[Any], Upload] | None:
         """Begin an upload, or go on with it; None when this client's input has already arrived.
 
         Raises:
-            OutOfTurn: this round is not in its masked-input step, or the client is not in it.
+            OutOfTurn: this round is in no step that takes uploads, or the client is not in it.
             MessageError: the header does not fit the round.
         """
         async with self._turn:
             phase = self._phase
-            if header.round != self.round or self._ending is not None or not isinstance(phase, MaskedInput):
+            if header.round != self.round or self._ending is not None or not isinstance(phase, Uploads):
                 raise OutOfTurn(f"client {client}: round {header.round} takes no input now")
             with self._meter.part(f"{phase.step} accept"):
                 upload = phase.begin(client, header)
             return None if upload is None else (phase, upload)
 
-    def receive(self, phase: MaskedInput, upload: Upload, chunk: Chunk) -> None:
-        """Take one chunk of an upload; errors as `MaskedInput.receive`."""
+    def receive(self, phase: Uploads[Any], upload: Upload, chunk: Chunk) -> None:
+        """Take one chunk of an upload; errors as `Uploads.receive`."""
         with self._meter.part(f"{phase.step} receive"):
             phase.receive(upload, chunk)
 
-    async def close_upload(self, phase: MaskedInput, upload: Upload) -> None:
+    async def close_upload(self, phase: Uploads[Any], upload: Upload) -> None:
         """Add a whole upload to the sum. Once begun, it goes on even if the caller is gone.
 
         Raises:
@@ -184,7 +206,7 @@ class Driver:
         committing.add_done_callback(_take_error)  # the caller may be gone
         await asyncio.shield(committing)
 
-    async def _commit(self, phase: MaskedInput, upload: Upload) -> None:
+    async def _commit(self, phase: Uploads[Any], upload: Upload) -> None:
         async with self._turn:
             if self._ending is not None:
                 phase.abandon(upload)
@@ -205,12 +227,12 @@ class Driver:
         async with self._turn:
             self._note_dropped(phase)
             after = await self._in_thread(f"{phase.step} finish", phase.finish)
-            if phase.step is Step.ADVERTISE_KEYS:
+            if phase.takes_in:
                 self._entered = frozenset(phase.answers)
             if isinstance(after, Phase):
                 self._phase = after
-                self._summed = after.members if after.step is Step.CONSISTENCY_CHECK else self._summed
-                for client in phase.members - after.members:  # of the first step: also who only looked on
+                self._summed = self._summed or after.survivors
+                for client in phase.standing - after.standing:  # of the first step: also who only looked on
                     self._exclude(client)
         return after
 
@@ -222,11 +244,11 @@ class Driver:
         if self._ending is not None:
             return True  # the round ended while this message waited for its turn
         step = _STEP_OF.get(type(body))
-        if step is None:
+        if step not in self._order:
             raise MessageError(f"client {client} sent {type(body).__name__} in the middle of a round")
-        if _ORDER.index(step) >= _ORDER.index(self._phase.step):
+        if self._order.index(step) >= self._order.index(self._phase.step):
             return False
-        if client not in self._phase.members:
+        if client not in self._phase.standing | self._phase.members:
             self._exclude(client)
         return True
 
@@ -236,6 +258,7 @@ class Driver:
 
     def _withdraw(self, client: ClientId, body: Withdrawal) -> None:
         self._withdrawn.add(client)
+        self._phase.note_withdrawal(client, body.reason)
         self._log(EventKind.WITHDREW, client, body.reason)
         self._lines.changed.set()
 
@@ -246,7 +269,7 @@ class Driver:
 
     def _exclude(self, client: ClientId) -> None:
         """Tell a client that its update is not in the sum; one in U that missed a later step hears how it ends."""
-        if client in self._summed:
+        if client in self._summed or client in self._setting.attending:
             return
         reason = f"round {self.round} went on without this client: its answer did not arrive in time"
         self._tell(client, Excluded(reason))
@@ -254,15 +277,14 @@ class Driver:
     def _conclude(self, end: Completed | Failed) -> None:
         if isinstance(end, Completed):
             self._ending = RoundClosed(end.survivors, self._result_shared)
-            told = frozenset(end.survivors)
+            told = frozenset(end.survivors) | self._setting.attending.keys()
             self.events.add(EventKind.CLOSED, self._phase.step, clients=len(end.survivors))
         else:
             self._ending = RoundFailed(sentence(end.reason))
-            told = self._entered | self._phase.members
+            told = self._entered | self._phase.members | self._setting.attending.keys()
             self.events.add(EventKind.FAILED, end.step, detail=end.reason)
         self._told = told
-        if isinstance(self._phase, MaskedInput):
-            self._phase.abandon_all()  # of a round that was ended in this step, nothing that is half arrived stays
+        self._phase.close()  # of a round that was ended in this step, nothing that has arrived stays
         self._phase = Over(self._phase)  # what was said, and the masked sum, need room and are needed no more
         for client in told:
             self._tell(client, self._ending)

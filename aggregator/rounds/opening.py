@@ -33,37 +33,47 @@ class Gathering:
         gather_s: or whoever is there after so many seconds.
         least: the round's minimum cohort.
         sample: so many are invited; 0 for the whole roster.
+        parties: key holder and auditor, by name, without whom a homomorphic round cannot open.
     """
 
     enough: int
     gather_s: float
     least: int
     sample: int
+    parties: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, opening: Opening, parameters: Parameters) -> "Gathering":
         """What a task's rounds wait for."""
         least = parameters.minimum_cohort
         enough = max(opening.enough, opening.sample, least) if opening.enough or opening.sample else 0
-        return cls(enough, opening.gather_s, least, opening.sample)
+        parties = parameters.parties.names.values() if parameters.parties else ()
+        return cls(enough, opening.gather_s, least, opening.sample, frozenset(parties))
+
+    def waits(self, lines: Lines) -> bool:
+        """Whether there is anything to wait for."""
+        return bool(self.enough or self.parties - lines.connected)
 
     async def wait(self, lines: Lines, roster: Callable[[], Roster], clock: Callable[[], float]) -> frozenset[str]:
         """Wait until enough have come, or until the time is over; the names of those who are there.
 
         Raises:
-            RoundAborted: the time is over, and fewer are there than a sum needs.
+            RoundAborted: the time is over, and fewer are there than a sum needs, or key holder or auditor are not.
         """
         deadline = clock() + self.gather_s
         while True:
             lines.changed.clear()
             here = present(lines, roster())
             left = deadline - clock()
-            if len(here) >= self.enough or left <= 0:
+            missing = self.parties - lines.connected
+            if (len(here) >= self.enough and not missing) or left <= 0:
                 break
             with suppress(TimeoutError):
                 async with asyncio.timeout(left):
                     await lines.changed.wait()
-        if len(here) < self.least:
+        if missing:
+            raise RoundAborted(f"gathering: {' and '.join(sorted(missing))} did not come")
+        if self.enough and len(here) < self.least:
             raise RoundAborted(f"gathering: {len(here)} sites came, need {self.least}")
         return here
 

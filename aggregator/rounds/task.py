@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Final
 
 from aggregator.crypto.agreement import Entropy
 from aggregator.crypto.certificates import Certificate
@@ -14,6 +15,7 @@ from aggregator.errors import Cancelled, NotAdmitted, OutOfTurn, SangamError
 from aggregator.protocol.cohort import ClientId
 from aggregator.protocol.context import RoundTerms
 from aggregator.protocol.parameters import Parameters
+from aggregator.protocol.parties import ROLES
 from aggregator.protocol.spread import Each
 from aggregator.rounds.driver import Driver
 from aggregator.rounds.events import EventLog
@@ -31,6 +33,7 @@ from aggregator.wire.vocabulary import EventKind
 _LOG = logging.getLogger(__name__)
 
 STOPPED = "the server stopped in this step"
+PARTY_ROLES: Final = frozenset(ROLES.values())
 NONCE_BYTES = 32
 
 
@@ -73,6 +76,7 @@ class Task:
         self._gathering = Gathering.of(spec.opening, self.parameters)
         self._host = host
         self._driver: Driver | None = None  # of the last round that opened
+        self._attending: dict[ClientId, Certificate] = {}  # key holder and auditor, as they came last
         self._running: asyncio.Task[None] | None = None
         self._number = host.first_round() - 1
         self._meter = Meter()
@@ -84,8 +88,11 @@ class Task:
             Cancelled: the task was cancelled.
             NotAdmitted: its certificate is neither in the present roster nor in the one of the last round. When that
                 has ended, a site that has left may hear how, but not take a line from another that bears its name.
+                Of key holder and auditor: the task names another.
         """
         self._check_open()
+        if site.role in PARTY_ROLES:
+            self._attending[self._party(site)] = site
         client = self._client_now(site)
         if client is None or self.lines.is_connected(site.name):
             self.check_member(site)
@@ -101,7 +108,9 @@ class Task:
         Raises:
             NotAdmitted: its certificate is neither in the present roster nor in the one of the round that is running.
         """
-        if self.history.running is None or self._client_now(site) is None:
+        if site.role in PARTY_ROLES:
+            self._party(site)
+        elif self.history.running is None or self._client_now(site) is None:
             self._host.roster().index_of(site.fingerprint)
 
     def start_round(self, model_hash: bytes) -> int:
@@ -118,7 +127,7 @@ class Task:
         host, number = self._host, self._number + 1
         check_fits(self.parameters, self.spec.opening, len(host.roster()))
         round_ = Round(number, host.now(), EventLog(host.clock), lambda: len(present(self.lines, host.roster())))
-        if self._gathering.enough:
+        if self._gathering.waits(self.lines):
             round_.events.add(EventKind.GATHERING, None, clients=self._gathering.enough)
         else:
             self._open(round_, model_hash, None)
@@ -160,6 +169,11 @@ class Task:
             raise OutOfTurn(f"task {self.spec.name}: round {round_number} is not the current one")
         return self._driver
 
+    @property
+    def connected(self) -> int:
+        """How many participants' lines are open; key holder's and auditor's do not count."""
+        return len(self.lines.connected - self._gathering.parties)
+
     async def deliver(self, site: Certificate, message: messages.ClientMessage) -> None:
         """Take one message of a participant's control stream; errors as `Driver.deliver`.
 
@@ -179,6 +193,11 @@ class Task:
     def _check_open(self) -> None:
         if self.cancelled:
             raise Cancelled(f"task {self.spec.name} was cancelled by its operator")
+
+    def _party(self, site: Certificate) -> ClientId:
+        if self.parameters.parties is None:
+            raise NotAdmitted(f"task {self.spec.name} is in {self.parameters.mode} mode, which needs no {site.role}")
+        return self.parameters.parties.number_of(site)
 
     def _client_now(self, site: Certificate) -> ClientId | None:
         """A site's place in the current round; None where there is none, as for who entered the roster since."""
@@ -211,7 +230,8 @@ class Task:
         check_fits(self.parameters, self.spec.opening, len(roster))
         self._meter = Meter(host.cpu_clock)
         each = self._meter.spread(host.each)
-        setting = Setting(self._terms(round_.number, model_hash, roster), roster, _encoded(roster), host.spool, each)
+        terms = self._terms(round_.number, model_hash, roster)
+        setting = Setting(terms, roster, _encoded(roster), host.spool, each, dict(self._attending))
         names = (certificate.name for certificate in roster.certificates)
         round_.driver = self._driver = Driver(
             setting,

@@ -7,12 +7,24 @@ A step ends when all who may still answer have, or at its deadline. A client who
 import asyncio
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from typing import Any
+from typing import Any, Final
 
 from aggregator.protocol.cohort import ClientId
 from aggregator.rounds.lines import Lines
 from aggregator.rounds.phase import Phase
 from aggregator.wire.operator_messages import Deadlines
+from aggregator.wire.vocabulary import MASKED_STEPS, Step
+
+AN_HOUR_S: Final = 3_600.0
+_ALIKE: Final = {Step.COMMIT_INPUT: Step.ADVERTISE_KEYS, Step.UPLOAD: Step.MASKED_INPUT}
+
+
+def wait_s(deadlines: Deadlines, step: Step) -> float:
+    """How long a step waits, seconds: a homomorphic one as the masked one that is like it, or as parties are given."""
+    alike = _ALIKE.get(step, step)
+    if alike in MASKED_STEPS:
+        return float(getattr(deadlines, f"{alike}_s"))
+    return deadlines.party_s or AN_HOUR_S
 
 
 class Waiting:
@@ -43,7 +55,7 @@ class Waiting:
             phase: whose answers are awaited.
             withdrawn: who will not answer; it may change meanwhile.
         """
-        deadline = self._clock() + getattr(self._deadlines, f"{phase.step}_s")
+        deadline = self._clock() + wait_s(self._deadlines, phase.step)
         while True:
             self._lines.changed.clear()
             now = self._clock()

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
 from importlib.metadata import version as installed_version
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import grpc
 
@@ -12,9 +12,9 @@ from aggregator.crypto.certificates import Certificate, Role
 from aggregator.errors import MessageError, NotAdmitted, SangamError, VersionMismatch
 from aggregator.rounds.driver import Driver
 from aggregator.rounds.lines import Line
-from aggregator.rounds.masked_input import MaskedInput, Upload
 from aggregator.rounds.phase import Completed
 from aggregator.rounds.task import Task
+from aggregator.rounds.uploads import Upload, Uploads
 from aggregator.service.announcing import Announcing
 from aggregator.service.newest_streams import NewestStreams
 from aggregator.service.results import kept_result_messages
@@ -25,6 +25,7 @@ from aggregator.wire.messages import (
     OLDEST_VERSION,
     PROTOCOL_VERSION,
     Chunk,
+    CiphertextsRequest,
     ClientMessage,
     Join,
     ProbeRequest,
@@ -38,6 +39,10 @@ from aggregator.wire.messages import (
 )
 
 Message = TypeVar("Message")
+
+PARTIES: Final = frozenset({Role.KEY_HOLDER, Role.AUDITOR})
+MEMBERS: Final = PARTIES | {Role.PARTICIPANT}
+UPLOADERS: Final = frozenset({Role.PARTICIPANT, Role.KEY_HOLDER})
 
 SOFTWARE: Final = f"sangam {installed_version('sangam')}"
 
@@ -53,13 +58,13 @@ class AggregationService:
         self._joined_by: dict[Line, tuple[Task, Certificate]] = {}
 
     def handlers(self, gate: Gate) -> grpc.GenericRpcHandler:
-        """The gRPC handlers, each behind the participant's role, but for the probe."""
-        role = Role.PARTICIPANT
+        """The gRPC handlers, each behind the roles that it is for, but for the probe."""
         methods = {
             "Probe": unary(gate, ANY_ROLE, ProbeRequest, self.probe),
-            "Participate": both_ways(gate, role, ClientMessage, self.participate),
-            "Upload": upward(gate, role, UploadMessage, self.upload),
-            "FetchResult": downward(gate, role, ResultRequest, self.fetch_result),
+            "Participate": both_ways(gate, MEMBERS, ClientMessage, self.participate),
+            "Upload": upward(gate, UPLOADERS, UploadMessage, self.upload),
+            "FetchResult": downward(gate, Role.PARTICIPANT, ResultRequest, self.fetch_result),
+            "FetchCiphertexts": downward(gate, PARTIES, CiphertextsRequest, self.fetch_ciphertexts),
         }
         return grpc.method_handlers_generic_handler("sangam.v1.Aggregation", methods)
 
@@ -146,6 +151,13 @@ class AggregationService:
         for message in kept_result_messages(found, request.first_chunk):
             yield message
 
+    async def fetch_ciphertexts(self, caller: Certificate, request: CiphertextsRequest) -> AsyncIterator[ResultMessage]:
+        """One client's ciphertexts, or their sum, while the round is in the step that shows them."""
+        driver = self._tasks.find(request.task).driver(request.round)
+        member = driver.client_of(caller)
+        for index in range(request.first_chunk, driver.chunks):
+            yield ResultMessage(await asyncio.to_thread(driver.chunk, member, request, index))
+
     def _result(self, task: str, number: int) -> Completed:
         return self._tasks.find(task).history.result(number)
 
@@ -159,7 +171,7 @@ class AggregationService:
     async def _receive(
         self,
         driver: Driver,
-        phase: MaskedInput,
+        phase: Uploads[Any],
         upload: Upload,
         messages: AsyncIterator[UploadMessage],
         turn: Turn,

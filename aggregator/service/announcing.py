@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from aggregator.service.turns import Turns
-from aggregator.wire.messages import AdvertList, RoundOpened, ServerBody, ShareList
+from aggregator.wire.messages import AdvertList, FrozenList, RoundOpened, ServerBody, ShareList
 
 AT_ONCE_BYTES: Final = 32 << 20
 TURN_S: Final = 1.0
@@ -21,6 +21,7 @@ SMALL_BYTES: Final = 16 << 10  # an announcement that waits for nobody
 LISTED_BYTES: Final = 40  # of one item, about
 NEIGHBOUR_BYTES: Final = 210
 RECEIVED_BYTES: Final = 600
+COMMITTED_BYTES: Final = 120
 
 
 class Announcing:
@@ -64,9 +65,11 @@ def size_of(body: ServerBody) -> int:
     """About how many bytes it has, found without encoding it."""
     match body:
         case RoundOpened():
-            return len(body.roster)
+            return len(body.roster) + sum(len(key.published.public_key) for key in body.key)
         case AdvertList():
             return LISTED_BYTES * len(body.listed) + NEIGHBOUR_BYTES * len(body.neighbours)
         case ShareList():
             return RECEIVED_BYTES * len(body.envelopes)
+        case FrozenList():
+            return COMMITTED_BYTES * len(body.commitments)
     return 0

@@ -28,14 +28,23 @@ from aggregator.storage.base import Spool
 from aggregator.storage.spool import MemorySpool
 from aggregator.wire.ckks_messages import CkksMessage
 from aggregator.wire.codec import MESSAGE_BYTES_MAX, bytes_max
-from aggregator.wire.messages import ClientMessage, ResultRequest, UploadMessage
+from aggregator.wire.messages import CiphertextsRequest, ClientMessage, ResultRequest, UploadMessage
 from aggregator.wire.operator_messages import RoundReference, RoundRequest, Task
 
 CKKS: Final = "sangam.v1.Ckks"
 SERVICES: Final = ("sangam.v1.Aggregation", "sangam.v1.Operator", CKKS)
 STOP_GRACE_S = 2.0
 STREAMS_MAX = 32  # per connection; a participant needs two for each of its tasks, an operator a few
-INBOUND: Final = (ClientMessage, UploadMessage, ResultRequest, Task, RoundRequest, RoundReference, CkksMessage)
+INBOUND: Final = (
+    ClientMessage,
+    UploadMessage,
+    ResultRequest,
+    CiphertextsRequest,
+    Task,
+    RoundRequest,
+    RoundReference,
+    CkksMessage,
+)
 
 OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # a port in use is an error, not a second server beside the first

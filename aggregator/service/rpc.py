@@ -31,6 +31,7 @@ class AnyRole:
 
 
 ANY_ROLE: Final = AnyRole()
+Admitted: TypeAlias = "Role | frozenset[Role] | AnyRole"
 
 CERTIFICATES_REMEMBERED = 20_000
 CALLS_PER_CERTIFICATE_MAX = 32  # over all its connections; a participant needs two for each task
@@ -50,7 +51,7 @@ class Gate:
     _calls: Counter[bytes] = field(default_factory=Counter, repr=False)
 
     @contextmanager
-    def admitted(self, context: Context, role: Role | AnyRole) -> Iterator[Certificate]:
+    def admitted(self, context: Context, role: Admitted) -> Iterator[Certificate]:
         """The caller, for as long as its call lasts.
 
         Raises:
@@ -68,15 +69,17 @@ class Gate:
             if not self._calls[caller.fingerprint]:
                 del self._calls[caller.fingerprint]
 
-    def admit(self, context: Context, role: Role | AnyRole) -> Certificate:
+    def admit(self, context: Context, role: Admitted) -> Certificate:
         """The caller's certificate.
 
         Raises:
             NotAdmitted: no certificate, another consortium's, another role's, expired or revoked.
         """
         certificate = self._certificate(context)
-        if role is not ANY_ROLE and certificate.role is not role:
-            raise NotAdmitted(f"{certificate.name} is certified as {certificate.role}, this call is for {role}")
+        roles = frozenset({role}) if isinstance(role, Role) else role
+        if not isinstance(roles, AnyRole) and certificate.role not in roles:
+            wanted = " or ".join(sorted(roles))
+            raise NotAdmitted(f"{certificate.name} is certified as {certificate.role}, this call is for {wanted}")
         self.check(certificate)
         return certificate
 
@@ -102,7 +105,7 @@ class Gate:
 
 
 def unary(
-    gate: Gate, role: Role | AnyRole, kind: type[Request], method: Callable[[Certificate, Request], Awaitable[object]]
+    gate: Gate, role: Admitted, kind: type[Request], method: Callable[[Certificate, Request], Awaitable[object]]
 ) -> Handler:
     """One request, one response."""
 
@@ -117,7 +120,7 @@ def unary(
 
 def downward(
     gate: Gate,
-    role: Role | AnyRole,
+    role: Admitted,
     kind: type[Request],
     method: Callable[[Certificate, Request], AsyncIterator[object]],
 ) -> Handler:
@@ -135,7 +138,7 @@ def downward(
 
 def upward(
     gate: Gate,
-    role: Role | AnyRole,
+    role: Admitted,
     kind: type[Request],
     method: Callable[[Certificate, AsyncIterator[Request], GoOn], Awaitable[object]],
 ) -> Handler:
@@ -155,7 +158,7 @@ def upward(
 
 def both_ways(
     gate: Gate,
-    role: Role | AnyRole,
+    role: Admitted,
     kind: type[Request],
     method: Callable[[Certificate, AsyncIterator[Request]], AsyncIterator[object]],
 ) -> Handler:
@@ -181,7 +184,7 @@ async def _whole(sending: Coroutine[Any, Any, None]) -> None:
 
 
 async def _decoded(
-    gate: Gate, context: Context, role: Role | AnyRole, kind: type[Request], stream: AsyncIterator[bytes]
+    gate: Gate, context: Context, role: Admitted, kind: type[Request], stream: AsyncIterator[bytes]
 ) -> AsyncIterator[Request]:
     """Each message, its author admitted anew, and the stream's end, too: a certificate may end while it is open."""
     async for data in stream:

@@ -51,7 +51,7 @@ class Owned:
             rounds=task.history.started,
             running_round=running.number if running is not None else 0,
             last_round=task.history.last_closed,
-            connected=len(task.lines.connected),
+            connected=task.connected,
             created_s=self.created_s,
         )
 

@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar, Final
 
 from aggregator.errors import ParameterError
 from aggregator.local.draws import departures
-from aggregator.local.workload import Workload
+from aggregator.local.workload import SECURE_MODES, Workload
+from aggregator.protocol.parameters import Mode
 from aggregator.wire.vocabulary import Step
+
+MASKED_MODES: Final = tuple(mode for mode in SECURE_MODES if mode != Mode.HOMOMORPHIC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +25,14 @@ class Settings(Workload):
         ParameterError: as `Workload`, or no rounds.
     """
 
+    modes: ClassVar[tuple[str, ...]] = MASKED_MODES
+
     rounds: int
     seed: int
 
     def __post_init__(self) -> None:
+        if self.mode == Mode.HOMOMORPHIC:
+            raise ParameterError("a simulation has no key holder and no auditor: use sangam bench --mode homomorphic")
         Workload.__post_init__(self)  # a class with slots is made anew, which super() would not find
         if self.rounds < 1:
             raise ParameterError("rounds must be at least 1")

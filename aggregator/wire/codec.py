@@ -20,6 +20,7 @@ from aggregator.wire.chunk_codec import decode_chunk, encode_chunk
 from aggregator.wire.ckks_messages import CkksAnswer, CkksMessage
 from aggregator.wire.messages import (
     Chunk,
+    FrozenList,
     ResultMessage,
     RoundClosed,
     RoundOpened,
@@ -33,7 +34,7 @@ from aggregator.wire.translate import reader, writer
 MESSAGE_BYTES_MAX = 24 << 20  # for gRPC's limit: no message of `messages` is longer
 SPARE_BYTES = 64 << 10  # for the unknown fields of a later version
 CHUNK_CARRIERS: Final = frozenset({UploadMessage, ResultMessage, CkksMessage, CkksAnswer})
-TOLD_TO_ALL: Final = frozenset({RoundOpened, Survivors, RoundClosed})  # one object for all clients of a round
+TOLD_TO_ALL: Final = frozenset({RoundOpened, Survivors, FrozenList, RoundClosed})  # one object for all clients
 _SCALAR_BYTES_MAX = 10  # a 64-bit varint; a double has 8
 _FRAME_BYTES_MAX = 7  # tag (2 bytes up to field number 2,047) and length (5 bytes up to 2^35)
 

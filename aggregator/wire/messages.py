@@ -17,6 +17,9 @@ NAME_BYTES_MAX = 63
 REASON_BYTES_MAX = 1_000
 CHUNK_BYTES_MAX = 1 << 20
 ROSTER_BYTES_MAX = 16 << 20
+PUBLIC_KEY_BYTES_MAX = 1 << 20
+CERTIFICATE_BYTES_MAX = 8192
+CUSTODIANS_MAX = 255
 ENVELOPE_BYTES = 80
 UPLOAD_ID_BYTES = 16
 CHUNKS_MAX = 2_000_000
@@ -25,7 +28,11 @@ GO_ON_KEY = "sangam-go-on"  # initial metadata: it is this upload's turn, its ch
 ERROR_NAME_KEY = "sangam-error"  # trailing metadata: the error's class, so that the client can raise the same
 
 Bytes32: TypeAlias = Annotated[bytes, Length(32, 32)]
+Bytes32OrNone: TypeAlias = Annotated[bytes, Length(0, 32)]
 Signature: TypeAlias = Annotated[bytes, Length(64, 64)]
+SignatureOrNone: TypeAlias = Annotated[bytes, Length(0, 64)]
+CertificateOrNone: TypeAlias = Annotated[bytes, Length(0, CERTIFICATE_BYTES_MAX)]
+RosterBytes: TypeAlias = Annotated[bytes, Length(1, ROSTER_BYTES_MAX)]
 Name: TypeAlias = Annotated[str, Length(1, NAME_BYTES_MAX), Printable()]
 NameOrNone: TypeAlias = Annotated[str, Length(0, NAME_BYTES_MAX), Printable()]
 Reason: TypeAlias = Annotated[str, Length(0, REASON_BYTES_MAX)]
@@ -91,6 +98,9 @@ class Parameters:
     minimum_cohort: Annotated[int, Between(2, CLIENTS_MAX)]
     threat: Threat
     tensors: Annotated[tuple[Tensor, ...], Count(1, 10_000)]
+    audit: Annotated[str, Length(0, 32)] = ""
+    key_holder: NameOrNone = ""
+    auditor: NameOrNone = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +117,9 @@ class Terms:
     authority_hash: Bytes32
     model_hash: Bytes32
     parameters: Parameters
+    public_key_hash: Bytes32OrNone = b""
+    key_holder_hash: Bytes32OrNone = b""
+    auditor_hash: Bytes32OrNone = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +193,52 @@ class Withdrawal:
     reason: Reason
 
 
-ClientBody: TypeAlias = Join | Advert | Dealing | SurvivorSignature | Unmasking | Withdrawal
+@dataclass(frozen=True, slots=True)
+class PublishedKey:
+    """Homomorphic step 1: the key holder's public key for this round, signed."""
+
+    public_key: Annotated[bytes, Length(1, PUBLIC_KEY_BYTES_MAX)] = field(repr=False)
+    custody_threshold: Annotated[int, Between(1, CUSTODIANS_MAX)]
+    custodians: Annotated[int, Between(1, CUSTODIANS_MAX)]
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
+class InputCommitment:
+    """Homomorphic step 2: the hash of the client's ciphertexts and its own minimum cohort, signed."""
+
+    hash: Bytes32
+    minimum_cohort: Annotated[int, Between(2, CLIENTS_MAX)]
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
+class ListSignature:
+    """Homomorphic step 3: the auditor's signature over (ctx0, root of the list)."""
+
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
+class SumSignature:
+    """Homomorphic step 5: the auditor's signature over (ctx1, H(U), hash of the sum)."""
+
+    hash: Bytes32
+    signature: Signature
+
+
+ClientBody: TypeAlias = (
+    Join
+    | Advert
+    | Dealing
+    | SurvivorSignature
+    | Unmasking
+    | Withdrawal
+    | PublishedKey
+    | InputCommitment
+    | ListSignature
+    | SumSignature
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,11 +259,21 @@ class Welcome:
 
 
 @dataclass(frozen=True, slots=True)
+class AnnouncedKey:
+    """A round's public key, with the certificates of key holder and auditor."""
+
+    published: PublishedKey
+    key_holder_certificate: Annotated[bytes, Length(1, CERTIFICATE_BYTES_MAX)] = field(repr=False)
+    auditor_certificate: CertificateOrNone = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class RoundOpened:
-    """A round opens, with the signed roster unless the client holds it."""
+    """A round opens, with the signed roster unless the client holds it; in homomorphic mode with the public key."""
 
     terms: Terms
     roster: Annotated[bytes, Length(0, ROSTER_BYTES_MAX)]
+    key: Annotated[tuple[AnnouncedKey, ...], Count(0, 1)] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,8 +364,80 @@ class Excluded:
     reason: Reason
 
 
+@dataclass(frozen=True, slots=True)
+class KeyRequest:
+    """Asks the key holder for a public key."""
+
+    parameters: Parameters
+
+
+@dataclass(frozen=True, slots=True)
+class NamedCommitment:
+    """A commitment with its author."""
+
+    client: Client
+    commitment: InputCommitment
+
+
+Commitments: TypeAlias = Annotated[tuple[NamedCommitment, ...], Count(2, CLIENTS_MAX), Ascending("client")]
+
+
+@dataclass(frozen=True, slots=True)
+class FreezeRequest:
+    """Asks the auditor to freeze the list."""
+
+    terms: Terms
+    roster: RosterBytes = field(repr=False)
+    commitments: Commitments
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenList:
+    """Opens the upload: the list as the auditor signed it."""
+
+    commitments: Commitments
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRequest:
+    """Asks the auditor to add up the ciphertexts of U."""
+
+    terms: Terms
+    roster: RosterBytes = field(repr=False)
+    commitments: Commitments
+    survivors: Clients
+
+
+@dataclass(frozen=True, slots=True)
+class DecryptionRequest:
+    """Asks the key holder for the words of the sum."""
+
+    terms: Terms
+    roster: RosterBytes = field(repr=False)
+    auditor_certificate: CertificateOrNone = field(repr=False)
+    commitments: Commitments
+    list_signature: SignatureOrNone
+    survivors: Clients
+    sum_hash: Bytes32
+    sum_signature: SignatureOrNone
+
+
 ServerBody: TypeAlias = (
-    Welcome | RoundOpened | AdvertList | ShareList | Survivors | SignatureList | RoundClosed | RoundFailed | Excluded
+    Welcome
+    | RoundOpened
+    | AdvertList
+    | ShareList
+    | Survivors
+    | SignatureList
+    | RoundClosed
+    | RoundFailed
+    | Excluded
+    | KeyRequest
+    | FreezeRequest
+    | FrozenList
+    | AuditRequest
+    | DecryptionRequest
 )
 
 
@@ -326,6 +466,7 @@ class UploadHeader:
     payload_bytes: PayloadBytes
     complaints: Annotated[tuple[Complaint, ...], Count(0, CLIENTS_MAX), Ascending("dealer")]
     upload_id: Annotated[bytes, Length(UPLOAD_ID_BYTES, UPLOAD_ID_BYTES)]
+    commitment: Annotated[tuple[InputCommitment, ...], Count(0, 1)] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,3 +517,14 @@ class ResultMessage:
     """From aggregator to participant or operator, while downloading."""
 
     body: ResultHeader | Chunk
+
+
+@dataclass(frozen=True, slots=True)
+class CiphertextsRequest:
+    """One client's ciphertexts, or their sum."""
+
+    task: Name
+    round: RoundNumber
+    whole_sum: bool
+    client: Client = 0
+    first_chunk: Annotated[int, Between(0, CHUNKS_MAX)] = 0

@@ -47,6 +47,7 @@ class Deadlines:
     consistency_check_s: Seconds
     unmasking_s: Seconds
     reconnect_s: Annotated[float, Between(0.0, WEEK_S)]
+    party_s: Annotated[float, Between(0.0, WEEK_S)] = 3_600.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,30 @@
 """Words that both sides use: the protocol's steps, events and states, and sentences that fit the wire."""
 
 from enum import StrEnum
+from typing import Final
 
 from aggregator.wire.messages import REASON_BYTES_MAX
 
 
 class Step(StrEnum):
-    """The protocol's steps, by the paper's names."""
+    """The protocol's steps, by the paper's names: those of the masked modes, then those of the homomorphic one."""
 
     ADVERTISE_KEYS = "advertise_keys"
     SHARE_KEYS = "share_keys"
     MASKED_INPUT = "masked_input"
     CONSISTENCY_CHECK = "consistency_check"
     UNMASKING = "unmasking"
+
+    PUBLISH_KEY = "publish_key"
+    COMMIT_INPUT = "commit_input"
+    FREEZE = "freeze"
+    UPLOAD = "upload"
+    AUDIT = "audit"
+    DECRYPT = "decrypt"
+
+
+MASKED_STEPS: Final = tuple(Step)[: tuple(Step).index(Step.PUBLISH_KEY)]
+HOMOMORPHIC_STEPS: Final = tuple(Step)[len(MASKED_STEPS) :]
 
 
 class EventKind(StrEnum):

@@ -15,8 +15,9 @@ from aggregator.rounds.phase import Completed, Failed
 from aggregator.wire._pb import aggregation_pb2
 from aggregator.wire.messages import AdvertList, Chunk, RoundOpened
 from aggregator.wire.vocabulary import Step
-from clients.contribution import Contribution, MaskedUpload
+from clients.contribution import MaskedContribution, Own
 from clients.journal import Journal
+from clients.uploading import WholeUpload
 from tests.consortium import ANY_COHORT, Consortium, drbg
 from tests.harness import deliver, parameters, plain_sum, play, quantised_words
 from tests.reference import rows as twin
@@ -25,14 +26,17 @@ from tests.reference import rows as twin
 # whether it could carry A, or anything that decides A: then a server could choose an A that is easy to invert.
 SERVER_SAYS = {
     "ServerMessage": "round welcome round_opened advert_list share_list survivors signature_list round_closed "
-    "round_failed excluded",
+    "round_failed excluded key_request freeze_request frozen_list audit_request decryption_request",
     "Welcome": "task last_round protocol_version",
-    "RoundOpened": "terms roster",
-    "Terms": "protocol_version deployment task round server_nonce roster_size roster_root authority_hash model_hash "
-    "parameters",
-    "Parameters": "mode value_bits clients_max clip weight_max rotate minimum_cohort threat tensors",
+    "RoundOpened": "terms roster key",
+    "Terms": "protocol_version deployment task round server_nonce roster_size roster_root authority_hash "
+    "model_hash parameters public_key_hash key_holder_hash auditor_hash",
+    "Parameters": "mode value_bits clients_max clip weight_max rotate minimum_cohort threat tensors audit key_holder "
+    "auditor",
     "Threat": "corrupt_fraction dropout_fraction malicious security_bits failure_bits",
     "Tensor": "name shape clip",
+    "AnnouncedKey": "published key_holder_certificate auditor_certificate",
+    "PublishedKey": "public_key custody_threshold custodians signature",
     "AdvertList": "listed neighbours",
     "ListedAdvert": "client hash",
     "NamedAdvert": "client advert",
@@ -46,6 +50,13 @@ SERVER_SAYS = {
     "RoundClosed": "survivors result_shared",
     "RoundFailed": "reason",
     "Excluded": "reason",
+    "KeyRequest": "parameters",
+    "FreezeRequest": "terms roster commitments",
+    "NamedCommitment": "client commitment",
+    "InputCommitment": "hash minimum_cohort signature",
+    "FrozenList": "commitments signature",
+    "AuditRequest": "terms roster commitments survivors",
+    "DecryptionRequest": "terms roster auditor_certificate commitments list_signature survivors sum_hash sum_signature",
 }
 
 
@@ -72,7 +83,10 @@ def residues(payload, layout):
 
 
 def test_server_supplied_a_has_no_field_to_travel_in():
-    """A hangs on ctx1 alone: nothing that the server says has room for one, and no step takes one."""
+    """A hangs on ctx1 alone: nothing that the server says has room for one, and no step takes one.
+
+    What has room for a public key is for homomorphic mode; a lattice round that comes with one is refused.
+    """
     assert fields_within(aggregation_pb2.DESCRIPTOR.message_types_by_name["ServerMessage"]) == SERVER_SAYS
     outcome = lattice_round(3)
     ctx1 = outcome.players[0].states[Step.SHARE_KEYS].cohort.ctx1
@@ -235,13 +249,13 @@ def test_offset_zero_resend_is_bit_identical_and_draws_no_second_key(tmp_path):
     invited = participant.enter(terms, rosters.from_bytes(outcome.setting.roster_bytes), site)
     encoded = encode({"x": np.zeros(40)}, 1, terms.parameters, terms.ctx0, bytes(32))
     with Journal(tmp_path / "journal") as journal:
-        part = Contribution(invited, encoded, journal=journal, entropy=entropy, each=map, observer=None)
+        part = MaskedContribution(invited, encoded, Own(journal, entropy, None), map)
         for body in (*outcome.said(RoundOpened, 0), *outcome.said(AdvertList, 0)):
             part.answer(body)
         draws.clear()
         shares = outcome.end.announcement(0)
         first = part.answer(shares)
-        assert isinstance(first, MaskedUpload)
+        assert isinstance(first, WholeUpload)
         assert draws == [32, 16]  # the seed of key and errors, and the upload's id
         left = bytes(first.payload)
         assert part.answer(replace(shares)) is first  # as it comes again: another object that says the same

@@ -17,7 +17,7 @@ from aggregator.errors import Equivocation, ParameterError
 from aggregator.protocol import encoding, pairwise
 from aggregator.rounds.phase import Completed, Failed
 from aggregator.wire.messages import Advert, Chunk, Unmasking
-from aggregator.wire.vocabulary import Step
+from aggregator.wire.vocabulary import MASKED_STEPS, Step
 from tests.consortium import Consortium, drbg
 from tests.harness import (
     encode_all,
@@ -59,7 +59,7 @@ def test_key_folded_to_32_bits():
 
 def test_both_share_types_given():
     """Whoever drops, wherever: from no holder does the server get both, and each answer has one share per neighbour."""
-    for step in Step:
+    for step in MASKED_STEPS:
         outcome = short_round(7, stops={3: step, 6: Step.MASKED_INPUT})
         assert isinstance(outcome.end, Completed)
         never_both_secrets(outcome)
@@ -320,7 +320,7 @@ def test_predictable_masks_from_one_source_of_entropy():
 
 def test_an_aborted_round_gives_no_share_away():
     """A round that fails at any step up to the signatures has revealed no share at all."""
-    for step in tuple(Step)[1:]:
+    for step in MASKED_STEPS[1:]:
         outcome = short_round(5, stops={1: step, 3: step, 4: step})
         assert isinstance(outcome.end, Failed)
         if step is not Step.UNMASKING:

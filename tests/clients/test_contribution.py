@@ -1,5 +1,7 @@
 """One client's part in one round: what is on its disk before what leaves it."""
 
+from dataclasses import replace
+
 import pytest
 
 from aggregator.crypto import roster as rosters
@@ -8,8 +10,9 @@ from aggregator.protocol import participant
 from aggregator.protocol.encoding import encode
 from aggregator.wire.messages import RoundOpened, ShareList, SignatureList, Survivors
 from clients import session
-from clients.contribution import Contribution, MaskedUpload
+from clients.contribution import MaskedContribution, Own
 from clients.journal import Journal
+from clients.uploading import WholeUpload
 from tests.consortium import drbg
 from tests.loopback import Watcher, offers
 from tests.memory import Room
@@ -46,11 +49,12 @@ async def play(tmp_path, monkeypatch, fails=""):
     """Client 0's journal calls and messages in the order in which they happened, and how its part ended."""
     log = []
 
-    def make(*args, journal, **kwargs):
-        mine = "journal-0" in str(journal._path)
-        return Contribution(*args, journal=Watched(journal, log, fails) if mine else journal, **kwargs)
+    def make(invited, encoded, own, each):
+        if "journal-0" in str(own.journal._path):
+            own = replace(own, journal=Watched(own.journal, log, fails))
+        return MaskedContribution(invited, encoded, own, each)
 
-    monkeypatch.setattr(session, "Contribution", make)
+    monkeypatch.setattr(session, "MaskedContribution", make)
     room = Room(tmp_path, 4)
 
     def note(message):
@@ -104,7 +108,7 @@ def part_of(tmp_path, journal, watcher=None):
     update, weight = offers(2)[0]
     encoded = encode(update, weight, terms.parameters, terms.ctx0, bytes(32))
     opened = RoundOpened(terms.to_message(), room.consortium.roster.to_bytes())
-    return Contribution(invited, encoded, journal=journal, entropy=drbg("x"), each=map, observer=watcher), opened
+    return MaskedContribution(invited, encoded, Own(journal, drbg("x"), watcher), map), opened
 
 
 def test_an_announcement_is_answered_once_and_again_with_the_same(tmp_path):
@@ -113,7 +117,7 @@ def test_an_announcement_is_answered_once_and_again_with_the_same(tmp_path):
         part, opened = part_of(tmp_path, journal, watcher)
         assert part.answer(opened) is part.answer(opened)
         assert watcher.steps == ["advertise_keys"]
-        assert not part.shares_left
+        assert not part.bound
         other = RoundOpened(opened.terms, b"another roster")
         with pytest.raises(Equivocation, match="the server announced RoundOpened twice, differently"):
             part.answer(other)
@@ -134,7 +138,7 @@ def test_no_secret_in_any_repr(tmp_path):
     with Journal(tmp_path / "journal") as journal:
         part, opened = part_of(tmp_path, journal)
         part.answer(opened)
-        shown = repr(part._state) + repr(MaskedUpload(None, memoryview(b"secret words")))
+        shown = repr(part._state) + repr(WholeUpload(None, memoryview(b"secret words"), None))
         for secret in (part._state.self_seed, part._state.mask_pair.private, part._state.share_pair.private):
             assert repr(secret)[2:-1] not in shown
         assert "memory" not in shown

@@ -14,7 +14,7 @@ from aggregator.protocol.context import hash_model
 from aggregator.rounds.phase import Completed
 from aggregator.wire.messages import Advert, RoundOpened
 from clients import session
-from clients.contribution import Contribution
+from clients.contribution import MaskedContribution
 from clients.result import RoundResult
 from tests.consortium import Consortium
 from tests.loopback import hub, issued, offers, operator, parameters, until, weighted_mean
@@ -90,10 +90,10 @@ async def test_secrets_are_forgotten_when_the_round_ends(tmp_path, monkeypatch):
     kept = []
 
     def make(*args, **kwargs):
-        kept.append(Contribution(*args, **kwargs))
+        kept.append(MaskedContribution(*args, **kwargs))
         return kept[-1]
 
-    monkeypatch.setattr(session, "Contribution", make)
+    monkeypatch.setattr(session, "MaskedContribution", make)
     await Room(tmp_path, 2).play(offers(2))
     assert len(kept) == 2
     for part in kept:

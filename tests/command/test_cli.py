@@ -33,6 +33,8 @@ def test_there_is_no_other_command():
         "serve",
         *(f"task {word}" for word in ("create", "list", "show", "cancel", "delete")),
         *(f"round {word}" for word in ("run", "start", "watch", "list", "show", "abort", "fetch", "forget")),
+        *(f"keyholder {word}" for word in ("init", "serve")),
+        "auditor serve",
         "site list",
         "ckks sum",
         "join",

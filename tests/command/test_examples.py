@@ -26,6 +26,13 @@ from tests.ciphertexts import ckks_context
 
 TIMEOUT_S = 60
 SITES = ("site", "second", "third")
+OTHERS = (
+    ("second", "participant"),
+    ("third", "participant"),
+    ("operator", "operator"),
+    ("keyholder", "key-holder"),
+    ("auditor", "auditor"),
+)
 HUB_TOML = """
 listen = "localhost:0"
 identity = "hub"
@@ -116,12 +123,39 @@ def enrol(stage: Stage) -> None:
     stage.run("sangam pki request hub --role aggregator --host localhost --deployment demo --out hub")
     stage.run("sangam pki issue hub/request.pem --role aggregator --authority consortium")
     stage.run("sangam pki install hub.pem --identity hub")
-    for name, role in (("second", "participant"), ("third", "participant"), ("operator", "operator")):
+    for name, role in OTHERS:
         stage.run(f"sangam pki request {name} --role {role} --deployment demo --out {name}")
         stage.run(f"sangam pki issue {name}/request.pem --role {role} --authority consortium")
         stage.run(f"sangam pki install {name}.pem --identity {name}")
     stage.run("sangam pki renew --identity site")
     assert "aiims-delhi" in stage.run("sangam pki list --authority consortium --expiring 30", **{"30": "366"})
+
+
+def serve_parties(stage: Stage, address: dict[str, str]) -> None:
+    """A homomorphic round of the three sites, key holder and auditor beside them."""
+    assert "Any 2 of these 3" in stage.run("sangam keyholder init --custodians 3 --threshold 2 --out custody")
+    line = (
+        "sangam keyholder serve --address hub:7443 --identity keyholder --task lungs "
+        "--custodian custody/custodian-1.json --custodian custody/custodian-3.json"
+    )
+    parties = [
+        stage.start(line, **address, lungs="hearts"),
+        stage.start(
+            "sangam auditor serve --address hub:7443 --identity auditor --task lungs", **address, lungs="hearts"
+        ),
+    ]
+    stage.run(
+        "sangam task create hearts --like update.npz --weight-max 600 --mode homomorphic --key-holder keyholder "
+        "--auditor auditor"
+    )
+    leader = stage.start("sangam round run hearts --base model.npz --out hearts.npz")
+    for process in contribute(stage, "--task", "hearts"):
+        ended(process)
+    assert "mean over 3 sites" in ended(leader)
+    assert np.allclose(read_arrays(stage.home / "hearts.npz")["w"], 1.0, atol=1e-2)
+    stage.run("sangam task cancel hearts")
+    for process in parties:
+        assert ended(process) == ""
 
 
 def serve(stage: Stage) -> "subprocess.Popen[str]":
@@ -141,11 +175,12 @@ def serve(stage: Stage) -> "subprocess.Popen[str]":
     return server
 
 
-def contribute(stage: Stage) -> "list[subprocess.Popen[str]]":
+def contribute(stage: Stage, *more: str) -> "list[subprocess.Popen[str]]":
     """The three sites join; the first by the example."""
     where = {"hub:7443": stage.environment["SANGAM_ADDRESS"]}
     line = "sangam join --address hub:7443 --identity site --update u.npz --weight 569 --base model.npz --out mean.npz"
-    return [stage.start(line, **where, site=site, **{"mean.npz": f"{site}/mean.npz"}) for site in SITES]
+    extra = "".join(f" {word}" for word in more)
+    return [stage.start(line + extra, **where, site=site, **{"mean.npz": f"{site}/mean.npz"}) for site in SITES]
 
 
 def test_every_example_of_the_help(stage: Stage) -> None:
@@ -179,6 +214,7 @@ def test_every_example_of_the_help(stage: Stage) -> None:
     stage.run("sangam doctor --address hub:7443 --identity site", **address)
     serve_http(stage, address)
     sum_ckks(stage)
+    serve_parties(stage, address)
 
     stage.run("sangam task cancel lungs")
     stage.run("sangam task delete lungs")

@@ -60,13 +60,14 @@ def test_the_guides_lines_work_as_they_are_written():
     assert used == {"init", "request", "issue", "install", "list", "renew", "revoke"}
     for line in lines:
         type_in(line)
-    identities = [Identity.load(Path(name)) for name in ("hub", "site", "operator", "new-site")]
+    identities = [Identity.load(Path(name)) for name in ("hub", "site", "operator", "keyholder", "auditor", "new-site")]
     states = [entry["state"] for entry in json.loads(run("list", *AUTHORITY, "--json"))]
     roles = [identity.certificate.role for identity in identities]
-    assert roles == [Role.AGGREGATOR, Role.PARTICIPANT, Role.OPERATOR, Role.PARTICIPANT]
-    assert states == ["revoked", "revoked", "valid", "valid", "valid"]
+    parties = [Role.KEY_HOLDER, Role.AUDITOR]
+    assert roles == [Role.AGGREGATOR, Role.PARTICIPANT, Role.OPERATOR, *parties, Role.PARTICIPANT]
+    assert sorted(states) == ["revoked"] * 2 + ["valid"] * 5
     roster = consortiums.load_roster(Path("consortium"), identities[0].authority, datetime.now(UTC))
-    assert roster.certificates == (identities[3].certificate,)
+    assert roster.certificates == (identities[-1].certificate,)
 
 
 def test_the_commands_that_the_guide_speaks_of_in_passing():

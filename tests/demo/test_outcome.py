@@ -5,10 +5,10 @@ from rich.console import Console
 
 from aggregator.demo import report
 from aggregator.demo.outcome import Dropout, Outcome, Round
-from aggregator.wire.vocabulary import Step
+from aggregator.wire.vocabulary import MASKED_STEPS
 
 WANTED = {"sites", "rounds", "dropped", "exact", "auc_federated", "auc_pooled", "bytes_per_value", "seconds"}
-TIMES = dict.fromkeys(map(str, Step), 0.25)
+TIMES = dict.fromkeys(map(str, MASKED_STEPS), 0.25)
 
 
 def outcome(*rounds: Round, asked: int, aborted: str = "") -> Outcome:

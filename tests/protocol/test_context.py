@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from aggregator.errors import MessageError, ParameterError
-from aggregator.protocol.context import SUITE, RoundTerms, hash_model
+from aggregator.protocol.context import SUITE, KeyTerms, RoundTerms, hash_model
+from aggregator.protocol.parameters import Mode
+from aggregator.protocol.parties import Audit, Parties
 from aggregator.wire import codec, messages
 from tests.harness import Consortium, parameters
 from tests.reference import digest
@@ -43,6 +45,19 @@ CHANGES = [
     {"authority_hash": bytes(32)},
     {"model_hash": bytes(32)},
     {"parameters": parameters(5, clip=2.0)},
+    *(
+        {"parameters": parameters(5, mode=Mode.HOMOMORPHIC, parties=parties), "key": KeyTerms(*hashes)}
+        for parties, *hashes in (
+            (Parties("k", "a"), bytes(32), bytes(32), bytes(32)),
+            (Parties("k", "a"), b"1" * 32, bytes(32), bytes(32)),
+            (Parties("k", "a"), bytes(32), b"1" * 32, bytes(32)),
+            (Parties("k", "a"), bytes(32), bytes(32), b"1" * 32),
+            (Parties("k2", "a"), bytes(32), bytes(32), bytes(32)),
+            (Parties("k", "a2"), bytes(32), bytes(32), bytes(32)),
+            (Parties("k", "a", Audit.ONE_SHOT), bytes(32), bytes(32), bytes(32)),
+            (Parties("k", "", Audit.TRUST_SERVER), bytes(32), bytes(32), b""),
+        )
+    ),
 ]
 
 
@@ -70,6 +85,20 @@ def test_terms_with_bad_parameters_are_refused():
     worse = dataclasses.replace(message.parameters, minimum_cohort=6)
     with pytest.raises(ParameterError, match="minimum_cohort is 6"):
         RoundTerms.from_message(dataclasses.replace(message, parameters=worse))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"public_key_hash": b""}, {"auditor_hash": b""}, {"key_holder_hash": bytes(31)}],
+    ids=lambda change: next(iter(change)),
+)
+def test_terms_without_their_key_or_parties_are_refused(change):
+    terms = dataclasses.replace(TERMS, **CHANGES[9])
+    with pytest.raises(MessageError, match="its terms name other parties than homomorphic mode has"):
+        RoundTerms.from_message(dataclasses.replace(terms.to_message(), **change))
+    masked = dataclasses.replace(TERMS.to_message(), key_holder_hash=bytes(32))
+    with pytest.raises(MessageError, match="its terms name other parties than pairwise mode has"):
+        RoundTerms.from_message(masked)
 
 
 def test_hash_model_sees_names_types_shapes_and_every_bit():

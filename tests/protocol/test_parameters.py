@@ -10,11 +10,19 @@ from aggregator.crypto.canonical import encode
 from aggregator.errors import MessageError, ParameterError
 from aggregator.protocol.graph import ThreatModel
 from aggregator.protocol.parameters import CLIP_LEAST, CLIP_MOST, LATTICE_ENTRIES_LEAST, Mode, Parameters
+from aggregator.protocol.parties import Audit, Parties
 from aggregator.wire import codec, messages
 from aggregator.wire.messages import Tensor
 from tests.harness import parameters
 
 TWO = (Tensor("w", (3, 4)), Tensor("b", ()))
+PARTIES = (
+    Parties("k", "a"),
+    Parties("k2", "a"),
+    Parties("k", "a2"),
+    Parties("k", "a", Audit.ONE_SHOT),
+    Parties("k", "", Audit.TRUST_SERVER),
+)
 
 
 def test_sixteen_bit_values_of_64_clients_are_22_bits():
@@ -116,10 +124,11 @@ def test_every_field_is_in_the_canonical_fields():
         {"rotate": True},
         {"threat": ThreatModel(security_bits=105)},
     ]
-    assert {name for change in changed for name in change} == {f.name for f in dataclasses.fields(Parameters)} - {
-        "mode"
-    }
+    named = {name for change in changed for name in change} | {"mode", "parties"}
+    assert named == {f.name for f in dataclasses.fields(Parameters)}
     made = [base, *(dataclasses.replace(base, **change) for change in changed)]
+    made += [dataclasses.replace(base, mode=Mode.LATTICE)]
+    made += [dataclasses.replace(base, mode=Mode.HOMOMORPHIC, parties=parties) for parties in PARTIES]
     assert len({encode(*each.fields()) for each in made}) == len(made)
 
 
@@ -181,12 +190,15 @@ def test_every_ring_fits_a_ciphertext(clients_max, value_bits):
 def test_the_wire_carries_no_scale_and_no_ring():
     """They are computed by each side; there is no field through which a server could lower them."""
     on_wire = {f.name for f in dataclasses.fields(messages.Parameters)}
-    assert on_wire == {f.name for f in dataclasses.fields(Parameters)}
+    stated = {f.name for f in dataclasses.fields(Parameters)} | {f.name for f in dataclasses.fields(Parties)}
+    assert on_wire == stated - {"parties"}
 
 
 def test_from_message_checks_everything_again():
     message = parameters(1024, value_bits=54).to_message()
-    with pytest.raises(ParameterError, match="mode 'plain' is unknown: this version has lattice, pairwise"):
+    with pytest.raises(
+        ParameterError, match="mode 'plain' is unknown: this version has homomorphic, lattice, pairwise"
+    ):
         Parameters.from_message(dataclasses.replace(message, mode="plain"))
     with pytest.raises(ParameterError, match="mode 'auto' is unknown"):
         Parameters.from_message(dataclasses.replace(message, mode="auto"))
@@ -201,3 +213,32 @@ def test_from_message_checks_everything_again():
             codec.encode(dataclasses.replace(message, tensors=(Tensor("w", (3,), clip),)))
     with pytest.raises(ParameterError, match="the clip of tensor 'w' is 1e-290"):
         Parameters.from_message(dataclasses.replace(message, tensors=(Tensor("w", (3,), 1e-290),)))
+
+
+@pytest.mark.parametrize("parties", PARTIES, ids=str)
+def test_the_wire_carries_the_parties(parties):
+    made = parameters(10, mode=Mode.HOMOMORPHIC, parties=parties)
+    assert Parameters.from_message(codec.decode(messages.Parameters, codec.encode(made.to_message()))) == made
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (lambda: parameters(10, mode=Mode.HOMOMORPHIC), "homomorphic mode, and no other, needs a key holder"),
+        (lambda: parameters(10, parties=PARTIES[0]), "homomorphic mode, and no other, needs a key holder"),
+        (lambda: Parties("k"), "frozen and no auditor"),
+        (lambda: Parties("k", "a", Audit.TRUST_SERVER), "trust-server and an auditor"),
+        (lambda: Parties("k", "k"), "k cannot both hold the key and audit its use"),
+        (lambda: Parties("K", "a"), "key holder 'K': use 1 to 63"),
+        (lambda: Parties("k", "a b"), "auditor 'a b': use 1 to 63"),
+    ],
+)
+def test_parties_that_cannot_be(make, named):
+    with pytest.raises(ParameterError, match=named):
+        make()
+
+
+def test_an_audit_that_this_version_does_not_know():
+    message = parameters(10, mode=Mode.HOMOMORPHIC, parties=PARTIES[0]).to_message()
+    with pytest.raises(ParameterError, match="audit 'none' is unknown: this version has frozen, one-shot"):
+        Parameters.from_message(dataclasses.replace(message, audit="none"))

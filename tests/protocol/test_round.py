@@ -14,7 +14,7 @@ from aggregator.protocol.parameters import Mode
 from aggregator.protocol.participant import Safeguards
 from aggregator.rounds.phase import Completed, Failed
 from aggregator.wire.messages import Advert, Chunk, SurvivorSignature, Unmasking
-from aggregator.wire.vocabulary import Step
+from aggregator.wire.vocabulary import MASKED_STEPS, Step
 from tests.harness import (
     Consortium,
     never_both_secrets,
@@ -27,7 +27,7 @@ from tests.harness import (
 from tests.reference import graph as twin_graph
 from tests.reference import secagg
 
-STEPS = tuple(Step)
+STEPS = MASKED_STEPS
 WIDTHS = {20: (18, 4), 32: (30, 4), 33: (31, 4), 64: (54, 1024)}  # ring bits: value bits, clients_max
 MODES = (Mode.PAIRWISE, Mode.LATTICE)
 CHEAP = ThreatModel(0.0, 0.1, malicious=True, security_bits=40, failure_bits=10)

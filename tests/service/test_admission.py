@@ -31,7 +31,13 @@ from tests.loopback import aggregator, check_mean, configured, hub, issued, offe
 
 N = 3
 PROBE = "sangam.v1.Aggregation.Probe"  # open to every role
-OPENS = {"sangam.v1.Aggregation": Role.PARTICIPANT, "sangam.v1.Operator": Role.OPERATOR}
+CIPHERTEXTS = "sangam.v1.Aggregation.FetchCiphertexts"
+OPENS = {"sangam.v1.Aggregation": {Role.PARTICIPANT}, "sangam.v1.Operator": {Role.OPERATOR}}
+FURTHER = {
+    "sangam.v1.Aggregation.Participate": {Role.PARTICIPANT, Role.KEY_HOLDER, Role.AUDITOR},
+    "sangam.v1.Aggregation.Upload": {Role.PARTICIPANT, Role.KEY_HOLDER},
+    CIPHERTEXTS: {Role.KEY_HOLDER, Role.AUDITOR},
+}
 SITES = [Role.PARTICIPANT, Role.OPERATOR, Role.AGGREGATOR, Role.KEY_HOLDER, Role.AUDITOR]
 
 
@@ -71,12 +77,13 @@ async def call(channel, method: MethodDescriptor, data: bytes) -> None:
 async def test_every_method_is_open_to_its_role_and_closed_to_all_others(tmp_path):
     """The .proto files say what there is: a method without a gate, or without a handler, fails here."""
     assert {m.containing_service.full_name for m in methods()} == OPENS.keys()
-    assert len(methods()) == 17
+    assert len(methods()) == 18
     async with hub(tmp_path, N) as h:
         for role in SITES:
             async with raw(h.address, holder_of(role)) as channel:
                 for method in methods():
-                    allowed = method.full_name == PROBE or OPENS[method.containing_service.full_name] is role
+                    opens = FURTHER.get(method.full_name, OPENS[method.containing_service.full_name])
+                    allowed = method.full_name == PROBE or role in opens
                     with pytest.raises(SangamError) as caught:
                         await call(channel, method, b"\xff\xff")
                     assert type(caught.value) is (MessageError if allowed else NotAdmitted), (role, method.full_name)
@@ -89,9 +96,11 @@ async def test_garbage_on_every_method_is_named_and_the_server_lives(tmp_path, d
     offered = offers(N)
     async with hub(tmp_path, N) as h:
         await h.create(parameters())
-        async with raw(h.address, h.consortium.identities[0]) as participant:
+        party = raw(h.address, holder_of(Role.AUDITOR))
+        async with raw(h.address, h.consortium.identities[0]) as participant, party as auditor:
             for method in methods():
                 channel = participant if "Aggregation" in method.full_name else h.calls
+                channel = auditor if method.full_name == CIPHERTEXTS else channel
                 if not data and method.full_name == PROBE:
                     await call(channel, method, data)  # nothing is what a probe says
                     continue

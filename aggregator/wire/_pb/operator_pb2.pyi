@@ -39,6 +39,7 @@ class Deadlines(_message.Message):
     CONSISTENCY_CHECK_S_FIELD_NUMBER: _builtins.int
     UNMASKING_S_FIELD_NUMBER: _builtins.int
     RECONNECT_S_FIELD_NUMBER: _builtins.int
+    PARTY_S_FIELD_NUMBER: _builtins.int
     advertise_keys_s: _builtins.float
     """for adverts, from the round's opening"""
     share_keys_s: _builtins.float
@@ -51,6 +52,8 @@ class Deadlines(_message.Message):
     """for the shares"""
     reconnect_s: _builtins.float
     """how long a broken line may take to come back before its step goes on without it"""
+    party_s: _builtins.float
+    """homomorphic mode: for each answer of key holder or auditor; 0 is an hour"""
     def __init__(
         self,
         *,
@@ -60,10 +63,11 @@ class Deadlines(_message.Message):
         consistency_check_s: _builtins.float = ...,
         unmasking_s: _builtins.float = ...,
         reconnect_s: _builtins.float = ...,
+        party_s: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["advertise_keys_s", b"advertise_keys_s", "consistency_check_s", b"consistency_check_s", "masked_input_s", b"masked_input_s", "reconnect_s", b"reconnect_s", "share_keys_s", b"share_keys_s", "unmasking_s", b"unmasking_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advertise_keys_s", b"advertise_keys_s", "consistency_check_s", b"consistency_check_s", "masked_input_s", b"masked_input_s", "party_s", b"party_s", "reconnect_s", b"reconnect_s", "share_keys_s", b"share_keys_s", "unmasking_s", b"unmasking_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
