@@ -10,20 +10,20 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import pytest
 from google.protobuf.descriptor import Descriptor
 
-from aggregator.wire import messages, operator_messages
-from aggregator.wire._pb import aggregation_pb2, operator_pb2
+from aggregator.wire import ckks_messages, messages, operator_messages
+from aggregator.wire._pb import aggregation_pb2, ckks_pb2, operator_pb2
 from aggregator.wire.bounds import Between, Count, Length
 
 PROTO = Path(__file__).parents[2] / "proto" / "sangam" / "v1"
 KINDS = {
     name: kind
-    for module in (messages, operator_messages)
+    for module in (messages, operator_messages, ckks_messages)
     for name, kind in vars(module).items()
     if is_dataclass(kind) and kind.__module__ == module.__name__
 }
 GENERATED: dict[str, Descriptor] = {
     name: descriptor
-    for module in (aggregation_pb2, operator_pb2)
+    for module in (aggregation_pb2, operator_pb2, ckks_pb2)
     for name, descriptor in module.DESCRIPTOR.message_types_by_name.items()
 }
 SCALARS = {
