@@ -77,6 +77,7 @@ class AuditLedger(Memory):
             if signed not in (None, total):
                 raise Equivocation(f"{label(key)}: another sum was already signed")
             database.execute(_SET_SUM, (total, *key))
+        self.fold()
 
 
 def _fix(database: sqlite3.Connection, key: RoundKey, ctx0: bytes, root: bytes) -> bytes | None:

@@ -107,8 +107,9 @@ class Contribution(ABC):
         return answer
 
     def forget(self) -> None:
-        """Drop the round's secrets."""
+        """Drop the round's secrets; what the journal has of it goes into its file."""
         self._answered.clear()
+        self._journal.fold()
 
     @abstractmethod
     def _next(self, body: ServerBody) -> Answer:

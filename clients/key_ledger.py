@@ -20,13 +20,11 @@ APPLICATION_ID = 0x534B4559  # "SKEY"
 _SCHEMA = """
 CREATE TABLE rounds (
     deployment TEXT NOT NULL, task TEXT NOT NULL, round INTEGER NOT NULL,
-    parameters BLOB NOT NULL, public BLOB NOT NULL, answer BLOB, wrapped BLOB, released BLOB,
+    draft BLOB NOT NULL, ctx0 BLOB NOT NULL, answer BLOB, wrapped BLOB, released BLOB,
     PRIMARY KEY (deployment, task, round)
 ) WITHOUT ROWID;
 """
-_SELECT = (
-    "SELECT parameters, public, answer, wrapped, released FROM rounds WHERE deployment = ? AND task = ? AND round = ?"
-)
+_SELECT = "SELECT draft, ctx0, answer, wrapped, released FROM rounds WHERE deployment = ? AND task = ? AND round = ?"
 _INSERT = "INSERT INTO rounds VALUES (?, ?, ?, ?, ?, ?, ?, NULL)"
 _RELEASE = "UPDATE rounds SET released = ? WHERE deployment = ? AND task = ? AND round = ?"
 _DESTROY = "UPDATE rounds SET wrapped = NULL, answer = NULL WHERE deployment = ? AND task = ? AND round = ?"
@@ -39,10 +37,10 @@ _DESTROY_RELEASED = "UPDATE rounds SET wrapped = NULL, answer = NULL WHERE relea
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What was published for a round: digests of parameters and public key, and the answer as it left."""
+    """A round's key as it left: ctx0 of the draft that asked for it, and of the terms that it is for."""
 
-    parameters: bytes
-    public_key: bytes
+    draft: bytes
+    ctx0: bytes
     answer: bytes = field(repr=False)
 
 
@@ -82,9 +80,9 @@ class KeyLedger(Memory):
             ParameterError: malformed names, round or digest.
         """
         check_key(key)
-        check_digest(published.parameters)
-        check_digest(published.public_key)
-        row = (published.parameters, published.public_key, published.answer, wrapped)
+        check_digest(published.draft)
+        check_digest(published.ctx0)
+        row = (published.draft, published.ctx0, published.answer, wrapped)
         with self.transaction() as database:
             if database.execute(_SELECT, key).fetchone() is not None:
                 raise Equivocation(f"{label(key)} has had its key: a re-run is a new round")
@@ -108,6 +106,7 @@ class KeyLedger(Memory):
         with self.transaction() as database:
             wrapped = _wrapped(database, key)
             database.execute(_RELEASE, (total, *key))
+        self.fold()
         return wrapped
 
     def destroy(self, key: RoundKey) -> None:

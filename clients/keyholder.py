@@ -1,18 +1,16 @@
 """The key holder's process in one task: a fresh key pair for each round, and one decryption under it."""
 
 import asyncio
-import logging
 import os
-from hashlib import sha256
 from typing import Any, cast
 
 from aggregator.crypto.agreement import Entropy
+from aggregator.crypto.certificates import Certificate
 from aggregator.crypto.custody import Safe
-from aggregator.errors import MessageError, NotAdmitted
+from aggregator.errors import MessageError
 from aggregator.protocol import keyholder
+from aggregator.protocol.context import RoundTerms
 from aggregator.protocol.keyholder import Custody, Decryption, RoundKey
-from aggregator.protocol.parameters import Parameters
-from aggregator.protocol.parties import Audit
 from aggregator.wire import codec
 from aggregator.wire.messages import (
     UPLOAD_ID_BYTES,
@@ -31,8 +29,6 @@ from clients.party import Answer, Party
 from clients.transport import PartyTransport
 from clients.uploading import WholeUpload
 from native.pack import pack
-
-_LOG = logging.getLogger("clients")
 
 
 class KeyHolder(Party):
@@ -63,7 +59,7 @@ class KeyHolder(Party):
         """Publish a key, or decrypt a sum."""
         match body:
             case KeyRequest():
-                return await self._publish(number, Parameters.from_message(body.parameters))
+                return await self._publish(number, RoundTerms.from_message(body.terms, draft=True))
             case DecryptionRequest():
                 return await self._decrypt(number, body)
         raise MessageError(f"{type(body).__name__} is no question for a key holder")
@@ -76,16 +72,16 @@ class KeyHolder(Party):
     def _ledger(self) -> KeyLedger:
         return cast("KeyLedger", self._memory)
 
-    async def _publish(self, number: int, parameters: Parameters) -> PublishedKey:
+    async def _publish(self, number: int, draft: RoundTerms) -> PublishedKey:
         self.credentials.check()
+        self._check_asked(number, draft)
         key, site = self._key(number), self.credentials.site
         known = self._ledger.published(key)
-        if known is not None and known.parameters == parameters.hash:
+        if known is not None and known.draft == draft.ctx0:
             return codec.decode(PublishedKey, known.answer)  # the line broke, or this process was started anew
         custody = Custody(self._safe.threshold, self._safe.custodians)
-        made: RoundKey = await asyncio.to_thread(keyholder.publish_key, key, parameters, custody, site)
-        public_key_hash = sha256(made.published.public_key).digest()
-        published = Published(parameters.hash, public_key_hash, codec.encode(made.published))
+        made: RoundKey = await asyncio.to_thread(keyholder.publish_key, draft, custody, site)
+        published = Published(draft.ctx0, made.ctx0, codec.encode(made.published))
         self._ledger.publish(key, published, self._safe.wrap(key, made.secret, self._entropy))
         return made.published
 
@@ -95,13 +91,10 @@ class KeyHolder(Party):
         published = self._ledger.published(key)
         if published is None:
             raise MessageError(f"round {number} of task {self.task} has no key here")
-        if published.parameters != terms.parameters.hash:
-            raise NotAdmitted(f"round {number} of task {self.task} has other parameters than its key was made for")
-        audit = terms.parameters.parties.audit if terms.parameters.parties else Audit.FROZEN
-        if audit is not Audit.FROZEN:
-            _LOG.warning("round %d of task %s is audited %s: see SECURITY.md", number, self.task, audit)
-        checking = asyncio.to_thread(keyholder.check_decryption, body, terms, roster, published.public_key, site)
+        checking = asyncio.to_thread(keyholder.check_decryption, body, terms, roster, published.ctx0, site)
         decryption = await checking
+        if body.auditor_certificate:
+            Certificate.from_der(body.auditor_certificate).check_valid_at(self._now())
         total = await self._fetch(decryption)
         await asyncio.to_thread(keyholder.check_sum, decryption, total)
         secret = self._safe.unwrap(key, self._ledger.release(key, decryption.sum_hash))

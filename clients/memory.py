@@ -101,6 +101,8 @@ class Memory:
             raise StorageError(f"{self._path} is damaged")
         # Only now, when the file itself says whose it is: without its log it must not pass for a new one.
         self._database.execute("PRAGMA journal_mode = WAL").fetchall()
+        # The log is there from the first read on; before it, SQLite refuses to fold.
+        self._database.execute("SELECT count(*) FROM sqlite_master").fetchall()
 
     def fold(self) -> None:
         """Write what the log holds into the file."""

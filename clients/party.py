@@ -36,6 +36,7 @@ from clients.uploading import WholeUpload, send_whole
 _LOG = logging.getLogger("clients")
 
 FAILED_STORAGE = "this party's own disk failed"
+TOO_LARGE = "the round's sum is too large for this party's memory"
 UNTIL_IT_IS_THERE: Final = (NotFound, *HEALS)
 
 Answer: TypeAlias = ClientBody | WholeUpload
@@ -134,10 +135,9 @@ class Party(ABC):
         asked = type(body).__name__
         try:
             answer = await self._once(number, body)
-        except SangamError as error:
-            _LOG.warning("round %d of task %s: %s is refused: %s", number, self.task, asked, error)
-            reason = FAILED_STORAGE if isinstance(error, StorageError) else str(error)
-            await self._line.send(number, Withdrawal(sentence(reason)))
+        except (SangamError, MemoryError) as error:
+            _LOG.warning("round %d of task %s: %s is refused: %s", number, self.task, asked, error or TOO_LARGE)
+            await self._line.send(number, Withdrawal(sentence(_told(error))))
             return
         if isinstance(answer, WholeUpload):
             await self._send(number, answer)
@@ -171,11 +171,14 @@ class Party(ABC):
         """
         self.credentials.check()
         terms = RoundTerms.from_message(request.terms)
-        if (terms.task, terms.round) != (self.task, number):
-            raise MessageError(f"asked for round {number} of {self.task}, shown {terms.round} of {terms.task}")
+        self._check_asked(number, terms)
         roster = self._rosters.verified(request.roster, self.credentials.site.authority, self._now())
         self._memory.roster_version(roster.deployment, roster.version, roster.root)
         return terms, roster
+
+    def _check_asked(self, number: int, terms: RoundTerms) -> None:
+        if (terms.task, terms.round) != (self.task, number):
+            raise MessageError(f"asked for round {number} of {self.task}, shown {terms.round} of {terms.task}")
 
     async def _read(
         self, wanted: Callable[[], CiphertextsRequest | None], take: Callable[[Chunk], Awaitable[None]]
@@ -204,3 +207,10 @@ class Party(ABC):
                     raise Disconnected("the stream of ciphertexts ended too early")
 
         await patiently(self._patience_s, progress)(stream)
+
+
+def _told(error: SangamError | MemoryError) -> str:
+    """What the server hears of a refusal: of a failed disk not which file."""
+    if isinstance(error, MemoryError):
+        return TOO_LARGE
+    return FAILED_STORAGE if isinstance(error, StorageError) else str(error)

@@ -79,6 +79,7 @@ class Adversary:
         self.directory = directory
         self.shown = Shown()
         self.shown.parameters = self.spec
+        self.draft: RoundTerms
         self.terms: RoundTerms
         self.published: PublishedKey
         self.attending = {number: identity(number).certificate for number in (KEY_HOLDER, AUDITOR)}
@@ -106,11 +107,13 @@ class Adversary:
 
     async def open(self, number: int = 1, **changes: Any) -> None:
         """A round under a fresh key; `changes` of its terms."""
-        draft = self.consortium.terms(self.spec, round=number, **changes)
-        answer = await self.key_holder.answer(number, KeyRequest(self.spec.to_message()))
+        self.draft = homomorphic_coordinator.draft(
+            self.consortium.terms(self.spec, round=number, **changes), self._parties()
+        )
+        answer = await self.key_holder.answer(number, KeyRequest(self.draft.to_message()))
         assert isinstance(answer, PublishedKey)
         self.published = codec.decode(PublishedKey, codec.encode(answer))
-        self.terms = homomorphic_coordinator.with_key(draft, self._parties(), self.published)
+        self.terms = self.draft.under(self.published.public_key)
 
     async def begin(
         self, clients: Sequence[int], minimum: int = 2

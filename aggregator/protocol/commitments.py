@@ -6,7 +6,7 @@ from hashlib import sha256
 from typing import Final
 
 from aggregator.crypto import merkle
-from aggregator.crypto.canonical import Field, digest, encode
+from aggregator.crypto.canonical import digest, encode
 from aggregator.wire.messages import Advert, Envelope, InputCommitment
 
 ADVERT: Final = "advert"  # signature domains
@@ -68,17 +68,3 @@ def clients_hash(clients: Iterable[int]) -> bytes:
 def input_leaf(client: int, commitment: InputCommitment) -> bytes:
     """One leaf of the list that the auditor freezes; the signature is left out, since ECDSA has two for one."""
     return encode(client, commitment.hash, commitment.minimum_cohort)
-
-
-def key_fields(
-    where: tuple[str, str, int], parameters_hash: bytes, public_key: bytes, custody: tuple[int, int]
-) -> tuple[Field, ...]:
-    """What a key holder signs.
-
-    Args:
-        where: deployment, task, round.
-        parameters_hash: of the task.
-        public_key: whole.
-        custody: so many custodian files of so many open the secret.
-    """
-    return *where, parameters_hash, sha256(public_key).digest(), *custody

@@ -42,11 +42,13 @@ class CommittedList:
         """Whether a sum over these clients is one that all of them accept. Run by auditor and key holder.
 
         Raises:
-            Equivocation: somebody who is not in the list.
+            Equivocation: somebody who is not in the list, or twice.
             RoundAborted: fewer than the task's minimum cohort, or than one of them signed; more than the sum holds.
         """
         if strangers := set(survivors) - self.commitments.keys():
             raise Equivocation(f"U names clients {sorted(strangers)}, who are not in the list")
+        if list(survivors) != sorted(set(survivors)):
+            raise Equivocation("U names a client twice, or out of order")
         _check_size("U", len(survivors), self.terms)
         for client in survivors:
             least = self.commitments[client].minimum_cohort

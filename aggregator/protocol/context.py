@@ -7,7 +7,8 @@ Source: Pasquini et al. 2022 (eprint 2021/1464) for the model hash; Bonawitz et 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,7 @@ SUITE = "P-256 ECDSA SHA-256; X25519; HKDF-SHA256; ChaCha20-Poly1305; AES-256-CT
 class KeyTerms:
     """What ctx0 holds besides in homomorphic mode: SHA-256 of the public key, and of two certificates; 32 bytes each.
 
-    `auditor` is empty where there is none.
+    `auditor` is empty where there is none, `public_key` in the draft that the key holder makes its key for.
     """
 
     public_key: bytes
@@ -45,8 +46,7 @@ class RoundTerms:
 
     `roster_root` and `authority_hash` are 32 bytes; `server_nonce` is 32 fresh bytes; `model_hash` is
     `hash_model` of the base that every participant starts from; `round` rises within the task and never comes
-    twice, even after a restart of the server. `key` is there in homomorphic mode, once the key holder has published
-    its key; nobody signs anything before.
+    twice, even after a restart of the server. `key` is there in homomorphic mode.
     """
 
     deployment: str
@@ -111,12 +111,26 @@ class RoundTerms:
             auditor_hash=self.key.auditor if self.key else b"",
         )
 
-    @classmethod
-    def from_message(cls, message: messages.Terms) -> "RoundTerms":
-        """From the wire's form.
+    def under(self, public_key: bytes) -> "RoundTerms":
+        """A draft's terms with the key that was made for it; its ctx0 is what everybody signs under.
 
         Raises:
-            MessageError: another protocol version.
+            MessageError: no draft.
+        """
+        if self.key is None or self.key.public_key:
+            raise MessageError(f"round {self.round} awaits no public key")
+        return replace(self, key=replace(self.key, public_key=sha256(public_key).digest()))
+
+    @classmethod
+    def from_message(cls, message: messages.Terms, *, draft: bool = False) -> "RoundTerms":
+        """From the wire's form.
+
+        Args:
+            message: the terms.
+            draft: whether they are those that a key holder is shown, without its key.
+
+        Raises:
+            MessageError: another protocol version, or other parties than the mode has.
             ParameterError: parameters that could overflow or under-protect.
         """
         if message.protocol_version != PROTOCOL_VERSION:
@@ -134,16 +148,17 @@ class RoundTerms:
             authority_hash=message.authority_hash,
             model_hash=message.model_hash,
             parameters=parameters,
-            key=_key_terms(message, parameters),
+            key=_key_terms(message, parameters, draft=draft),
         )
 
 
-def _key_terms(message: messages.Terms, parameters: Parameters) -> KeyTerms | None:
+def _key_terms(message: messages.Terms, parameters: Parameters, *, draft: bool) -> KeyTerms | None:
     found = (message.public_key_hash, message.key_holder_hash, message.auditor_hash)
     if parameters.parties is None:
         wanted = (0, 0, 0)
     else:
-        wanted = (DIGEST_BYTES, DIGEST_BYTES, DIGEST_BYTES if parameters.parties.auditor else 0)
+        audited = bool(parameters.parties.auditor)
+        wanted = (0 if draft else DIGEST_BYTES, DIGEST_BYTES, DIGEST_BYTES if audited else 0)
     if tuple(map(len, found)) != wanted:
         raise MessageError(f"round {message.round}: its terms name other parties than {parameters.mode} mode has")
     return KeyTerms(*found) if parameters.mode is Mode.HOMOMORPHIC else None

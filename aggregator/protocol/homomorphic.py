@@ -198,7 +198,8 @@ def decrypt(total: Octets, secret: bytes, layout: CipherLayout, *, clients: int)
         residues = _unpacked(packed[layout.packed_words(one)], layout).reshape(2, -1, DEGREE)
         slots = decryptor.decrypt(residues.astype(np.uint64))
         if not batching.decode(slots, out[layout.words(one)], (layout.digits, layout.digit_bits), most):
-            raise MessageError(f"sum: ciphertext {block} is no sum of {clients} clients' entries: one of them lied")
+            # Not which block: who hears of a refusal learns no more of the key than that there was one.
+            raise MessageError(f"sum: it is no sum of {clients} clients' entries: one of them lied")
     return out
 
 

@@ -11,7 +11,6 @@ names, who answers falsely.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from hashlib import sha256
 
 from aggregator.crypto.certificates import Certificate
 from aggregator.crypto.roster import Roster
@@ -25,13 +24,12 @@ from aggregator.wire.messages import AnnouncedKey, InputCommitment, ListSignatur
 
 
 def admit_key(terms: RoundTerms, key_holder: Certificate, published: PublishedKey) -> None:
-    """Check a public key. Run by the server on receipt; `terms` have no key yet.
+    """Check a public key. Run by the server on receipt.
 
     Raises:
-        MessageError: the key holder did not sign it for this round.
+        MessageError: the key holder did not sign it for this round; or `terms` are no draft.
     """
-    where = (terms.deployment, terms.task, terms.round)
-    if not is_published(published, where, terms.parameters, key_holder):
+    if not is_published(published, terms.under(published.public_key), key_holder):
         raise MessageError(f"the public key is not signed by key holder {key_holder.name} for round {terms.round}")
 
 
@@ -41,11 +39,10 @@ def announced_key(attending: Mapping[int, Certificate], published: PublishedKey)
     return AnnouncedKey(published, attending[KEY_HOLDER].der, auditor)
 
 
-def with_key(terms: RoundTerms, attending: Mapping[int, Certificate], published: PublishedKey) -> RoundTerms:
-    """The terms whose ctx0 everybody signs under."""
+def draft(terms: RoundTerms, attending: Mapping[int, Certificate]) -> RoundTerms:
+    """The terms for which the key holder makes its key."""
     auditor = attending[AUDITOR].fingerprint if AUDITOR in attending else b""
-    key = KeyTerms(sha256(published.public_key).digest(), attending[KEY_HOLDER].fingerprint, auditor)
-    return replace(terms, key=key)
+    return replace(terms, key=KeyTerms(b"", attending[KEY_HOLDER].fingerprint, auditor))
 
 
 def admit_commitment(

@@ -69,8 +69,7 @@ def accept_key(invited: Invited, announced: AnnouncedKey, authority: Certificate
     published = announced.published
     if sha256(published.public_key).digest() != terms.key.public_key:
         raise Equivocation(f"round {terms.round} names another public key than the one it shows")
-    where = (terms.deployment, terms.task, terms.round)
-    if not is_published(published, where, terms.parameters, key_holder):
+    if not is_published(published, terms, key_holder):
         raise Equivocation(
             f"the public key of round {terms.round} is not signed by key holder {key_holder.name} for it"
         )

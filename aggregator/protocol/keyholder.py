@@ -19,9 +19,8 @@ from aggregator.errors import Equivocation, NotAdmitted, ParameterError
 from aggregator.protocol import commitments, homomorphic
 from aggregator.protocol.cohort import ClientId
 from aggregator.protocol.committed_list import CommittedList, check_list, is_audited, is_frozen
-from aggregator.protocol.context import RoundTerms
+from aggregator.protocol.context import KeyTerms, RoundTerms
 from aggregator.protocol.contribution import Octets
-from aggregator.protocol.parameters import Parameters
 from aggregator.protocol.participant import Site
 from aggregator.protocol.parties import AUDITOR, Audit, Parties, check_party
 from aggregator.wire.messages import DecryptionRequest, PublishedKey
@@ -38,9 +37,14 @@ class Custody:
 
 @dataclass(frozen=True, slots=True)
 class RoundKey:
-    """What the key holder has of one round until it is over; the secret goes to disk under its wrapping only."""
+    """What the key holder has of one round until it is over; the secret goes to disk under its wrapping only.
+
+    The key is for the round of this ctx0, and for no other: a second context of one round, weaker in whatever it says
+    of auditor, cohort or numbers, is refused when it asks for a decryption.
+    """
 
     published: PublishedKey
+    ctx0: bytes
     secret: bytes = field(repr=False)
 
 
@@ -53,41 +57,33 @@ class Decryption:
     sum_hash: bytes
 
 
-def publish_key(where: tuple[str, str, int], parameters: Parameters, custody: Custody, site: Site) -> RoundKey:
+def publish_key(draft: RoundTerms, custody: Custody, site: Site) -> RoundKey:
     """Make a round's key pair, and sign its public half. Run by the key holder, once for each (task, round).
 
     Args:
-        where: deployment, task, round.
-        parameters: of the task.
+        draft: the round's terms, but for the key's own hash.
         custody: of the secret.
         site: who the key holder is.
 
     Raises:
-        NotAdmitted: the task names another key holder.
+        NotAdmitted: another consortium's round, or one that names another key holder.
         ParameterError: no task in homomorphic mode.
     """
-    if parameters.parties is None:
-        raise ParameterError(f"task {where[1]} is in {parameters.mode} mode, which has no keys to hold")
-    if parameters.parties.key_holder != site.certificate.name:
-        raise NotAdmitted(f"task {where[1]} names {parameters.parties.key_holder} as its key holder")
-    keys = homomorphic.new_keys(parameters.ciphertexts)
-    terms = (custody.threshold, custody.custodians)
-    said = commitments.key_fields(where, parameters.hash, keys.public, terms)
-    signature = signing.sign(site.signing_key, commitments.PUBLIC_KEY, *said)
-    return RoundKey(PublishedKey(keys.public, *terms, signature), keys.secret)
+    _check_mine(draft, site)
+    keys = homomorphic.new_keys(draft.parameters.ciphertexts)
+    ctx0 = draft.under(keys.public).ctx0
+    signature = signing.sign(site.signing_key, commitments.PUBLIC_KEY, ctx0, custody.threshold, custody.custodians)
+    return RoundKey(PublishedKey(keys.public, custody.threshold, custody.custodians, signature), ctx0, keys.secret)
 
 
-def is_published(
-    published: PublishedKey, where: tuple[str, str, int], parameters: Parameters, key_holder: Certificate
-) -> bool:
-    """Whether the key holder signed this public key for this round. Run by server and clients."""
-    custody = (published.custody_threshold, published.custodians)
-    said = commitments.key_fields(where, parameters.hash, published.public_key, custody)
+def is_published(published: PublishedKey, terms: RoundTerms, key_holder: Certificate) -> bool:
+    """Whether the key holder signed the public key of these terms for them. Run by server and clients."""
+    said = (terms.ctx0, published.custody_threshold, published.custodians)
     return signing.verify(key_holder.verifying_key, published.signature, commitments.PUBLIC_KEY, *said)
 
 
 def check_decryption(
-    request: DecryptionRequest, terms: RoundTerms, roster: Roster, public_key_hash: bytes, site: Site
+    request: DecryptionRequest, terms: RoundTerms, roster: Roster, ctx0: bytes, site: Site
 ) -> Decryption:
     """Check all that the auditor signed, and the sizes that clients signed for. Run by the key holder.
 
@@ -95,24 +91,23 @@ def check_decryption(
         request: as the server sent it.
         terms: in it.
         roster: in it, verified against the site's authority.
-        public_key_hash: of the key that this key holder made for the round.
+        ctx0: of the terms for which this key holder made the round's key.
         site: who the key holder is.
 
     Raises:
-        NotAdmitted: another consortium's round, key or key holder, or an auditor who is not the round's.
+        NotAdmitted: another consortium's round or key holder, other terms than the key was made for, or an auditor who
+            is not the round's.
         Equivocation: a signature that is not the auditor's over this very list or sum; as `check_list`.
         MessageError, RoundAborted: as `check_list` and `CommittedList.check_survivors`.
     """
     terms.check_consortium(roster, site.certificate, site.authority)
-    parties = terms.parameters.parties
-    if terms.key is None or parties is None or terms.key.key_holder != site.certificate.fingerprint:
-        raise NotAdmitted(f"round {terms.round} does not name {site.certificate.name} as its key holder")
-    if terms.key.public_key != public_key_hash:
-        raise NotAdmitted(f"round {terms.round} is under another key than the one that was published for it")
+    key, parties = _check_mine(terms, site)
+    if terms.ctx0 != ctx0:
+        raise NotAdmitted(f"round {terms.round} has other terms than those that its key was made for")
     committed = check_list(terms, roster, request.commitments)
     committed.check_survivors(request.survivors)
     if parties.audit is not Audit.TRUST_SERVER:
-        _check_audited(request, committed, parties, terms.key.auditor, site.authority)
+        _check_audited(request, committed, parties, key.auditor, site.authority)
     return Decryption(terms, request.survivors, request.sum_hash)
 
 
@@ -134,6 +129,18 @@ def decrypt(decryption: Decryption, total: Octets, secret: bytes) -> Words:
     """
     parameters = decryption.terms.parameters
     return homomorphic.decrypt(total, secret, parameters.ciphertexts, clients=len(decryption.survivors))
+
+
+def _check_mine(terms: RoundTerms, site: Site) -> tuple[KeyTerms, Parties]:
+    """Whether this key holder is the one that a round of its own consortium names."""
+    me, parties = site.certificate, terms.parameters.parties
+    if terms.key is None or parties is None:
+        raise ParameterError(f"task {terms.task} is in {terms.parameters.mode} mode, which has no keys to hold")
+    if (terms.deployment, terms.authority_hash) != (me.deployment, site.authority.fingerprint):
+        raise NotAdmitted(f"round {terms.round} is of another consortium than {me.deployment!r}")
+    if (parties.key_holder, terms.key.key_holder) != (me.name, me.fingerprint):
+        raise NotAdmitted(f"round {terms.round} does not name {me.name} as its key holder")
+    return terms.key, parties
 
 
 def _check_audited(

@@ -20,11 +20,12 @@ class PublishKey(Asking[PublishedKey]):
     answer_type = PublishedKey
 
     def __init__(self, setting: Setting, invited: frozenset[ClientId] | None = None) -> None:
+        setting = replace(setting, terms=coordinator.draft(setting.terms, setting.attending))
         super().__init__(setting, KEY_HOLDER, frozenset(range(len(setting.roster))) if invited is None else invited)
 
     def announcement(self, client: ClientId) -> KeyRequest:
         """What the key is for."""
-        return KeyRequest(self._setting.terms.parameters.to_message())
+        return KeyRequest(self._setting.terms.to_message())
 
     def check(self, client: ClientId, answer: PublishedKey) -> None:
         """A key that its holder signed for this round."""
@@ -43,5 +44,5 @@ class PublishKey(Asking[PublishedKey]):
 
 def _under(setting: Setting, published: PublishedKey) -> Setting:
     """The setting of a round whose key is known."""
-    terms = coordinator.with_key(setting.terms, setting.attending, published)
+    terms = setting.terms.under(published.public_key)
     return replace(setting, terms=terms, key=coordinator.announced_key(setting.attending, published))

@@ -366,9 +366,9 @@ class Excluded:
 
 @dataclass(frozen=True, slots=True)
 class KeyRequest:
-    """Asks the key holder for a public key."""
+    """Asks the key holder for a public key, for one round under these terms; `public_key_hash` is empty in them."""
 
-    parameters: Parameters
+    terms: Terms
 
 
 @dataclass(frozen=True, slots=True)

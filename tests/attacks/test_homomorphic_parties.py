@@ -5,13 +5,16 @@ server, key holder and auditor together: SECURITY.md.
 """
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
 from aggregator.crypto import bfv
 from aggregator.errors import Disconnected, Equivocation, MessageError, NotAdmitted, RoundAborted
+from aggregator.protocol import homomorphic
 from aggregator.rounds.commit_input import CommitInput
+from aggregator.wire.messages import AuditRequest, KeyRequest, Withdrawal
 from tests import loopback
 from tests.adversary import Adversary, negated
 from tests.consortium import TASK
@@ -93,7 +96,7 @@ async def test_ciphertext_of_an_earlier_round(evil):
     sent = {0: evil.encrypt(0), 1: evil.encrypt(1), 2: earlier}
     named = [evil.commit(c, sent[c]) for c in ALL]
     frozen, signed = await evil.freeze(named), await evil.audit(named, ALL, sent)
-    with pytest.raises(MessageError, match="ciphertext 0 is no sum of 3 clients' entries: one of them lied"):
+    with pytest.raises(MessageError, match="sum: it is no sum of 3 clients' entries: one of them lied"):
         await evil.decrypt(named, ALL, evil.total(*sent.values()), (frozen, signed.signature))
 
 
@@ -277,19 +280,68 @@ async def test_a_sum_under_another_rounds_key(evil):
     signed, total, terms = await evil.audit(named, ALL, sent), evil.total(*sent.values()), evil.terms
     await evil.open(2)
     moved = replace(terms, round=2)
-    with pytest.raises(NotAdmitted, match="round 2 is under another key than the one that was published for it"):
+    with pytest.raises(NotAdmitted, match="round 2 has other terms than those that its key was made for"):
         await evil.decrypt(named, ALL, total, (frozen, signed.signature), terms=moved.to_message())
     with pytest.raises(MessageError, match="asked for round 2 of sepsis, shown 1 of sepsis"):
         await evil.decrypt(named, ALL, total, (frozen, signed.signature), terms=terms.to_message())
 
 
-async def test_other_parameters_than_the_key_was_made_for(evil):
-    """Fewer clients would do, by terms that nobody's key was published for."""
+@pytest.mark.parametrize("weaker", ["no auditor", "an auditor of the server's", "other numbers", "another nonce"])
+async def test_audit_downgrade_at_the_key_holder(evil, weaker):
+    """Honest clients commit under one context; two corrupt ones sign another, and call client 0's input the sum."""
+    _, sent, _ = await evil.begin(ALL)
+    honest, key = evil.terms, evil.terms.key
+    evil.terms = {
+        "no auditor": replace(honest, parameters=parameters(parties=TRUST_SERVER), key=replace(key, auditor=b"")),
+        "an auditor of the server's": replace(honest, key=replace(key, auditor=bytes(32))),
+        "other numbers": replace(honest, parameters=parameters(clients_max=9)),
+        "another nonce": replace(honest, server_nonce=bytes(32)),
+    }[weaker]
+    accomplices = [evil.commit(client, sent[client]) for client in (1, 2)]
+    with pytest.raises(NotAdmitted, match="round 1 has other terms than those that its key was made for"):
+        await evil.decrypt(accomplices, (1, 2), sent[0], (bytes(64), evil.forge_sum(accomplices, (1, 2), sent[0])))
+
+
+async def test_audit_downgrade_before_the_key_is_made(evil):
+    """Asked again under a weaker draft, the key holder has had its key."""
+    await evil.begin(ALL)
+    draft = replace(evil.draft, server_nonce=bytes(32))
+    with pytest.raises(Equivocation, match="round 1 of task sepsis has had its key"):
+        await evil.key_holder.answer(1, KeyRequest(draft.to_message()))
+
+
+async def test_an_auditor_whose_certificate_has_ended(evil):
+    """Its key may be anybody's by now."""
     named, sent, frozen = await evil.begin(ALL)
-    total = evil.total(*sent.values())
-    lowered = replace(evil.terms, parameters=parameters(clients_max=9))
-    with pytest.raises(NotAdmitted, match="round 1 of task sepsis has other parameters than its key was made for"):
-        await evil.decrypt(named, ALL, total, (frozen, bytes(64)), terms=lowered.to_message())
+    signed = await evil.audit(named, ALL, sent)
+    evil.key_holder._now = lambda: datetime(2199, 1, 1, tzinfo=UTC)
+    with pytest.raises(NotAdmitted, match="expired"):
+        await evil.decrypt(named, ALL, evil.total(*sent.values()), (frozen, signed.signature))
+
+
+async def test_a_client_twice_in_u(evil):
+    """The codec takes no such list; nor would the parties, if it did."""
+    named, sent, _ = await evil.begin(ALL)
+    with pytest.raises(Equivocation, match="U names a client twice, or out of order"):
+        await evil.audit(named, (0, 0, 0), sent)
+
+
+async def test_a_sum_that_is_too_large_for_the_party_ends_the_round_only(evil, monkeypatch):
+    """What the parameters name may be more than there is."""
+    named, sent, _ = await evil.begin(ALL)
+    told = []
+
+    def refuse(*_):
+        raise MemoryError
+
+    async def send(number, body):
+        told.append(body)
+
+    monkeypatch.setattr(homomorphic, "Total", refuse)
+    monkeypatch.setattr(evil.auditor._line, "send", send)
+    evil.shown.octets = sent
+    await evil.auditor._respond(1, AuditRequest(evil.terms.to_message(), evil._roster, tuple(named), ALL))
+    assert told == [Withdrawal("the round's sum is too large for this party's memory")]
 
 
 async def test_trust_server_needs_no_auditor_but_enough_clients(tmp_path):

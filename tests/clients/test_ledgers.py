@@ -58,6 +58,25 @@ def test_an_audit_is_remembered_across_processes(tmp_path):
         ledger.freeze(KEY, A, C)
 
 
+@pytest.mark.parametrize("kind", ["audits", "keys"])
+def test_the_file_alone_knows_what_was_signed_and_decrypted(tmp_path, kind):
+    """As after a crash, when somebody moves the file and forgets the log beside it."""
+    path, alone = tmp_path / "ledger.sqlite", tmp_path / "alone.sqlite"
+    with AuditLedger(path) if kind == "audits" else KeyLedger(path) as ledger:
+        if kind == "audits":
+            ledger.freeze(KEY, A, B)
+            ledger.sign_sum(KEY, A, B, total=A)
+        else:
+            ledger.publish(KEY, PUBLISHED, SECRET)
+            ledger.release(KEY, A)
+        alone.write_bytes(path.read_bytes())
+    with AuditLedger(alone) if kind == "audits" else KeyLedger(alone) as moved, pytest.raises(Equivocation):
+        if kind == "audits":
+            moved.sign_sum(KEY, A, B, total=C)
+        else:
+            moved.release(KEY, C)
+
+
 def test_one_key_and_one_decryption_of_each_round(keys):
     assert keys.published(KEY) is None
     keys.publish(KEY, PUBLISHED, SECRET)

@@ -237,7 +237,7 @@ def test_a_sum_under_another_key_and_a_key_of_other_parameters_are_refused():
     total = Total(layout)
     add(total, contribution(x, layout))
     stranger = homomorphic.new_keys(layout)
-    with pytest.raises(MessageError, match="ciphertext 0 is no sum of 1 clients' entries"):
+    with pytest.raises(MessageError, match="sum: it is no sum of 1 clients' entries"):
         homomorphic.decrypt(total.packed(), stranger.secret, layout, clients=1)
     with pytest.raises(MessageError, match="the secret key is of other parameters"):
         homomorphic.decrypt(total.packed(), keys(16, 100).secret, layout, clients=1)

@@ -215,4 +215,4 @@ async def test_a_key_that_comes_again_is_the_same(server):
 
 
 def key_request(evil):
-    return KeyRequest(evil.spec.to_message())
+    return KeyRequest(evil.draft.to_message())

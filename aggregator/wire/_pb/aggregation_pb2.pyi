@@ -1055,19 +1055,19 @@ class KeyRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    PARAMETERS_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def parameters(self) -> Global___Parameters:
-        """what the key is for"""
+    def terms(self) -> Global___Terms:
+        """the round's, but for the key's own hash"""
 
     def __init__(
         self,
         *,
-        parameters: Global___Parameters | None = ...,
+        terms: Global___Terms | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["terms", b"terms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["terms", b"terms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1075,7 +1075,7 @@ Global___KeyRequest: _TypeAlias = KeyRequest  # noqa: Y015
 
 @_typing.final
 class PublishedKey(_message.Message):
-    """The key holder's answer. Signed over (deployment, task, round, parameters' hash, hash of the key, custody)."""
+    """The key holder's answer. Signed over ctx0, which holds the key's hash, and custody."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
