@@ -1,6 +1,7 @@
 """The key holder's process in one task: a fresh key pair for each round, and one decryption under it."""
 
 import asyncio
+import logging
 import os
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from aggregator.errors import MessageError
 from aggregator.protocol import keyholder
 from aggregator.protocol.context import RoundTerms
 from aggregator.protocol.keyholder import Custody, Decryption, RoundKey
+from aggregator.protocol.parties import Audit
 from aggregator.wire import codec
 from aggregator.wire.messages import (
     UPLOAD_ID_BYTES,
@@ -29,6 +31,8 @@ from clients.party import Answer, Party
 from clients.transport import PartyTransport
 from clients.uploading import WholeUpload
 from native.pack import pack
+
+_LOG = logging.getLogger("clients")
 
 
 class KeyHolder(Party):
@@ -91,6 +95,9 @@ class KeyHolder(Party):
         published = self._ledger.published(key)
         if published is None:
             raise MessageError(f"round {number} of task {self.task} has no key here")
+        audit = terms.parameters.parties.audit if terms.parameters.parties else Audit.FROZEN
+        if audit is not Audit.FROZEN:
+            _LOG.warning("round %d of task %s is audited %s: see SECURITY.md", number, self.task, audit)
         checking = asyncio.to_thread(keyholder.check_decryption, body, terms, roster, published.ctx0, site)
         decryption = await checking
         if body.auditor_certificate:
