@@ -7,6 +7,7 @@ import typer
 
 from aggregator.command.auditor import app as auditor
 from aggregator.command.bench import bench
+from aggregator.command.ckks import app as ckks
 from aggregator.command.config import app as config
 from aggregator.command.demo import demo
 from aggregator.command.doctor import doctor
@@ -37,6 +38,7 @@ app.add_typer(pki, name="pki")
 app.add_typer(keyholder, name="keyholder")
 app.add_typer(auditor, name="auditor")
 app.add_typer(config, name="config")
+app.add_typer(ckks, name="ckks")
 app.command("serve")(serve)
 app.command("doctor")(doctor)
 app.command("join")(join)

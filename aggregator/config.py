@@ -9,6 +9,7 @@ DEFAULT_STAGING_BYTES = 256 * MIB
 DEFAULT_RELOAD_S = 5.0
 DEFAULT_KEEPALIVE_S = 20.0
 DEFAULT_TASKS_MAX = 1_000
+DEFAULT_CKKS_BYTES = 1024 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class ServerConfig:
         keepalive_s: how long a line may be silent before the server pings it.
         task_creators: the operators that may create tasks, by name; none named is every operator.
         tasks_max: how many tasks one operator may have at once.
+        ckks: whether vectors of TenSEAL's CKKS are summed for operators; docs/ckks.md says what that gives away.
+        ckks_bytes: memory for such sums, all together.
     """
 
     address: str
@@ -38,3 +41,5 @@ class ServerConfig:
     keepalive_s: float = DEFAULT_KEEPALIVE_S
     task_creators: tuple[str, ...] = ()
     tasks_max: int = DEFAULT_TASKS_MAX
+    ckks: bool = False
+    ckks_bytes: int = DEFAULT_CKKS_BYTES

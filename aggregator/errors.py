@@ -7,6 +7,7 @@ SangamError
 |  |- OutOfTurn     a message that this step of the round does not expect
 |  `- Equivocation  the other side lies: two answers where the protocol allows one
 |- VersionMismatch  the two sides speak no common version of the protocol
+|- NotOffered       a service that is switched off on this server, or that it does not know
 |- NotAdmitted      an identity, a certificate or a role that does not fit
 |- NameTaken        a name under which there is something else
 |- NotFound         a task, round or result that this server does not have
@@ -48,6 +49,10 @@ class Equivocation(MessageError):
 
 class VersionMismatch(SangamError):
     """The two sides speak no common version of the protocol."""
+
+
+class NotOffered(SangamError):
+    """A service that is switched off on this server, or that it does not know."""
 
 
 class NotAdmitted(SangamError):

@@ -27,6 +27,7 @@ from pydantic_settings import (
 
 from aggregator.config import (
     DEFAULT_ADDRESS,
+    DEFAULT_CKKS_BYTES,
     DEFAULT_KEEPALIVE_S,
     DEFAULT_RELOAD_S,
     DEFAULT_STAGING_BYTES,
@@ -110,6 +111,10 @@ class _Values(BaseModel):
     tasks_max: Annotated[_Whole, Field(ge=1, le=1_000_000, description="a whole number from 1 to 1000000")] = (
         DEFAULT_TASKS_MAX
     )
+    ckks: Annotated[bool, Field(description="true or false")] = False
+    ckks_mib: Annotated[_Whole, Field(ge=1, le=1 << 24, description="a whole number of MiB from 1")] = (
+        DEFAULT_CKKS_BYTES // MIB
+    )
 
 
 class _Sources(BaseSettings, _Values):
@@ -166,6 +171,8 @@ class Settings:
             keepalive_s=values.keepalive_s,
             task_creators=values.task_creators,
             tasks_max=values.tasks_max,
+            ckks=values.ckks,
+            ckks_bytes=values.ckks_mib * MIB,
         )
 
     def effective(self) -> dict[str, tuple[object, str]]:

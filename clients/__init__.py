@@ -10,6 +10,7 @@ from aggregator.errors import (
     NameTaken,
     NotAdmitted,
     NotFound,
+    NotOffered,
     OutOfTurn,
     Overloaded,
     ParameterError,
@@ -45,6 +46,7 @@ from clients.connection import connect, open_site
 from clients.contribution import Observer
 from clients.operator import Operator, default_deadlines, operate
 from clients.result import RoundResult
+from clients.selection import Selection
 from clients.session import Session
 from clients.site import OpenSite
 
@@ -64,6 +66,7 @@ __all__ = [
     "NameTaken",
     "NotAdmitted",
     "NotFound",
+    "NotOffered",
     "Observer",
     "OpenSite",
     "Opening",
@@ -80,6 +83,7 @@ __all__ = [
     "RoundSummary",
     "Safeguards",
     "SangamError",
+    "Selection",
     "Session",
     "SiteSummary",
     "StaleModel",

@@ -179,6 +179,10 @@ class BlockingOperator:
         """See `Operator.sites`."""
         return self._each(self._operator.sites(task, page_size=page_size))
 
+    def sum_ckks(self, vectors: Iterable[bytes]) -> bytes:
+        """See `Operator.sum_ckks`; vectors are asked for in the loop's thread."""
+        return self._loop.run(self._operator.sum_ckks(vectors))
+
     def run_round(
         self, task: str, *, base: Update | None = None, on_event: Callable[[RoundEvent], None] | None = None
     ) -> RoundResult:

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from itertools import islice
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import grpc
@@ -18,6 +18,7 @@ from aggregator.errors import (
     Equivocation,
     MessageError,
     NotAdmitted,
+    NotOffered,
     Overloaded,
     ParameterError,
     SangamError,
@@ -43,6 +44,7 @@ KEEPALIVE_S: Final = 20.0  # hospital firewalls cut lines that are silent for a 
 KEEPALIVE_LEAST_S: Final = 1.0  # the server hangs up on whom it takes for a flood
 STALLED_AFTER: Final = 3  # keepalives without a step forward
 CHUNK_DIGITS_MAX: Final = 10
+METHOD_UNKNOWN: Final = "Method not found!"  # gRPC's words; its code alone also stands for a compression that is off
 
 # gRPC's own back-off grows to 120 s and would dominate every recovery; 2 s is the most a client waits here.
 OPTIONS: Final = (
@@ -184,6 +186,15 @@ class GrpcChannel:
         """A stream each way."""
         return self._channel.stream_stream(method)()
 
+    @asynccontextmanager
+    async def stream(self, method: str, response: type[T]) -> AsyncIterator["GrpcStream[T]"]:
+        """The same with our messages and errors; it is cancelled when the block ends."""
+        call = self.both_ways(method)
+        try:
+            yield GrpcStream(self, call, response)
+        finally:
+            call.cancel()
+
     @contextmanager
     def errors(self) -> Iterator[None]:
         """Raise gRPC's errors under our names."""
@@ -204,6 +215,8 @@ class GrpcChannel:
             return kind(detail)
         if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
             return Overloaded(f"{self._address}: {detail}")
+        if detail == METHOD_UNKNOWN:
+            return NotOffered(f"{self._address} is of another version and does not know this call")
         if error.code() in {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}:
             return NotAdmitted(f"{self._address}: {detail}")
         return Disconnected(
@@ -240,12 +253,8 @@ class GrpcTransport:
     @asynccontextmanager
     async def control(self) -> AsyncIterator[ControlStream]:
         """Open a control stream; it is cancelled when the block ends."""
-        channel = self._channel()
-        call = channel.both_ways("/sangam.v1.Aggregation/Participate")
-        try:
-            yield _GrpcControl(channel, call)
-        finally:
-            call.cancel()
+        async with self._channel().stream("/sangam.v1.Aggregation/Participate", ServerMessage) as stream:
+            yield stream
 
     async def upload(self, parts: Iterable[UploadMessage]) -> messages.UploadReceipt:
         """Send one upload."""
@@ -260,24 +269,37 @@ class GrpcTransport:
         return self._channel().downward("/sangam.v1.Aggregation/FetchCiphertexts", request, ResultMessage)
 
 
-class _GrpcControl:
-    def __init__(self, channel: GrpcChannel, call: Any) -> None:
+class GrpcStream(Generic[T]):
+    """An open stream each way; made by `GrpcChannel.stream`."""
+
+    def __init__(self, channel: GrpcChannel, call: Any, response: type[T]) -> None:
         self._channel = channel
         self._call = call
+        self._response = response
 
-    async def send(self, message: ClientMessage) -> None:
+    async def send(self, message: object) -> None:
+        """Send one message. Disconnected when the stream is broken, or the error that the server named."""
         try:
             with self._channel.errors():
                 await self._call.write(encode(message))
         except asyncio.InvalidStateError:  # the call has ended, and nobody has read its status yet
             raise await self._broken() from None
 
-    async def receive(self) -> ServerMessage:
+    async def done(self) -> None:
+        """Nothing more will be sent; errors as `send`."""
+        try:
+            with self._channel.errors():
+                await self._call.done_writing()
+        except asyncio.InvalidStateError:
+            raise await self._broken() from None
+
+    async def receive(self) -> T:
+        """The next message. Disconnected when the stream ended, or the error that the server named."""
         with self._channel.errors():
             data = await self._call.read()
         if data is grpc.aio.EOF:
             raise await self._broken()
-        return decode(ServerMessage, data)
+        return decode(self._response, data)
 
     async def _broken(self) -> SangamError:
         """The call has ended: under the status that the server gave it."""

@@ -12,7 +12,8 @@ import clients
 from aggregator import errors
 from aggregator.gateway.api import HTTP
 from aggregator.service.status import code_of
-from tests.loopback import TOO_LONG_S, hub, operator
+from tests.consortium import TASK
+from tests.loopback import TOO_LONG_S, hub, operator, parameters
 from tests.test_readme import patiently
 
 GUIDE = (Path(__file__).parents[1] / "docs" / "integrating.md").read_text()
@@ -50,6 +51,37 @@ async def test_the_backend_runs_rounds(tmp_path, capsys):
     assert np.array_equal(got["w"], results[0].mean["w"])
     assert np.abs(got["w"] - np.mean(range(SITES))).max() <= results[0].error_bound
     assert "closed" in capsys.readouterr().out
+
+
+async def test_layers_stay_at_their_sites(tmp_path):
+    code = next(block for block in re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL) if "Selection" in block)
+    scope: dict[str, Any] = {"clients": clients}
+    exec(code, scope)
+
+    def model(site: int) -> dict[str, Any]:
+        return {"body.w": np.zeros(3), "bn.running_mean": np.full(2, site), "head.w": np.zeros(site + 1)}
+
+    update = {site: {**model(site), "body.w": np.full(3, float(site))} for site in range(3)}
+    async with hub(tmp_path, 3) as h, asyncio.timeout(TOO_LONG_S):
+        shared = scope["SHARED"].tensors(model(0))
+        assert [tensor.name for tensor in shared] == ["body.w"]
+        await h.create(parameters(tensors=shared, weight_max=600))
+        ready = asyncio.Barrier(4)
+
+        async def site(number: int) -> Any:
+            async with h.join(number) as session:
+                await ready.wait()
+                return await scope["one_round"](session, model(number), update[number])
+
+        async def lead() -> clients.RoundResult:
+            await ready.wait()
+            return await h.operator.run_round(TASK, base=scope["SHARED"].of(model(0)))
+
+        result, *models = await asyncio.gather(lead(), *map(site, range(3)))
+    for number, merged in enumerate(models):
+        assert np.abs(merged["body.w"] - 1.0).max() <= result.error_bound
+        assert merged["head.w"].shape == (number + 1,)
+        assert (merged["bn.running_mean"] == number).all()
 
 
 def test_the_table_of_errors_is_the_codes():

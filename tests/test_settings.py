@@ -39,6 +39,8 @@ def test_every_setting_can_be_written(written, tmp_path):
         keepalive_s = 15.5
         task_creators = ["alice", "bob"]
         tasks_max = 7
+        ckks = true
+        ckks_mib = 2
     """
     expected = ServerConfig(
         address="localhost:0",
@@ -51,6 +53,8 @@ def test_every_setting_can_be_written(written, tmp_path):
         keepalive_s=15.5,
         task_creators=("alice", "bob"),
         tasks_max=7,
+        ckks=True,
+        ckks_bytes=2 << 20,
     )
     settings = read_settings(written(text))
     assert settings.config == expected

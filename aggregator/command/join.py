@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from aggregator.command.arrays import check_target, read_arrays, write_arrays
+from aggregator.command.options import Exclude, Include, chosen, read_model
 from aggregator.errors import ParameterError
 from aggregator.wire.vocabulary import Step
 
@@ -38,6 +39,8 @@ def join(
     *,
     task: Annotated[str, typer.Option(help="The task; by default the server's only one.")] = "",
     base: Annotated[Path | None, typer.Option(help="The model that the update starts from, .npz.")] = None,
+    include: Include = None,
+    exclude: Exclude = None,
     out: Annotated[Path | None, typer.Option(help="Where to write the round's mean, .npz.")] = None,
     minimum_cohort: Annotated[
         int | None, typer.Option(min=2, help="Fewest clients in a sum; default max(3, more than half the roster).")
@@ -59,8 +62,9 @@ def join(
     from clients.connection import connect
 
     check_target(out)
-    arrays = read_arrays(update)
-    start = read_arrays(base) if base is not None else None
+    selection = chosen(include, exclude)
+    arrays = selection.of(read_arrays(update))
+    start = read_model(base, selection)
     console = Console(stderr=True)
 
     unknown = set(accept_audit or ()) - set(Audit)

@@ -1,9 +1,15 @@
 """Options that several commands share: where the aggregator is, who asks, and in what form the answer is printed."""
 
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
+
+from aggregator.command.arrays import read_arrays
+
+if TYPE_CHECKING:
+    from aggregator.protocol.encoding import Update
+    from clients.selection import Selection
 
 Address: TypeAlias = Annotated[str, typer.Option(envvar="SANGAM_ADDRESS", help="The aggregator, host:port.")]
 OperatorIdentity: TypeAlias = Annotated[
@@ -16,9 +22,27 @@ Base: TypeAlias = Annotated[
     Path | None, typer.Option(help="The model that updates start from, .npz; by default none, the empty one.")
 ]
 Out: TypeAlias = Annotated[Path | None, typer.Option(help="Where to write the round's mean, .npz.")]
+Include: TypeAlias = Annotated[
+    list[str] | None, typer.Option(help="Only the tensors whose name matches, such as 'body.*'; repeatable.")
+]
+Exclude: TypeAlias = Annotated[
+    list[str] | None, typer.Option(help="Not the tensors whose name matches, such as '*.running_*'; repeatable.")
+]
 AttendedTasks: TypeAlias = Annotated[
     list[str], typer.Option("--task", help="A task to attend, also one that is not there yet; repeatable.")
 ]
 Ledger: TypeAlias = Annotated[
     Path | None, typer.Option(help="What must not be forgotten; by default ledger.sqlite beside the identity.")
 ]
+
+
+def read_model(path: Path | None, selection: "Selection") -> "Update | None":
+    """The selected part of a model file, which is what a round starts from; None is no model."""
+    return None if path is None else selection.of(read_arrays(path))
+
+
+def chosen(include: list[str] | None, exclude: list[str] | None) -> "Selection":
+    """What --include and --exclude say."""
+    from clients.selection import Selection
+
+    return Selection(tuple(include or ("*",)), tuple(exclude or ()))

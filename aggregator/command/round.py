@@ -7,9 +7,21 @@ import typer
 from rich.console import Console
 
 from aggregator.command import listing
-from aggregator.command.arrays import check_target, read_arrays, write_arrays
+from aggregator.command.arrays import check_target, write_arrays
 from aggregator.command.asking import ask, collected
-from aggregator.command.options import Address, AsJson, Base, OperatorIdentity, Out, RoundNumber, TaskName
+from aggregator.command.options import (
+    Address,
+    AsJson,
+    Base,
+    Exclude,
+    Include,
+    OperatorIdentity,
+    Out,
+    RoundNumber,
+    TaskName,
+    chosen,
+    read_model,
+)
 from aggregator.command.progress import following
 from aggregator.errors import NotFound, RoundAborted
 from aggregator.wire.vocabulary import EventKind
@@ -37,6 +49,8 @@ def run_round(
     identity: OperatorIdentity,
     *,
     base: Base = None,
+    include: Include = None,
+    exclude: Exclude = None,
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
@@ -45,7 +59,7 @@ def run_round(
     Example: [bold]sangam round run lungs --base model.npz --out next.npz[/bold]
     """
     check_target(out)
-    start = read_arrays(base) if base is not None else None
+    start = read_model(base, chosen(include, exclude))
     console = Console(stderr=True)
 
     with following(console) as take:
@@ -60,13 +74,15 @@ def start(
     identity: OperatorIdentity,
     *,
     base: Base = None,
+    include: Include = None,
+    exclude: Exclude = None,
     key: Annotated[str, typer.Option(help="The same key again gives the same round: for schedulers that retry.")] = "",
 ) -> None:
     """Start a round and print its number.
 
     Example: [bold]sangam round start lungs --base next.npz --key nightly-7[/bold]
     """
-    model = read_arrays(base) if base is not None else None
+    model = read_model(base, chosen(include, exclude))
 
     typer.echo(ask(address, identity, lambda operator: operator.start_round(task, base=model, key=key)))
 

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -11,6 +11,13 @@ from aggregator.command.logged import logging_to_stderr
 
 if TYPE_CHECKING:
     from aggregator.config import ServerConfig
+
+CKKS_WARNING: Final = (
+    "sangam: warning: CKKS sums are offered. Whoever sees a decrypted CKKS result beside its ciphertexts can solve for "
+    "the secret key (Li and Micciancio 2021), so results must stay with those who hold it; whoever holds that key "
+    "reads every vector sent here, sums are approximate, and a client may send the negated sum of the others: "
+    "see docs/ckks.md."
+)
 
 
 def serve(
@@ -36,6 +43,11 @@ def serve(
         list[str] | None, typer.Option(help="An operator that may create tasks, by name; repeatable. Default: all.")
     ] = None,
     tasks_max: Annotated[int | None, typer.Option(help="Most tasks of one operator at once.")] = None,
+    ckks: Annotated[
+        bool | None,
+        typer.Option("--ckks/--no-ckks", help="Sum vectors of TenSEAL's CKKS, too; read docs/ckks.md first."),
+    ] = None,
+    ckks_mib: Annotated[int | None, typer.Option(help="Memory for such sums, MiB; a value takes 64 bytes.")] = None,
 ) -> None:
     """Run the aggregator. It answers to certificates of its own consortium only; Ctrl-C or SIGTERM stops it.
 
@@ -58,6 +70,8 @@ def serve(
         "keepalive_s": keepalive_s,
         "task_creators": task_creator or None,
         "tasks_max": tasks_max,
+        "ckks": ckks,
+        "ckks_mib": ckks_mib,
     }
     asyncio.run(_serve(read_settings(config, options).config))
 
@@ -74,6 +88,8 @@ async def _serve(config: "ServerConfig") -> None:
         async with service.serve(config) as running:
             loop.add_signal_handler(signal.SIGHUP, running.reload_soon)
             host = config.address.rpartition(":")[0]
+            if config.ckks:
+                typer.echo(CKKS_WARNING, err=True)
             typer.echo(f"sangam: listening on {host}:{running.port}", err=True)
             await stopped.wait()
             typer.echo("sangam: stopping", err=True)

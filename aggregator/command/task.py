@@ -1,6 +1,6 @@
 """`sangam task`: what is summed, by whom, and how."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -9,7 +9,7 @@ import typer
 from aggregator.command import listing
 from aggregator.command.arrays import read_arrays
 from aggregator.command.asking import ask, collected
-from aggregator.command.options import Address, AsJson, OperatorIdentity, TaskName
+from aggregator.command.options import Address, AsJson, Exclude, Include, OperatorIdentity, TaskName, chosen
 from aggregator.errors import ParameterError
 from aggregator.wire.messages import Tensor
 from aggregator.wire.operator_messages import Opening, Retention
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from aggregator.protocol.parameters import Parameters
     from aggregator.protocol.parties import Parties
     from clients.operator import Operator
+    from clients.selection import Selection
 
 app = typer.Typer(
     name="task",
@@ -36,6 +37,8 @@ def create(
     identity: OperatorIdentity,
     *,
     like: Annotated[Path | None, typer.Option(help="An .npz file with the update's tensor names and shapes.")] = None,
+    include: Include = None,
+    exclude: Exclude = None,
     tensor: Annotated[
         list[str] | None, typer.Option(help="Or one tensor, name=30x2 (name= for a scalar); repeatable.")
     ] = None,
@@ -72,10 +75,11 @@ def create(
     """
     from aggregator.protocol.parameters import Mode, Parameters
 
+    selection = chosen(include, exclude)
     if mode not in set(Mode):
         raise ParameterError(f"--mode {mode}: there are {', '.join(Mode)}")
     parameters = Parameters(
-        tensors=tuple(_tensors(like, tensor or [], _clips(tensor_clip or []))),
+        tensors=_tensors(like, tensor or [], _clips(tensor_clip or []), selection),
         clip=clip,
         clients_max=clients_max,
         minimum_cohort=minimum_cohort,
@@ -157,14 +161,16 @@ def _described(parameters: "Parameters") -> str:
     return f"{parameters.tensor_entries:,} values in {len(parameters.tensors)} tensors, {parameters.mode} mode"
 
 
-def _tensors(like: Path | None, named: list[str], clips: Mapping[str, float]) -> Iterator[Tensor]:
+def _tensors(
+    like: Path | None, named: list[str], clips: Mapping[str, float], selection: "Selection"
+) -> tuple[Tensor, ...]:
     if (like is None) == (not named):
         raise ParameterError("say what the update looks like: either --like FILE.npz or --tensor name=shape")
     shapes = {name: array.shape for name, array in read_arrays(like).items()} if like else dict(map(_shape, named))
-    if strangers := clips.keys() - shapes.keys():
+    selected = selection.names(shapes)
+    if strangers := clips.keys() - set(selected):
         raise ParameterError(f"--tensor-clip {min(strangers)}: the update has no such tensor")
-    for name, shape in shapes.items():
-        yield Tensor(name, shape, clips.get(name, 0.0))
+    return tuple(Tensor(name, shapes[name], clips.get(name, 0.0)) for name in selected)
 
 
 def _shape(text: str) -> tuple[str, tuple[int, ...]]:

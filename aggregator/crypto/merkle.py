@@ -14,20 +14,24 @@ HASH_BYTES = 32
 
 
 class Tree:
-    """A whole tree, for whoever hands out many proofs: each then costs a look at every level, no hashing."""
+    """A whole tree, for whoever hands out many proofs: each then costs a look at every level, no hashing.
+
+    A level is one string, since a hash that is an object of its own takes 80 bytes instead of 32.
+    """
 
     __slots__ = ("_levels",)
 
     def __init__(self, leaves: Sequence[bytes]) -> None:
-        self._levels = [[_leaf(leaf) for leaf in leaves]]
-        while len(self._levels[-1]) > 1:
-            self._levels.append(_parents(self._levels[-1]))
+        level = [_leaf(leaf) for leaf in leaves]
+        self._levels = [b"".join(level)]
+        while len(level) > 1:
+            level = _parents(level)
+            self._levels.append(b"".join(level))
 
     @property
     def root(self) -> bytes:
         """32 bytes; of an empty tree, the hash of nothing."""
-        top = self._levels[-1]
-        return top[0] if top else hashlib.sha256().digest()
+        return self._levels[-1] or hashlib.sha256().digest()
 
     def proof(self, index: int) -> tuple[bytes, ...]:
         """The audit path of leaf `index`, from its sibling upwards.
@@ -35,10 +39,12 @@ class Tree:
         Raises:
             ParameterError: there is no leaf `index`.
         """
-        if not 0 <= index < len(self._levels[0]):
-            raise ParameterError(f"merkle: no leaf {index} among {len(self._levels[0])}")
-        siblings = [(index >> height) ^ 1 for height in range(len(self._levels))]
-        return tuple(level[i] for level, i in zip(self._levels, siblings, strict=True) if i < len(level))
+        size = len(self._levels[0]) // HASH_BYTES
+        if not 0 <= index < size:
+            raise ParameterError(f"merkle: no leaf {index} among {size}")
+        starts = [((index >> height) ^ 1) * HASH_BYTES for height in range(len(self._levels))]
+        siblings = (level[at : at + HASH_BYTES] for level, at in zip(self._levels, starts, strict=True))
+        return tuple(node for node in siblings if node)  # a last odd node has none
 
 
 def root(leaves: Sequence[bytes]) -> bytes:

@@ -14,10 +14,10 @@ Source: SEAL's Serialization and Ciphertext::save_members, TenSEAL's tensors.pro
 """
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,7 @@ NO_COMPRESSION, ZSTD = 0, 2
 POLYNOMIALS: Final = 2
 WINDOW_BYTES_MAX: Final = 1 << 23  # SEAL's frames ask for 2 MiB
 _SIZES_TAG, _CIPHERTEXT_TAG, _SCALE_TAG = 0x0A, 0x12, 0x19
+_VARINT_BYTES_MAX: Final = 9  # of a length below 2^63
 _HEADER: Final = struct.Struct("<HBBBBHQ")
 _CONTENT: Final = struct.Struct("<32sBQQQdQ")
 _WORDS: Final = struct.Struct("<Q")
@@ -80,9 +81,14 @@ class Level:
         return HEAD_BYTES + 8 * polynomials * primes * degree
 
     @property
+    def ciphertext_bytes(self) -> int:
+        """Of one ciphertext that is not compressed."""
+        return _HEADER.size + self.content_bytes
+
+    @property
     def ciphertext_bytes_max(self) -> int:
         """Of one ciphertext, compressed or not."""
-        return _HEADER.size + self.content_bytes + ZSTD_SPARE_BYTES
+        return self.ciphertext_bytes + ZSTD_SPARE_BYTES
 
     @cached_property
     def head(self) -> bytes:
@@ -146,49 +152,109 @@ def _check_content(content: Octets, level: Level) -> None:
 
 def write_ciphertext(residues: Longs, level: Level) -> bytes:
     """One ciphertext, uncompressed, as SEAL loads it; residues uint64[2, primes, n]."""
-    content = _HEADER.size + level.content_bytes
-    return b"".join([_header(NO_COMPRESSION, content), level.head, np.ascontiguousarray(residues, "<u8").tobytes()])
+    return b"".join(
+        [_header(NO_COMPRESSION, level.ciphertext_bytes), level.head, np.ascontiguousarray(residues, "<u8").tobytes()]
+    )
 
 
 def _header(compression: int, total: int) -> bytes:
     return _HEADER.pack(MAGIC, _HEADER.size, MAJOR, MINOR, compression, 0, total)
 
 
-def split_vector(data: Octets, sizes: Sequence[int], level: Level) -> list[memoryview]:
-    """A vector's ciphertexts, as views for `read_ciphertext`; none of them is longer than one can be.
+class Source(Protocol):
+    """Bytes that lie elsewhere, perhaps on disk, and that do not change; `storage.base.Staged` is one."""
+
+    def read(self, start: int, size: int) -> Octets:
+        """`size` bytes from `start`, all of which are there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Bytes in memory as a source."""
+
+    view: memoryview
+
+    def read(self, start: int, size: int) -> memoryview:
+        """A view; nothing is copied."""
+        return self.view[start : start + size]
+
+
+def find_ciphertexts(source: Source, size: int, sizes: Sequence[int], level: Level) -> list[range]:
+    """Where a vector's ciphertexts lie, for `read_ciphertext`; none of them is longer than one can be.
 
     Args:
-        data: as `serialize()` gives it.
+        source: the vector as `serialize()` gives it.
+        size: its bytes.
         sizes: how many values each ciphertext holds; known beforehand.
         level: of the ciphertexts.
 
     Raises:
         MessageError: another number of values or ciphertexts, surplus bytes, or another scale.
     """
-    view, start = memoryview(data), _sizes_field(sizes)
-    if view[: len(start)] != start:
+    start, found = _sizes_field(sizes), list[range]()
+    if size < len(start) or source.read(0, len(start)) != start:
         raise MessageError(f"vector: its sizes are not those of {sum(sizes)} values in {len(sizes)} ciphertexts")
-    view, ciphertexts = view[len(start) :], []
+    at = len(start)
     for index in range(len(sizes)):
-        if not view or view[0] != _CIPHERTEXT_TAG:
+        head = memoryview(source.read(at, min(1 + _VARINT_BYTES_MAX, size - at)))
+        if not head or head[0] != _CIPHERTEXT_TAG:
             raise MessageError(f"vector: {index} ciphertexts, expected {len(sizes)}")
-        length, view = _read_varint(view[1:])
-        if length > min(len(view), level.ciphertext_bytes_max):
-            raise MessageError(f"vector: ciphertext {index} of {length} bytes, there are {len(view)}")
-        ciphertexts.append(view[:length])
-        view = view[length:]
-    if view != _end(level):
-        raise MessageError(f"vector: {len(view)} bytes behind the last ciphertext are not its scale")
-    return ciphertexts
+        length, rest = _read_varint(head[1:])
+        at += len(head) - len(rest)
+        if length > min(size - at, level.ciphertext_bytes_max):
+            raise MessageError(f"vector: ciphertext {index} of {length} bytes, there are {size - at}")
+        found.append(range(at, at + length))
+        at += length
+    end = _end(level)
+    if size - at != len(end) or source.read(at, len(end)) != end:
+        raise MessageError(f"vector: {size - at} bytes behind the last ciphertext are not its scale")
+    return found
+
+
+def split_vector(data: Octets, sizes: Sequence[int], level: Level) -> list[memoryview]:
+    """The ciphertexts of a vector in memory, as views; else as `find_ciphertexts`."""
+    view = memoryview(data)
+    return [view[found.start : found.stop] for found in find_ciphertexts(Held(view), len(view), sizes, level)]
+
+
+def vector_values(data: Octets) -> int:
+    """How many values a vector says that it has; no more of it is looked at.
+
+    Raises:
+        MessageError: it does not begin as a vector does.
+    """
+    view = memoryview(data)
+    if not view or view[0] != _SIZES_TAG:
+        raise MessageError("vector: it does not begin with its sizes")
+    length, view = _read_varint(view[1:])
+    if length > len(view):
+        raise MessageError(f"vector: sizes of {length} bytes, there are {len(view)}")
+    values, view = 0, view[:length]
+    while view:
+        size, view = _read_varint(view)
+        values += size
+    return values
+
+
+def vector_bytes(sizes: Sequence[int], level: Level, ciphertext_bytes: int) -> int:
+    """Bytes of a vector whose ciphertexts have so many each."""
+    one = 1 + len(_varint(ciphertext_bytes)) + ciphertext_bytes
+    return len(_sizes_field(sizes)) + len(sizes) * one + len(_end(level))
+
+
+def vector_pieces(ciphertexts: Iterable[Longs], sizes: Sequence[int], level: Level) -> Iterator[bytes]:
+    """A vector as TenSEAL loads it, uncompressed, piece by piece; residues uint64[2, primes, n] by ciphertext."""
+    yield _sizes_field(sizes)
+    for residues in ciphertexts:
+        written = write_ciphertext(residues, level)
+        yield bytes([_CIPHERTEXT_TAG]) + _varint(len(written))
+        yield written
+    yield _end(level)
 
 
 def write_vector(ciphertexts: Iterable[Longs], sizes: Sequence[int], level: Level) -> bytes:
-    """A vector as TenSEAL loads it, uncompressed; residues uint64[2, primes, n] by ciphertext."""
-    parts = [_sizes_field(sizes)]
-    for residues in ciphertexts:
-        written = write_ciphertext(residues, level)
-        parts += [bytes([_CIPHERTEXT_TAG]), _varint(len(written)), written]
-    return b"".join([*parts, _end(level)])
+    """The same in one."""
+    return b"".join(vector_pieces(ciphertexts, sizes, level))
 
 
 def _sizes_field(sizes: Sequence[int]) -> bytes:
@@ -230,7 +296,7 @@ def _varint(value: int) -> bytes:
 def _read_varint(view: memoryview) -> tuple[int, memoryview]:
     """A length of up to 63 bits, and what follows it."""
     value = 0
-    for place, octet in enumerate(view[:9]):
+    for place, octet in enumerate(view[:_VARINT_BYTES_MAX]):
         value |= (octet & 0x7F) << (7 * place)
         if octet < 0x80:
             return value, view[place + 1 :]

@@ -14,9 +14,10 @@ Source: Bonawitz et al. 2017, Fig. 4; Bell et al. 2020, Algorithm 3 (malicious).
 
 import hmac
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import overload
 
 from aggregator.crypto import agreement, merkle, shamir, signing
 from aggregator.crypto.roster import Roster
@@ -130,19 +131,52 @@ def admit_dealing(cohort: Cohort, roster: Roster, client: ClientId, dealing: Dea
         raise MessageError(f"the shares of client {client} are not signed by it for this round")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Dealt:
+    """One client's dealing with the tree that it signed, from which each holder gets its envelope and a proof."""
+
+    dealer: ClientId
+    dealing: Dealing
+    holders: tuple[ClientId, ...]
+    tree: merkle.Tree
+
+    def to(self, holder: ClientId) -> ReceivedEnvelope:
+        """What this dealer sent to that holder."""
+        place = self.holders.index(holder)
+        proof = self.tree.proof(place)
+        return ReceivedEnvelope(
+            self.dealer, self.dealing.envelopes[place], self.tree.root, self.dealing.signature, proof
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Received(Sequence[ReceivedEnvelope]):
+    """The envelopes addressed to one holder, each put together when it is asked for.
+
+    Of all holders at once they are n·k objects with a proof each: 45 MB among 1,000 clients.
+    """
+
+    holder: ClientId
+    dealt: tuple[Dealt, ...]
+
+    @overload
+    def __getitem__(self, index: int) -> ReceivedEnvelope: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[ReceivedEnvelope, ...]: ...
+    def __getitem__(self, index: int | slice) -> ReceivedEnvelope | tuple[ReceivedEnvelope, ...]:
+        if isinstance(index, slice):
+            return tuple(one.to(self.holder) for one in self.dealt[index])
+        return self.dealt[index].to(self.holder)
+
+    def __len__(self) -> int:
+        return len(self.dealt)
+
+
 def share_lists(cohort: Cohort, dealings: Mapping[ClientId, Dealing]) -> dict[ClientId, ShareList]:
     """U2 for each of its clients, with the envelopes addressed to it and the proofs that their dealers signed them."""
     dealers = tuple(sorted(dealings))
-    received: dict[ClientId, list[ReceivedEnvelope]] = {client: [] for client in dealers}
-    for dealer in dealers:
-        dealing, holders = dealings[dealer], cohort.holders(dealer)
-        tree = merkle.Tree([commitments.envelope_leaf(h, e) for h, e in zip(holders, dealing.envelopes, strict=True)])
-        for place, holder in enumerate(holders):
-            if holder != dealer and holder in received:
-                envelope = dealing.envelopes[place]
-                item = ReceivedEnvelope(dealer, envelope, tree.root, dealing.signature, tree.proof(place))
-                received[holder].append(item)
-    return {client: ShareList(dealers, tuple(items)) for client, items in received.items()}
+    dealt = {dealer: _dealt(dealer, dealings[dealer], cohort.holders(dealer)) for dealer in dealers}
+    return {client: ShareList(dealers, Received(client, _around(client, dealt))) for client in dealers}
 
 
 def admit_complaints(
@@ -218,6 +252,16 @@ def remove_masks(view: View, recovered: Recovered, total: Total, each: Each = ma
     """
     ctx1 = view.cohort.ctx1
     return total.open(pairwise.Unmasking(recovered.self_seeds, recovered.dangling, ctx1), ctx1, each)
+
+
+def _dealt(dealer: ClientId, dealing: Dealing, holders: tuple[ClientId, ...]) -> Dealt:
+    leaves = [commitments.envelope_leaf(h, e) for h, e in zip(holders, dealing.envelopes, strict=True)]
+    return Dealt(dealer, dealing, holders, merkle.Tree(leaves))
+
+
+def _around(client: ClientId, dealt: Mapping[ClientId, Dealt]) -> tuple[Dealt, ...]:
+    """Of whom a client holds shares, ascending: those who hold shares of it."""
+    return tuple(dealt[other] for other in dealt[client].holders if other != client and other in dealt)
 
 
 def _check_shares(

@@ -9,7 +9,7 @@ The server is not trusted: whatever it says is recomputed, or is signed by the o
 Source: Bonawitz et al. 2017, Fig. 4; Bell et al. 2020, Algorithm 3 (malicious).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -334,7 +334,7 @@ def _envelope(cohort: Cohort, me: ClientId, holder: ClientId, shares: Shares, ke
 
 
 def _open_envelopes(
-    state: Shared, received: tuple[ReceivedEnvelope, ...]
+    state: Shared, received: Sequence[ReceivedEnvelope]
 ) -> tuple[dict[ClientId, Shares], list[Complaint]]:
     held, complaints = {}, []
     me, ctx1 = state.advertised.invited.me, state.cohort.ctx1

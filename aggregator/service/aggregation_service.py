@@ -104,6 +104,7 @@ class AggregationService:
             while (message := await line.receive()) is not None:
                 async with self._announcing.turn(task.spec.name, caller.name, message.body):
                     yield message
+                del message  # or a list of shares would stay until there is something new to say
             if line.error is not None:
                 raise line.error
             if reader.done():
@@ -201,6 +202,7 @@ class AggregationService:
         async for message in messages:
             self._announcing.answered(task.spec.name, site.name)
             await task.deliver(site, message)
+            del message  # or what a client said last would stay until it says something new
 
 
 def common_version(join: Join) -> int:

@@ -16,7 +16,9 @@ from grpc_reflection.v1alpha import reflection
 from aggregator.config import ServerConfig
 from aggregator.cores import Cores
 from aggregator.rounds.task import Host
+from aggregator.service import heap
 from aggregator.service.aggregation_service import AggregationService
+from aggregator.service.ckks_service import CkksService
 from aggregator.service.listening import listen
 from aggregator.service.membership import Members, Watch
 from aggregator.service.operator_service import OperatorService
@@ -25,14 +27,25 @@ from aggregator.service.tasks import Tasks
 from aggregator.service.turns import Turns
 from aggregator.storage.base import Spool
 from aggregator.storage.spool import MemorySpool
+from aggregator.wire.ckks_messages import CkksMessage
 from aggregator.wire.codec import MESSAGE_BYTES_MAX, bytes_max
 from aggregator.wire.messages import CiphertextsRequest, ClientMessage, ResultRequest, UploadMessage
 from aggregator.wire.operator_messages import RoundReference, RoundRequest, Task
 
-SERVICES: Final = ("sangam.v1.Aggregation", "sangam.v1.Operator")
+CKKS: Final = "sangam.v1.Ckks"
+SERVICES: Final = ("sangam.v1.Aggregation", "sangam.v1.Operator", CKKS)
 STOP_GRACE_S = 2.0
 STREAMS_MAX = 32  # per connection; a participant needs two for each of its tasks, an operator a few
-INBOUND: Final = (ClientMessage, UploadMessage, ResultRequest, CiphertextsRequest, Task, RoundRequest, RoundReference)
+INBOUND: Final = (
+    ClientMessage,
+    UploadMessage,
+    ResultRequest,
+    CiphertextsRequest,
+    Task,
+    RoundRequest,
+    RoundReference,
+    CkksMessage,
+)
 
 OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # a port in use is an error, not a second server beside the first
@@ -85,6 +98,7 @@ async def serve(config: ServerConfig, further: Iterable[Service] = ()) -> AsyncI
         ParameterError: the address cannot be listened on, or a file does not hold what it should.
     """
     members = Members(config, _now)
+    heap.settle(len(members.present.roster))
     spool = MemorySpool(config.staging_bytes, config.staging_directory)
     cores = Cores()
     host = _host(members, spool, cores)
@@ -94,10 +108,16 @@ async def serve(config: ServerConfig, further: Iterable[Service] = ()) -> AsyncI
     port = listen(server, config.address, lambda: members.present.identity)
     turns = Turns()
     aggregation = AggregationService(tasks, turns)
-    watch = Watch(members, lambda: aggregation.review(gate), config.reload_s)
-    ours = aggregation.handlers(gate), OperatorService(tasks).handlers(gate)
+
+    def review() -> None:
+        heap.settle(len(members.present.roster))
+        aggregation.review(gate)
+
+    watch = Watch(members, review, config.reload_s)
+    ckks = CkksService(spool, turns, cores.each, config.ckks_bytes if config.ckks else 0)
+    ours = aggregation.handlers(gate), OperatorService(tasks).handlers(gate), ckks.handlers(gate)
     server.add_generic_rpc_handlers((*ours, *(service(gate, spool, turns) for service in further)))
-    await _add_health(server)
+    await _add_health(server, silent=() if config.ckks else (CKKS,))
     _add_reflection(server)
     await server.start()
     watching = asyncio.create_task(watch.run())
@@ -140,11 +160,12 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-async def _add_health(server: grpc.aio.Server) -> None:
+async def _add_health(server: grpc.aio.Server, silent: Iterable[str]) -> None:
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     for service in ("", *SERVICES):
-        await servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
+        status = health_pb2.HealthCheckResponse
+        await servicer.set(service, status.NOT_SERVING if service in silent else status.SERVING)
 
 
 def _add_reflection(server: grpc.aio.Server) -> None:

@@ -33,6 +33,7 @@ class AnyRole:
 ANY_ROLE: Final = AnyRole()
 Admitted: TypeAlias = "Role | frozenset[Role] | AnyRole"
 
+_END: Final[object] = grpc.aio.EOF  # of which the type stub of `read` does not know
 CERTIFICATES_REMEMBERED = 20_000
 CALLS_PER_CERTIFICATE_MAX = 32  # over all its connections; a participant needs two for each task
 
@@ -144,13 +145,13 @@ def upward(
 ) -> Handler:
     """A stream of requests, one response. The method says when the rest of the stream may come, and from where on."""
 
-    async def call(stream: AsyncIterator[bytes], context: Context) -> bytes:
+    async def call(_: AsyncIterator[bytes], context: Context) -> bytes:
         async def go_on(first_chunk: int) -> None:
             await _whole(context.send_initial_metadata(((GO_ON_KEY, str(first_chunk)),)))
 
         async with reporting(context):
             with gate.admitted(context, role) as caller:
-                response = await method(caller, _decoded(gate, context, role, kind, stream), go_on)
+                response = await method(caller, _decoded(gate, context, role, kind), go_on)
         return encode(response)
 
     return grpc.stream_unary_rpc_method_handler(call)
@@ -164,11 +165,12 @@ def both_ways(
 ) -> Handler:
     """A stream each way. Responses are written, not yielded: gRPC would keep each in memory until the next."""
 
-    async def call(stream: AsyncIterator[bytes], context: Context) -> None:
+    async def call(_: AsyncIterator[bytes], context: Context) -> None:
         async with reporting(context):
             with gate.admitted(context, role) as caller:
-                async for response in method(caller, _decoded(gate, context, role, kind, stream)):
+                async for response in method(caller, _decoded(gate, context, role, kind)):
                     await context.write(encode(response))
+                    del response  # as would this loop
 
     return grpc.stream_stream_rpc_method_handler(call)
 
@@ -183,11 +185,14 @@ async def _whole(sending: Coroutine[Any, Any, None]) -> None:
         raise
 
 
-async def _decoded(
-    gate: Gate, context: Context, role: Admitted, kind: type[Request], stream: AsyncIterator[bytes]
-) -> AsyncIterator[Request]:
-    """Each message, its author admitted anew, and the stream's end, too: a certificate may end while it is open."""
-    async for data in stream:
+async def _decoded(gate: Gate, context: Context, role: Admitted, kind: type[Request]) -> AsyncIterator[Request]:
+    """Each message, its author admitted anew, and the stream's end, too: a certificate may end while it is open.
+
+    Messages are read, not iterated over: gRPC's iterator would keep each in memory until the next, and of a thousand
+    streams that wait for the next step 20 MB of dealt shares.
+    """
+    while (data := await context.read()) is not _END:
         gate.admit(context, role)
         yield decode(kind, data)
+        del data  # as would this loop
     gate.admit(context, role)

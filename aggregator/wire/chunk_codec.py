@@ -1,7 +1,7 @@
-"""The chunk in an UploadMessage or a ResultMessage, written and read without the generated classes' copies.
+"""The chunk in the messages that carry one, written and read without the generated classes' copies.
 
-Both messages hold their chunk in field 2, so that both have one form here. It is what protobuf's deterministic
-serialisation writes, and the only form that is read; whatever else means the same is left to the generic codec.
+All of them hold it in field 2, so that it has one form here. It is what protobuf's deterministic serialisation writes,
+and the only form that is read; whatever else means the same is left to the generic codec.
 
     12 <bytes of the chunk>  [08 <index>]  12 <bytes of the data>  <data>
 

@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError, EncodeError
 from aggregator.errors import MessageError
 from aggregator.wire.bounds import Count, Length
 from aggregator.wire.chunk_codec import decode_chunk, encode_chunk
+from aggregator.wire.ckks_messages import CkksAnswer, CkksMessage
 from aggregator.wire.messages import (
     Chunk,
     FrozenList,
@@ -32,7 +33,7 @@ from aggregator.wire.translate import reader, writer
 
 MESSAGE_BYTES_MAX = 24 << 20  # for gRPC's limit: no message of `messages` is longer
 SPARE_BYTES = 64 << 10  # for the unknown fields of a later version
-CHUNK_CARRIERS: Final = frozenset({UploadMessage, ResultMessage})
+CHUNK_CARRIERS: Final = frozenset({UploadMessage, ResultMessage, CkksMessage, CkksAnswer})
 TOLD_TO_ALL: Final = frozenset({RoundOpened, Survivors, FrozenList, RoundClosed})  # one object for all clients
 _SCALAR_BYTES_MAX = 10  # a 64-bit varint; a double has 8
 _FRAME_BYTES_MAX = 7  # tag (2 bytes up to field number 2,047) and length (5 bytes up to 2^35)

@@ -4,6 +4,7 @@ Names, fields, units and meaning are those of proto/sangam/v1; nothing here know
 operators say: `operator_messages`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, TypeAlias
 
@@ -316,7 +317,7 @@ class ShareList:
     """Opens step 3: U2, and the shares addressed to this client."""
 
     dealers: Clients
-    envelopes: Annotated[tuple[ReceivedEnvelope, ...], Count(0, CLIENTS_MAX), Ascending("dealer")]
+    envelopes: Annotated[Sequence[ReceivedEnvelope], Count(0, CLIENTS_MAX), Ascending("dealer")]
 
 
 @dataclass(frozen=True, slots=True)

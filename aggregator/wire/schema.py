@@ -1,5 +1,8 @@
-"""The schema of every message, read once from the annotations of `messages` and `operator_messages`."""
+"""The schema of every message, read once from the annotations of `messages`, `operator_messages` and
+`ckks_messages`.
+"""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from typing import Annotated, Any, cast, get_args, get_origin, get_type_hints
@@ -7,7 +10,7 @@ from typing import Annotated, Any, cast, get_args, get_origin, get_type_hints
 from google.protobuf.message import Message
 
 from aggregator.errors import MessageError
-from aggregator.wire._pb import aggregation_pb2, operator_pb2
+from aggregator.wire._pb import aggregation_pb2, ckks_pb2, operator_pb2
 from aggregator.wire.bounds import Bound, Count, check
 
 
@@ -51,7 +54,7 @@ def _field(kind: Any, name: str, hint: object) -> Field:
         classes = {choice.__name__: choice for choice in get_args(hint)}
         choices = {member.name: classes[member.message_type.name] for member in oneof.fields if member.message_type}
         return Field(name, label, bounds, None, repeated=False, choices=choices)
-    repeated = get_origin(hint) is tuple
+    repeated = get_origin(hint) in {tuple, Sequence}
     item = get_args(hint)[0] if repeated else hint
     nested = item if isinstance(item, type) and is_dataclass(item) else None
     return Field(name, label, bounds, nested, repeated=repeated, choices={})
@@ -60,7 +63,7 @@ def _field(kind: Any, name: str, hint: object) -> Field:
 @cache
 def generated(kind: Any) -> type[Message]:
     """The generated class behind a message class. MessageError: there is none."""
-    for module in (aggregation_pb2, operator_pb2):
+    for module in (aggregation_pb2, operator_pb2, ckks_pb2):
         if hasattr(module, kind.__name__):
             found: type[Message] = getattr(module, kind.__name__)
             return found

@@ -117,7 +117,7 @@ def _items_writer(kind: Any, field: Field) -> Writer:
             item(entry, add())
 
     def write(value: Any, message: Any) -> None:
-        found = getattr(value, name)
+        found = tuple(getattr(value, name))  # a tuple is itself; other sequences may make their items as they are asked
         field.check(found)
         if len(found) < LONG:
             write_each(found, message)

@@ -390,4 +390,4 @@ def test_lists_padded_with_doubles(step, oneof, field):
         items.extend(padded)
         with pytest.raises(MessageError, match=f"{field}: not in strictly ascending order"):
             codec.decode(ServerMessage, message.SerializeToString())
-    assert codec.decode(ServerMessage, raw).body == phase.announcement(0)
+    assert codec.encode(codec.decode(ServerMessage, raw)) == raw

@@ -36,6 +36,7 @@ def test_there_is_no_other_command():
         *(f"keyholder {word}" for word in ("init", "serve")),
         "auditor serve",
         "site list",
+        "ckks sum",
         "join",
         "demo",
         "bench",
@@ -76,6 +77,7 @@ def files(tmp_path):
 
 
 JOIN = ["join", "--address", "localhost:1", "--weight", "5"]
+LAYERS = ["--exclude", "head.*"]
 WHERE = ["--address", "localhost:1", "--identity", "nowhere"]
 CREATE = ["task", "create", "t", *WHERE]
 ERRORS = [
@@ -89,6 +91,15 @@ ERRORS = [
     ([*CREATE, "--tensor", "w"], "cannot read nowhere/key.pem"),
     ([*CREATE, "--tensor", "w=3", "--tensor-clip", "w=much"], "--tensor-clip w=much: expected name=0.5"),
     ([*CREATE, "--tensor", "w=3", "--tensor-clip", "v=1"], "--tensor-clip v: the update has no such tensor"),
+    ([*CREATE, "--tensor", "w=3", "--exclude", "bn*"], "the pattern 'bn*' matches none of 1 tensors: w"),
+    ([*CREATE, "--tensor", "w=3", "--exclude", "*"], "of 1 tensors none is selected: w"),
+    ([*CREATE, "--tensor", "w=3", "--tensor", "h=", "--include", "w", "--tensor-clip", "h=1"], "has no such tensor"),
+    ([*JOIN, "--identity", "nowhere", "--update", "update.npz", "--include", "b"], "pattern 'b' matches none"),
+    (["round", "start", "t", *WHERE, "--base", "update.npz", "--exclude", "b"], "pattern 'b' matches none"),
+    (
+        ["ckks", "sum", "none.ckks", *WHERE, "--out", "no/sum.ckks"],
+        "cannot write no/sum.ckks: its directory must exist",
+    ),
     ([*CREATE, "--tensor", "w=3", "--clients-max", "10000", "--value-bits", "54"], "the ring has at most 64"),
     (["round", "run", "t", *WHERE, "--out", "no/m.npz"], "cannot write no/m.npz: its directory must exist"),
     (["site", "list", *WHERE], "cannot read nowhere/key.pem"),
@@ -138,7 +149,8 @@ class Consortium:
         self.operator = enrol(home, "operator", "--role", "operator")
         self.updates = {name: np.linspace(-1, 1, 6).reshape(2, 3) * i for i, name in enumerate(SITES, start=1)}
         for name in SITES:
-            write_arrays(enrol(home, name) / "update.npz", {"w": self.updates[name]})
+            layers = {"w": self.updates[name], "head.w": np.zeros(len(name))}  # the head stays at its site
+            write_arrays(enrol(home, name) / "update.npz", layers)
 
     async def start(self, *arguments):
         self.running.append(await sangam(*arguments))
@@ -153,7 +165,7 @@ class Consortium:
     async def lead(self, *more, out):
         where = ("--address", self.address, "--identity", self.operator)
         like = ("--like", self.home / "cmc" / "update.npz")
-        said, _ = await ended(await self.start("task", "create", "lungs", *where, *like, *more))
+        said, _ = await ended(await self.start("task", "create", "lungs", *where, *like, *LAYERS, *more))
         assert said == "Task lungs is created: 6 values in 1 tensors, pairwise mode.\n"
         leader = await self.start("round", "run", "lungs", *where, "--out", out)
         await line_with(leader, "advertise keys")
@@ -162,7 +174,7 @@ class Consortium:
     async def join(self, name, weight):
         home = self.home / name
         words = ("join", "--address", self.address, "--identity", home, "--update", home / "update.npz")
-        return await self.start(*words, "--weight", weight, "--out", home / "mean.npz")
+        return await self.start(*words, "--weight", weight, *LAYERS, "--out", home / "mean.npz")
 
 
 async def test_a_round_from_end_to_end(tmp_path):

@@ -105,6 +105,21 @@ async def test_serve_reads_the_file_and_options_overrule_it(file):
         assert await server.wait() == 0
 
 
+async def test_serve_with_ckks_warns_before_it_listens(file):
+    async with running("serve", "--config", file, "--ckks") as server:
+        warning = (await server.stderr.readline()).decode()
+        assert warning.startswith("sangam: warning: CKKS sums are offered.")
+        for word in (
+            "can solve for the secret key",
+            "negated sum",
+            "approximate",
+            "reads every vector",
+            "docs/ckks.md",
+        ):
+            assert word in warning
+        assert b"listening on localhost:" in await server.stderr.readline()
+
+
 async def test_sighup_makes_the_server_read_its_files_again(file):
     consortium, roster = Consortium.of(3), file.parent / "roster.json"
     async with serving("--config", file, "--reload-s", "0") as server:
@@ -125,5 +140,5 @@ def test_the_handbook_has_every_setting_and_its_default():
     for name, (value, place) in settings.effective().items():
         row = next(line for line in table.splitlines() if line.startswith(f"| `{name}` |"))
         if place == "default" and value not in (None, ()):
-            written = f"{value:g}" if isinstance(value, float) else str(value)
+            written = f"{value:g}" if isinstance(value, float) else str(value).lower()
             assert row.split("|")[2].strip().strip("`") == written

@@ -16,11 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tenseal
 import typer
 from typer.testing import CliRunner
 
 from aggregator import __main__ as command
 from aggregator.command.arrays import read_arrays, write_arrays
+from tests.ciphertexts import ckks_context
 
 TIMEOUT_S = 60
 SITES = ("site", "second", "third")
@@ -165,7 +167,9 @@ def serve(stage: Stage) -> "subprocess.Popen[str]":
     configured.terminate()
     ended(configured)
     line = "sangam serve --identity hub --roster consortium/roster.json --listen localhost:7443"
+    stage.environment["SANGAM_CKKS"] = "true"
     server = stage.start(line, **{"localhost:7443": "localhost:0"})
+    assert "can solve for the secret key" in heard(server, "CKKS")
     stage.environment["SANGAM_ADDRESS"] = heard(server, "listening on").split()[-1]
     stage.environment["SANGAM_IDENTITY"] = str(stage.home / "operator")
     return server
@@ -209,6 +213,7 @@ def test_every_example_of_the_help(stage: Stage) -> None:
     assert json.loads(stage.run("sangam task show lungs --json"))["summary"]["rounds"] == 2
     stage.run("sangam doctor --address hub:7443 --identity site", **address)
     serve_http(stage, address)
+    sum_ckks(stage)
     serve_parties(stage, address)
 
     stage.run("sangam task cancel lungs")
@@ -221,6 +226,14 @@ def test_every_example_of_the_help(stage: Stage) -> None:
     ended(stage.start("sangam simulate --clients 120 --entries 2000 --mode lattice --dropouts 6"))
     ended(stage.start("sangam bench --mode lattice --clients 8 --entries 100000 --dropouts 1"))
     assert set(examples()) <= set(stage.played)
+
+
+def sum_ckks(stage: Stage) -> None:
+    for name, value in (("a", 0.5), ("b", 2.0)):
+        (stage.home / f"{name}.ckks").write_bytes(tenseal.ckks_vector(ckks_context(), [value] * 3).serialize())
+    assert "sum of 2 vectors" in stage.run("sangam ckks sum a.ckks b.ckks --out sum.ckks")
+    total = tenseal.ckks_vector_from(ckks_context(), (stage.home / "sum.ckks").read_bytes())
+    assert np.allclose(total.decrypt(), 2.5, atol=1e-6)
 
 
 def serve_http(stage: Stage, address: dict[str, str]) -> None:

@@ -1,6 +1,7 @@
 """Each phase alone: what it takes, what it refuses by name, and that a refusal changes nothing."""
 
 import dataclasses
+import gc
 from functools import partial
 
 import numpy as np
@@ -14,7 +15,18 @@ from aggregator.rounds.phase import Failed
 from aggregator.rounds.share_keys import ShareKeys
 from aggregator.rounds.unmasking import Unmasking
 from aggregator.storage.spool import MemorySpool
-from aggregator.wire.messages import Advert, Chunk, Complaint, Dealing, RevealedShare, SurvivorSignature, Withdrawal
+from aggregator.wire.codec import decode, encode
+from aggregator.wire.messages import (
+    Advert,
+    Chunk,
+    Complaint,
+    Dealing,
+    ReceivedEnvelope,
+    RevealedShare,
+    ServerMessage,
+    SurvivorSignature,
+    Withdrawal,
+)
 from aggregator.wire.messages import Unmasking as UnmaskingAnswer
 from aggregator.wire.vocabulary import MASKED_STEPS, Step
 from tests.consortium import Consortium
@@ -232,6 +244,21 @@ def honest_complaint(outcome):
     """Client 0 received this very share."""
     envelope = outcome.end.announcement(0).envelopes[-1]
     return Complaint(envelope.dealer, envelope.envelope.ciphertext)
+
+
+def test_received_envelopes_are_put_together_for_who_looks_at_them():
+    """Of all clients at once they are n·k objects, in memory until the step ends."""
+    before = sum(type(one) is ReceivedEnvelope for one in gc.get_objects())
+    phase = short_round(N, stops={2: "share_keys"}, until=Step.MASKED_INPUT).end
+    shown = {client: phase.announcement(client).envelopes for client in phase.members}
+    assert sum(type(one) is ReceivedEnvelope for one in gc.get_objects()) == before
+    for client, envelopes in shown.items():
+        sent = decode(ServerMessage, encode(ServerMessage(1, phase.announcement(client)))).body.envelopes
+        assert [item.dealer for item in sent] == sorted(phase.members - {client})
+        assert tuple(envelopes) == envelopes[:] == sent
+        assert (envelopes[-1], envelopes[1:], len(envelopes)) == (sent[-1], sent[1:], len(sent))
+        with pytest.raises(IndexError):
+            envelopes[len(sent)]
 
 
 def test_all_that_is_half_arrived_can_be_destroyed(inputs):

@@ -43,13 +43,14 @@ def test_one_certificate_holds_so_many_calls_and_no_more():
 
 async def test_a_certificate_that_ends_while_its_stream_is_open():
     who, context, clock, gate = standing_at_the_gate()
+    sent = [encode(RoundReference("lungs", number)) for number in (1, 2)]
 
-    async def stream():
-        yield encode(RoundReference("lungs", 1))
-        clock.now = who.certificate.not_after + timedelta(seconds=1)
-        yield encode(RoundReference("lungs", 2))
+    async def read():
+        return sent.pop(0)
 
-    heard = _decoded(gate, context, Role.OPERATOR, RoundReference, stream())
+    context.read = read
+    heard = _decoded(gate, context, Role.OPERATOR, RoundReference)
     assert await anext(heard) == RoundReference("lungs", 1)
+    clock.now = who.certificate.not_after + timedelta(seconds=1)
     with pytest.raises(NotAdmitted, match="operator expired on"):
         await anext(heard)

@@ -6,12 +6,14 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import combinations
 
+import numpy as np
 import pytest
 
 from aggregator.errors import NotAdmitted, RoundAborted
 from aggregator.protocol.parties import AUDITOR, KEY_HOLDER, Parties
 from aggregator.wire.messages import CiphertextsRequest, ResultMessage
 from clients.attendance import attend_as_auditor, attend_as_key_holder
+from clients.selection import Selection
 from tests.consortium import TASK
 from tests.loopback import BRISK, Hub, Vanished, check_mean, hub, offers, raw
 from tests.parties import ANY_AUDIT, NAMES, ONE_SHOT, TRUST_SERVER, identity, parameters, safe
@@ -52,6 +54,18 @@ async def test_the_sum_is_the_plain_sum(tmp_path, shape):
     async with hub(tmp_path, N) as h, staffed(h):
         await h.create(spec)
         check_mean(await h.run_round(offered), offered, range(N), spec.ring_bits)
+
+
+async def test_layers_stay_at_their_sites(tmp_path):
+    chosen = Selection(exclude=("head.*",))
+    offered = offers(N)
+    whole = {c: {**update, "head.w": np.zeros(c + 1)} for c, (update, _) in offered.items()}
+    spec = parameters(tensors=chosen.tensors(whole[0]))
+    async with hub(tmp_path, N) as h, staffed(h):
+        await h.create(spec)
+        run = await h.run_round({c: (chosen.of(whole[c]), offered[c][1]) for c in offered}, base=chosen.of(whole[0]))
+    check_mean(run, offered, range(N), spec.ring_bits)
+    assert [chosen.merged(whole[c], run.results[c].mean)["head.w"].size for c in offered] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("parties", [ONE_SHOT, TRUST_SERVER], ids=lambda parties: parties.audit)

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from types import UnionType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -97,7 +98,7 @@ def test_no_field_is_without_bounds(kind: type) -> None:
         if get_origin(hint) is Annotated:
             hint, *found = get_args(hint)
             bounds = {type(bound) for bound in found}
-        repeated = get_origin(hint) is tuple
+        repeated = get_origin(hint) in {tuple, Sequence}
         item = get_args(hint)[0] if repeated else hint
         assert (Count in bounds) is repeated, field.name
         assert (Length in bounds) is (item in (str, bytes, bytes | memoryview)), field.name

@@ -1,5 +1,6 @@
 import math
 import tracemalloc
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from types import UnionType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -54,7 +55,7 @@ def fields_of(kind: Any) -> list[Field]:
             bounds = tuple(rest)
         if hint == bytes | memoryview:
             hint = bytes  # a view of bytes is as good, and nothing else differs: see test_chunk_codec
-        repeated = get_origin(hint) is tuple
+        repeated = get_origin(hint) in {tuple, Sequence}
         found.append(Field(field.name, get_args(hint)[0] if repeated else hint, repeated, bounds))
     return found
 

@@ -1,6 +1,7 @@
 """The .proto text, the generated descriptors and the frozen messages say the same."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
@@ -9,20 +10,20 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import pytest
 from google.protobuf.descriptor import Descriptor
 
-from aggregator.wire import messages, operator_messages
-from aggregator.wire._pb import aggregation_pb2, operator_pb2
+from aggregator.wire import ckks_messages, messages, operator_messages
+from aggregator.wire._pb import aggregation_pb2, ckks_pb2, operator_pb2
 from aggregator.wire.bounds import Between, Count, Length
 
 PROTO = Path(__file__).parents[2] / "proto" / "sangam" / "v1"
 KINDS = {
     name: kind
-    for module in (messages, operator_messages)
+    for module in (messages, operator_messages, ckks_messages)
     for name, kind in vars(module).items()
     if is_dataclass(kind) and kind.__module__ == module.__name__
 }
 GENERATED: dict[str, Descriptor] = {
     name: descriptor
-    for module in (aggregation_pb2, operator_pb2)
+    for module in (aggregation_pb2, operator_pb2, ckks_pb2)
     for name, descriptor in module.DESCRIPTOR.message_types_by_name.items()
 }
 SCALARS = {
@@ -115,7 +116,7 @@ def test_fields_are_those_of_the_proto_message(name: str) -> None:
 @pytest.mark.parametrize("line", [line for line in LINES if not in_oneof(line)], ids=label)
 def test_types_are_those_of_the_proto_field(line: Line) -> None:
     hint, _ = hint_of(KINDS[line.message], line.name)
-    assert (get_origin(hint) is tuple) is line.repeated
+    assert (get_origin(hint) in {tuple, Sequence}) is line.repeated
     item = get_args(hint)[0] if line.repeated else hint
     if item == bytes | memoryview:
         item = bytes
