@@ -50,7 +50,7 @@ SERVER_SAYS = {
     "RoundClosed": "survivors result_shared",
     "RoundFailed": "reason",
     "Excluded": "reason",
-    "KeyRequest": "parameters",
+    "KeyRequest": "terms",
     "FreezeRequest": "terms roster commitments",
     "NamedCommitment": "client commitment",
     "InputCommitment": "hash minimum_cohort signature",
