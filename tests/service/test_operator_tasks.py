@@ -4,6 +4,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import clients
@@ -301,7 +302,7 @@ async def test_two_platforms_two_tasks_three_rounds_each_at_once(tmp_path):
             runs, base = [], None
             for _ in range(3):
                 runs.append(await leaders[task].run_round(offered[task], task=task, base=base))
-                base = runs[-1].operator.mean
+                base = runs[-1].operator.mean | {"round": np.array(len(runs))}  # small sums may come out alike
             return runs
 
         sepsis, stroke = await asyncio.gather(platform("sepsis"), platform("stroke"))
