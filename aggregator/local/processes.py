@@ -31,12 +31,19 @@ def end_gently() -> None:
 
 
 def nursery(*preloaded: str) -> ForkServerContext:
-    """Start the fork server; it imports these modules while we go on. One thread in it: a fork copies only one."""
+    """Start the fork server; it imports these modules while we go on. One thread in it: a fork copies only one.
+
+    Run in the main thread. What it forks leaves Ctrl-C to us from its first instruction on.
+    """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("no_grpc_proxy", "127.0.0.1")  # nothing leaves this machine
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*preloaded, *ALWAYS_PRELOADED])
-    ensure_running()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a process is born with what its parent ignores
+    try:
+        ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, before)
     return context
 
 
