@@ -54,12 +54,13 @@ async def attend_as_key_holder(
         NotAdmitted: another role, an expired certificate, or a task that names another key holder.
         StorageError: identity or ledger cannot be read, or another process holds the ledger.
     """
+    who = IdentityFiles(identity, role=Role.KEY_HOLDER)  # first: in a directory of another role no ledger is made
     with KeyLedger(ledger or identity / LEDGER_FILE) as opened:
 
         def party(task: str, transport: PartyTransport, credentials: Credentials) -> Party:
             return KeyHolder(transport, credentials, opened, safe, task=task, patience_s=inf)
 
-        await _attend(address, IdentityFiles(identity, role=Role.KEY_HOLDER), tasks, party, keepalive_s)
+        await _attend(address, who, tasks, party, keepalive_s)
 
 
 async def attend_as_auditor(
@@ -71,12 +72,13 @@ async def attend_as_auditor(
     keepalive_s: float = KEEPALIVE_S,
 ) -> None:
     """Audit these tasks until all of them have ended; arguments and errors as `attend_as_key_holder`."""
+    who = IdentityFiles(identity, role=Role.AUDITOR)
     with AuditLedger(ledger or identity / LEDGER_FILE) as opened:
 
         def party(task: str, transport: PartyTransport, credentials: Credentials) -> Party:
             return Auditor(transport, credentials, opened, task=task, patience_s=inf)
 
-        await _attend(address, IdentityFiles(identity, role=Role.AUDITOR), tasks, party, keepalive_s)
+        await _attend(address, who, tasks, party, keepalive_s)
 
 
 async def _attend(

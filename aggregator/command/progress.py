@@ -86,7 +86,8 @@ def sentence(event: RoundEvent) -> str:
     step = event.step.replace("_", " ")
     match event.kind:
         case EventKind.GATHERING:
-            text = f"[bold]gathering[/bold]: {event.clients} sites are awaited"
+            awaited = [f"{event.clients} sites"] * (event.clients > 0) + [escape(event.detail)] * bool(event.detail)
+            text = f"[bold]gathering[/bold]: {' and '.join(awaited)} awaited"
         case EventKind.STEP:
             text = f"[bold]{step}[/bold]: {event.clients} sites"
         case EventKind.CLOSED:

@@ -111,7 +111,9 @@ def _parties(key_holder: str, auditor: str, audit: str) -> "Parties | None":
 
     if audit not in set(Audit):
         raise ParameterError(f"--audit {audit}: there are {', '.join(Audit)}")
-    return Parties(key_holder, auditor, Audit(audit)) if key_holder or auditor else None
+    if not key_holder and (auditor or audit != Audit.FROZEN):
+        raise ParameterError("--auditor and --audit belong to homomorphic mode: name its --key-holder, too")
+    return Parties(key_holder, auditor, Audit(audit)) if key_holder else None
 
 
 @app.command(name="list")

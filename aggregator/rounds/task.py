@@ -131,7 +131,8 @@ class Task:
         check_fits(self.parameters, self.spec.opening, len(host.roster()))
         round_ = Round(number, host.now(), EventLog(host.clock), lambda: len(present(self.lines, host.roster())))
         if self._gathering.waits(self.lines):
-            round_.events.add(EventKind.GATHERING, None, clients=self._gathering.enough)
+            missing = " and ".join(sorted(self._gathering.parties - self.lines.connected))
+            round_.events.add(EventKind.GATHERING, None, clients=self._gathering.enough, detail=missing)
         else:
             self._open(round_, model_hash, None)
         self._number = number

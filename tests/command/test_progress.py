@@ -55,7 +55,7 @@ def test_lines_where_output_is_kept_and_json_for_programs(capsys):
         for event in EVENTS:
             take(event)
     assert console.file.getvalue().splitlines()[:2] == [
-        "    0.00 s  gathering: 3 sites are awaited",
+        "    0.00 s  gathering: 3 sites awaited",
         "    4.00 s  advertise keys: 3 sites",
     ]
     with following(console, as_json=True) as take:

@@ -9,13 +9,14 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from aggregator.errors import NotAdmitted, RoundAborted
+from aggregator.crypto.certificates import Role
+from aggregator.errors import NotAdmitted, RoundAborted, StorageError
 from aggregator.protocol.parties import AUDITOR, KEY_HOLDER, Parties
 from aggregator.wire.messages import CiphertextsRequest, ResultMessage
 from clients.attendance import attend_as_auditor, attend_as_key_holder
 from clients.selection import Selection
 from tests.consortium import TASK
-from tests.loopback import BRISK, Hub, Vanished, check_mean, hub, offers, raw
+from tests.loopback import BRISK, Hub, Vanished, check_mean, hub, issued, offers, raw
 from tests.parties import ANY_AUDIT, NAMES, ONE_SHOT, TRUST_SERVER, identity, parameters, safe
 
 N = 4
@@ -133,6 +134,34 @@ async def test_a_party_that_starts_anew_between_the_steps(tmp_path, number):
         check_mean(run, offered, range(N), spec.ring_bits)
         again[0].cancel()
         await asyncio.gather(*again, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    "attend",
+    [
+        lambda home: attend_as_key_holder("localhost:1", home, [TASK], safe()),
+        lambda home: attend_as_auditor("localhost:1", home, [TASK]),
+    ],
+)
+async def test_a_directory_of_another_role_stays_as_it_was(tmp_path, attend):
+    """A ledger of the wrong kind in it could only be deleted, which nobody should learn to do."""
+    issued("site-0000", Role.PARTICIPANT).save(tmp_path / "site")
+    before = sorted((tmp_path / "site").iterdir())
+    with pytest.raises(NotAdmitted, match="certified as participant"):
+        await attend(tmp_path / "site")
+    assert sorted((tmp_path / "site").iterdir()) == before
+    with pytest.raises(StorageError):
+        await attend(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["site"]
+
+
+async def test_a_round_that_waits_for_its_parties_names_them(tmp_path):
+    async with hub(tmp_path, N) as h:
+        await h.create(parameters())
+        number = await h.operator.start_round(TASK)
+        await h.operator.abort_round(TASK, number)
+        first, _ = [event async for event in h.operator.watch(TASK, number)]
+        assert (first.kind, first.clients, first.detail) == ("gathering", 0, "auditor and key-holder")
 
 
 async def test_no_participant_may_read_ciphertexts(tmp_path):
