@@ -83,7 +83,7 @@ def write_new(directory: Path, private: Mapping[str, bytes], public: Mapping[str
             for name, data in files.items():
                 _write(directory / name, data, mode)
                 written.append(directory / name)
-        _sync_directory(directory)
+        sync_directory(directory)
     except OSError as error:
         for path in written:
             _remove(path)
@@ -102,7 +102,7 @@ def replace_file(path: Path, data: bytes) -> None:
         staged.unlink(missing_ok=True)
         _write(staged, data, 0o644)
         staged.replace(path)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except OSError as error:
         _remove(staged)
         raise StorageError(f"cannot write {path}: {error.strerror}") from None
@@ -125,7 +125,7 @@ def append_lines(path: Path, data: bytes) -> None:
         raise StorageError(f"cannot write {path}: {error.strerror}") from None
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
     """Make new or replaced names in `directory` survive a power cut; OSError when the disk refuses."""
     if os.name == "posix":  # Windows opens no directories, and keeps names by itself
         handle = os.open(directory, os.O_RDONLY)

@@ -17,6 +17,8 @@ from aggregator.rounds.events import EventLog
 from aggregator.rounds.phase import Completed
 from aggregator.rounds.round import Round
 from aggregator.service.app import Running, serve
+from aggregator.storage.forgetful import ForgetfulRound
+from aggregator.storage.spool import MemorySpool
 from aggregator.wire.vocabulary import EventKind, Step
 from clients.operator import Operator
 from tests.cable import Cable
@@ -66,7 +68,7 @@ def put(running: Running, spec: Parameters) -> None:
     total[ENTRIES] = CLIENTS  # the lowest limb of the weights: one each
     log = EventLog(lambda: 0.0)
     log.add(EventKind.CLOSED, Step.UNMASKING, clients=CLIENTS)
-    round_ = Round(1, 0.0, log, lambda: CLIENTS)
+    round_ = Round(1, 0.0, log, lambda: CLIENTS, ForgetfulRound(MemorySpool()))
     task.history.begin(round_)
     setting = consortium.setting(consortium.terms(spec))
     task.history.end(round_, Completed(setting, tuple(range(CLIENTS)), total))

@@ -28,7 +28,7 @@ from aggregator.rounds.lines import Line
 from aggregator.rounds.phase import Completed
 from aggregator.rounds.task import Host, Task
 from aggregator.service.results import result_messages
-from aggregator.storage.spool import MemorySpool
+from aggregator.storage.forgetful import Forgetful
 from aggregator.wire import codec, messages, operator_messages
 from aggregator.wire.messages import ClientMessage, ResultMessage, ServerMessage, UploadMessage
 from clients.credentials import Credentials
@@ -133,14 +133,14 @@ class Room:
         host = Host(
             authority=self.consortium.authority.certificate,
             roster=lambda: roster or self.consortium.roster,
-            spool=MemorySpool(),
+            records=Forgetful(),
             entropy=os.urandom,
             clock=monotonic,
             now=time,
             first_round=lambda: first_round,
         )
         stated = operator_messages.Task(TASK, self.spec.to_message(), deadlines, result_to_operator_only=False)
-        self.task = Task(stated, host)
+        self.task = Task(stated, host, host.records.create(stated, "operator", 0.0))
         self.transports: dict[int, MemoryTransport] = {}
         self.number = 0
 

@@ -6,8 +6,11 @@
 Source: protocol of this project, section 3 and 4; both masked modes run the same five steps.
 """
 
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
+import numpy as np
+
+from aggregator.errors import StorageError
 from aggregator.protocol.spread import Each
 from native.ring import Words
 
@@ -30,5 +33,19 @@ class Total(Protocol):
     def add(self, index: int, data: Octets) -> None:
         """Add one checked chunk."""
 
+    @property
+    def octets(self) -> tuple[Octets, ...]:
+        """The sum so far, in pieces, for a process that goes on with it."""
+
+    def restore(self, octets: Octets, contributions: int) -> None:
+        """Go on with what `octets` gave, of so many contributions. StorageError: it has another length."""
+
     def open(self, unblind: Blinding, ctx1: bytes, each: Each) -> Words:
         """The sum of the encoded updates, shape (L,). RoundAborted: the seeds don't fit what was added."""
+
+
+def whole_words(octets: Octets, dtype: "np.dtype[np.unsignedinteger[Any]]", size: int) -> Words:
+    """A kept sum's words, a view. StorageError: there are not so many."""
+    if memoryview(octets).nbytes != size * dtype.itemsize:
+        raise StorageError(f"a kept sum of {memoryview(octets).nbytes} bytes, expected {size * dtype.itemsize}")
+    return np.frombuffer(octets, dtype)

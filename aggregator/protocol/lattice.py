@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from aggregator.crypto import keystream
 from aggregator.errors import MessageError, RoundAborted
-from aggregator.protocol.contribution import Blinding, Octets
+from aggregator.protocol.contribution import Blinding, Octets, whole_words
 from aggregator.protocol.layout import (
     BLOCKS_TOGETHER,
     DEGREE,
@@ -128,6 +128,17 @@ class Total:
             residues = packed.size // self._layout.modulus.bits * rows.LANE
             rows.add(self._ciphertext[at : at + residues].reshape(-1, size), packed, self._form)
             at += residues
+
+    @property
+    def octets(self) -> tuple[Octets, ...]:
+        """The blinded key, then the ciphertexts' residues."""
+        return self._key.data, self._ciphertext.data
+
+    def restore(self, octets: Octets, contributions: int) -> None:
+        """Go on with a key and residues, the sums of so many."""
+        words = whole_words(octets, self._key.dtype, DEGREE + self._ciphertext.size)
+        self._key[:], self._ciphertext[:] = words[:DEGREE], words[DEGREE:]
+        self._clients = contributions
 
     def open(self, unblind: Blinding, ctx1: bytes, each: Each) -> Words:
         """Decrypt the sum under the sum of the keys. Run by the server, once all seeds are there.

@@ -11,7 +11,7 @@ import numpy as np
 from aggregator.crypto.keystream import Mask, apply_masks
 from aggregator.errors import MessageError, ParameterError
 from aggregator.protocol.cohort import ClientId
-from aggregator.protocol.contribution import Blinding, Octets
+from aggregator.protocol.contribution import Blinding, Octets, whole_words
 from aggregator.protocol.encoding import RingVector
 from aggregator.protocol.spread import Each
 from aggregator.wire.chunks import WordPlan
@@ -138,6 +138,15 @@ class Total:
         words = self._room[: target.size]
         unpack(np.frombuffer(data, np.uint8), self._plan.word_bits, words)
         ring.add(target, words)
+
+    @property
+    def octets(self) -> tuple[Octets, ...]:
+        """The words."""
+        return (self._words.data,)
+
+    def restore(self, octets: Octets, contributions: int) -> None:
+        """Go on with these words."""
+        self._words[:] = whole_words(octets, self._words.dtype, self._words.size)
 
     def open(self, unblind: Blinding, ctx1: bytes, each: Each) -> Words:
         """Take the masks off. Run by the server, once all seeds are there."""

@@ -20,6 +20,7 @@ class Audit(Asking[SumSignature]):
 
     step = Step.AUDIT
     answer_type = SumSignature
+    frees = Step.UPLOAD
 
     def __init__(self, setting: Setting, total: Sum, kept: Ciphertexts) -> None:
         super().__init__(setting, AUDITOR, frozenset(total.survivors))

@@ -6,11 +6,15 @@ on without it.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final, TypeVar
 
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
 from aggregator.crypto.certificates import Certificate
-from aggregator.errors import MessageError, OutOfTurn, SangamError
+from aggregator.errors import MessageError, OutOfTurn, SangamError, StorageError
 from aggregator.protocol.cohort import ClientId
 from aggregator.protocol.parameters import Mode
 from aggregator.rounds.advertise_keys import AdvertiseKeys
@@ -24,9 +28,11 @@ from aggregator.rounds.meter import Meter
 from aggregator.rounds.phase import Completed, Failed, Over, Phase, Setting
 from aggregator.rounds.publish_key import PublishKey
 from aggregator.rounds.share_keys import ShareKeys
+from aggregator.rounds.stand import Stand
 from aggregator.rounds.unmasking import Unmasking
 from aggregator.rounds.uploads import Upload, Uploads
 from aggregator.rounds.waiting import Waiting
+from aggregator.storage.base import RoundRecords
 from aggregator.wire.messages import (
     Chunk,
     CiphertextsRequest,
@@ -43,6 +49,13 @@ from aggregator.wire.vocabulary import HOMOMORPHIC_STEPS, MASKED_STEPS, EventKin
 
 T = TypeVar("T")
 
+RETURN_S: Final = (
+    10.0  # for a restarted server's clients, whatever the task says of broken lines: this one was not theirs
+)
+FOLD_BYTES: Final = 1 << 30
+FOLD_UPLOADS: Final = 8  # so that writing sums costs an eighth of writing uploads, at most
+DISK_RETRY_S: Final = 1.0
+DISK_PATIENCE_S: Final = 60.0
 EVENTS_PER_CLIENT_MAX = 20  # an honest client makes at most one per step, and one per bad share it received
 
 _COLLECTING: Final = (AdvertiseKeys, ShareKeys, ConsistencyCheck, Unmasking, PublishKey, CommitInput, Freeze, Audit)
@@ -53,25 +66,33 @@ class Driver:
     """One round from its opening to its end.
 
     Args:
+        stand: where the round stands: see `first` for one that opens.
         setting: the round's terms, roster and spool.
         deadlines: how long each step waits, seconds.
         lines: who is connected.
+        records: what the round writes down.
         result_shared: whether participants may fetch the result.
         clock: seconds, monotonic.
-        invited: who may take part; None for the whole roster.
+        now: the wall clock, unix seconds.
         events: where to say what happens; None for a log of its own.
         meter: counts what the phases cost; None counts nothing.
+
+    Attributes:
+        ending: what its clients are told of its end; None while it has not ended.
+        told: to whom that is addressed.
     """
 
     def __init__(
         self,
+        stand: Stand,
         setting: Setting,
         deadlines: Deadlines,
         lines: Lines,
+        records: RoundRecords,
         *,
         result_shared: bool,
         clock: Callable[[], float],
-        invited: frozenset[ClientId] | None = None,
+        now: Callable[[], float],
         events: EventLog | None = None,
         meter: Meter | None = None,
     ) -> None:
@@ -79,38 +100,63 @@ class Driver:
         self._setting = setting
         self.round = setting.terms.round
         self._name = setting.name
-        homomorphic = setting.terms.parameters.mode is Mode.HOMOMORPHIC
-        self._order = HOMOMORPHIC_STEPS if homomorphic else MASKED_STEPS
+        self._order = HOMOMORPHIC_STEPS if setting.terms.parameters.mode is Mode.HOMOMORPHIC else MASKED_STEPS
         self._lines = lines
+        self._records = records
         self._result_shared = result_shared
-        self._waiting = Waiting(deadlines, lines, clock, self._name)
+        self._now = now
+        resumed = stand.deadline_s is not None
+        reconnect_s = max(deadlines.reconnect_s, RETURN_S) if resumed else deadlines.reconnect_s
+        self._waiting = Waiting(deadlines, lines, clock, self._name, reconnect_s)
         self._meter = meter or Meter()
-        self._phase: Phase[Any] = (PublishKey if homomorphic else AdvertiseKeys)(setting, invited)
-        self._entered: frozenset[ClientId] = frozenset()
-        self._summed: frozenset[ClientId] = frozenset()  # U, once it is fixed
+        self._stand = stand
+        self._unfolded_bytes = 0  # of uploads that no kept sum holds
         self._withdrawn: set[ClientId] = set()
         self._logged: Counter[ClientId] = Counter()
         self._turn = asyncio.Lock()  # held while a phase works in a thread, so that nothing changes under it
-        self._ending: RoundClosed | RoundFailed | None = None
-        self._told: frozenset[ClientId] = frozenset()  # to whom the ending is addressed
+        self.ending: RoundClosed | RoundFailed | None = None
+        self.told: frozenset[ClientId] = frozenset()
 
     async def run(self) -> Completed | Failed:
-        """Run all phases. Every client that took part is told how the round ended."""
-        phase: Phase[Any] | Completed | Failed = self._phase
-        while isinstance(phase, Phase):
-            phase = await self._step(phase)
-        self._conclude(phase)
-        return phase
+        """Run all phases. Every client that took part is told how the round ended.
+
+        Raises:
+            StorageError: the disk did not take what has to be on it before the round can go on.
+        """
+        if self._stand.deadline_s is None:
+            self._stand = self._begun(self._stand)
+            await self._on_disk(self._records.settled)
+            self.events.add(EventKind.STEP, self.step, clients=len(self._stand.phase.awaited))
+        else:
+            self.events.add(EventKind.RESUMED, self.step, clients=len(self._stand.phase.awaited))
+        after: Phase[Any] | Completed | Failed = self._stand.phase
+        while isinstance(after, Phase):
+            after = await self._step(after)
+        if isinstance(after, Completed):
+            terms = after.setting.terms.to_message()
+            await self._on_disk(partial(self._records.keep_result, terms, after.survivors, after.total.data))
+        return self.conclude(after)
+
+    def conclude(self, end: Completed | Failed) -> Completed | Failed:
+        """End the round in this way, and tell its clients."""
+        self._conclude(end)
+        return end
+
+    def restore_end(self, ending: ServerBody, told: frozenset[ClientId]) -> None:
+        """It had ended before the server started again; who comes back is told how."""
+        if isinstance(ending, RoundClosed | RoundFailed):
+            self.ending, self.told = ending, told
+            self._stand = Stand(Over(self.step, frozenset(), frozenset()))
 
     @property
     def step(self) -> Step:
         """The step that the round is in, or in which it ended."""
-        return self._phase.step
+        return self._stand.phase.step
 
     @property
     def clients(self) -> int:
         """How many are in that step, whether or not they have answered."""
-        return len(self._phase.standing - self._withdrawn)
+        return len(self._stand.phase.standing - self._withdrawn)
 
     def client_of(self, site: Certificate) -> ClientId:
         """The site's place in this round, a party's number; NotAdmitted for a certificate that is not of the round."""
@@ -118,17 +164,17 @@ class Driver:
 
     def greet(self, client: ClientId) -> None:
         """Tell a client that came (back) where the round is."""
-        if self._ending is not None and client in self._told:
-            self._tell(client, self._ending)
-        elif self._ending is None and client in self._phase.awaited:
-            self._tell(client, self._phase.announcement(client))
-        elif client in self._entered and client not in self._phase.standing:
+        if self.ending is not None and client in self.told:
+            self._tell(client, self.ending)
+        elif self.ending is None and client in self._stand.phase.awaited:
+            self._tell(client, self._stand.phase.announcement(client))
+        elif client in self._stand.entered and client not in self._stand.phase.standing:
             self._exclude(client)
 
     def end_unexpectedly(self, reason: str) -> None:
         """End a round that its phases did not end: by its operator, by the server that stops, or by a step's mishap."""
-        if self._ending is None:
-            self._conclude(Failed(self._phase.step, reason))
+        if self.ending is None:
+            self._conclude(Failed(self._stand.phase.step, reason))
 
     async def deliver(self, client: ClientId, message: ClientMessage) -> None:
         """Take one message of the control stream.
@@ -138,22 +184,24 @@ class Driver:
             Overloaded: the round is full.
         """
         body = message.body
-        if message.round != self.round or self._ending is not None:
+        if message.round != self.round or self.ending is not None:
             self._lines.send(self._name(client), message.round, Excluded(f"round {message.round} is over"))
             return
         if isinstance(body, Withdrawal):
-            if client in (self._phase.members | self._phase.standing) - self._withdrawn:
+            if client in (self._stand.phase.members | self._stand.phase.standing) - self._withdrawn:
                 self._withdraw(client, body)
             return
         async with self._turn:
             if self._is_late(client, body):
                 return
             try:
-                with self._meter.part(f"{self._phase.step} accept"):
-                    new = self._phase.accept(client, body)
+                with self._meter.part(f"{self._stand.phase.step} accept"):
+                    new = self._stand.phase.accept(client, body)
             except SangamError as error:
                 self._log(EventKind.REFUSED, client, str(error))
                 raise
+            if new and self._stand.phase.written_down:
+                self._records.answered(self.step, client, body)
         if new:
             self._withdrawn.discard(client)  # a site that mended its update and came back in time
             self._answered(client)
@@ -169,9 +217,9 @@ class Driver:
         Raises:
             OutOfTurn: the round is over.
         """
-        if request.round != self.round or self._ending is not None:
+        if request.round != self.round or self.ending is not None:
             raise OutOfTurn(f"round {request.round} is over")
-        return self._phase.chunk(member, request, index)
+        return self._stand.phase.chunk(member, request, index)
 
     async def open_upload(self, client: ClientId, header: UploadHeader) -> tuple[Uploads[Any], Upload] | None:
         """Begin an upload, or go on with it; None when this client's input has already arrived.
@@ -181,8 +229,8 @@ class Driver:
             MessageError: the header does not fit the round.
         """
         async with self._turn:
-            phase = self._phase
-            if header.round != self.round or self._ending is not None or not isinstance(phase, Uploads):
+            phase = self._stand.phase
+            if header.round != self.round or self.ending is not None or not isinstance(phase, Uploads):
                 raise OutOfTurn(f"client {client}: round {header.round} takes no input now")
             with self._meter.part(f"{phase.step} accept"):
                 upload = phase.begin(client, header)
@@ -207,48 +255,109 @@ class Driver:
         await asyncio.shield(committing)
 
     async def _commit(self, phase: Uploads[Any], upload: Upload) -> None:
+        phase.check_whole(upload)
+        await self._write_down(phase, upload)
         async with self._turn:
-            if self._ending is not None:
-                phase.abandon(upload)
-                raise OutOfTurn(f"client {upload.client}: round {self.round} is over")
-            await self._in_thread(f"{phase.step} add", phase.commit, upload)
+            try:
+                if self.ending is not None:
+                    phase.abandon(upload)
+                    raise OutOfTurn(f"client {upload.client}: round {self.round} is over")
+                await self._in_thread(f"{phase.step} add", phase.commit, upload)
+            except (MessageError, StorageError):
+                self._records.refused(phase.step, upload.client)
+                raise
+            await self._fold(phase)
         self._answered(upload.client)
         for complaint in upload.header.complaints:
             dealer = self._name(complaint.dealer)
             self._log(EventKind.COMPLAINT, upload.client, f"the share of {dealer} does not decrypt: dealer or holder")
 
+    async def _write_down(self, phase: Uploads[Any], upload: Upload) -> None:
+        """Before an upload counts, it is on the disk: nothing acknowledged is lost."""
+        if not self._records.durable:
+            return
+        try:
+            await asyncio.to_thread(upload.staged.persist)
+        except StorageError:
+            phase.abandon(upload)
+            raise
+        self._records.arrived(phase.step, upload.client, upload.header, upload.staged)
+        await self._records.settled()
+
+    async def _fold(self, phase: Uploads[Any]) -> None:
+        """Let uploads go once a sum on the disk holds them, so that a round takes the room of some, not of all."""
+        if not self._records.durable or phase.keeps_sum:
+            return
+        payload_bytes = self._setting.terms.parameters.upload_plan.payload_bytes
+        self._unfolded_bytes += payload_bytes
+        if self._unfolded_bytes > max(FOLD_BYTES, FOLD_UPLOADS * payload_bytes):
+            await self._records.keep_sum(phase.step, tuple(phase.answers), phase.sum_octets)
+            self._records.let_go(phase.step, tuple(phase.answers))
+            self._unfolded_bytes = 0
+
     async def _step(self, phase: Phase[Any]) -> Phase[Any] | Completed | Failed:
-        self.events.add(EventKind.STEP, phase.step, clients=len(phase.awaited))
         for client in phase.awaited:
             with self._meter.part(f"{phase.step} announce"):
                 announcement = phase.announcement(client)
             self._tell(client, announcement)
-        await self._waiting.collect(phase, self._withdrawn)
+        await self._waiting.collect(phase, self._withdrawn, self._left_s)
         async with self._turn:
             self._note_dropped(phase)
             after = await self._in_thread(f"{phase.step} finish", phase.finish)
-            if phase.takes_in:
-                self._entered = frozenset(phase.answers)
+            following = self._stand.after(after)
             if isinstance(after, Phase):
-                self._phase = after
-                self._summed = self._summed or after.survivors
+                await self._end_step(phase)
+                following = self._begun(following)
+                await self._on_disk(self._records.settled)
                 for client in phase.standing - after.standing:  # of the first step: also who only looked on
-                    self._exclude(client)
+                    self._exclude(client, following.summed)
+            self._stand = following
+        if isinstance(after, Phase):
+            self.events.add(EventKind.STEP, after.step, clients=len(after.awaited))
         return after
+
+    async def _end_step(self, phase: Phase[Any]) -> None:
+        """Write down with whose answers a step ended: what the next one is made of."""
+        if isinstance(phase, Uploads) and phase.keeps_sum:
+            for client in phase.answers.keys() - phase.counted:
+                self._records.refused(phase.step, client)
+            keep = partial(self._records.keep_sum, phase.step, tuple(phase.counted), phase.sum_octets)
+            await self._on_disk(keep)
+        if phase.frees is not None:
+            self._records.let_go(phase.frees, self._stand.summed)
+        self._records.ended_step(phase.step, phase.counted)
+        names = sorted(map(self._name, phase.counted))
+        self._records.decided("step ended", step=phase.step, answered=names)
+
+    def _begun(self, stand: Stand) -> Stand:
+        """With the step's deadline, which holds even if the server is away until then."""
+        deadline_s = self._now() + self._waiting.time_s(stand.phase.step)
+        self._records.began(stand.phase.step, deadline_s)
+        return replace(stand, deadline_s=deadline_s)
+
+    @property
+    def _left_s(self) -> float:
+        """Of the step's time; a clock that was set back meanwhile makes it no longer."""
+        whole_s = self._waiting.time_s(self.step)
+        return min(whole_s, (self._stand.deadline_s or self._now() + whole_s) - self._now())
+
+    async def _on_disk(self, write: Callable[[], Awaitable[None]]) -> None:
+        """Until the disk takes it, which may be full for a while; StorageError when it stays so."""
+        await _patiently(write)
 
     async def _in_thread(self, part: str, work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.to_thread(self._meter.run, part, work, *arguments)
 
     def _is_late(self, client: ClientId, body: object) -> bool:
         """Whether a message belongs to an earlier step: a resend is ignored, a straggler is told."""
-        if self._ending is not None:
+        if self.ending is not None:
             return True  # the round ended while this message waited for its turn
         step = _STEP_OF.get(type(body))
         if step not in self._order:
             raise MessageError(f"client {client} sent {type(body).__name__} in the middle of a round")
-        if self._order.index(step) >= self._order.index(self._phase.step):
+        if self._order.index(step) >= self._order.index(self._stand.phase.step):
             return False
-        if client not in self._phase.standing | self._phase.members:
+        if client not in self._stand.phase.standing | self._stand.phase.members:
             self._exclude(client)
         return True
 
@@ -258,7 +367,7 @@ class Driver:
 
     def _withdraw(self, client: ClientId, body: Withdrawal) -> None:
         self._withdrawn.add(client)
-        self._phase.note_withdrawal(client, body.reason)
+        self._stand.phase.note_withdrawal(client, body.reason)
         self._log(EventKind.WITHDREW, client, body.reason)
         self._lines.changed.set()
 
@@ -267,27 +376,30 @@ class Driver:
             away = not self._lines.is_connected(self._name(client))
             self._log(EventKind.DROPPED, client, "its line is broken" if away else "no answer in time")
 
-    def _exclude(self, client: ClientId) -> None:
+    def _exclude(self, client: ClientId, summed: frozenset[ClientId] | None = None) -> None:
         """Tell a client that its update is not in the sum; one in U that missed a later step hears how it ends."""
-        if client in self._summed or client in self._setting.attending:
+        if client in (self._stand.summed if summed is None else summed) or client in self._setting.attending:
             return
         reason = f"round {self.round} went on without this client: its answer did not arrive in time"
         self._tell(client, Excluded(reason))
 
     def _conclude(self, end: Completed | Failed) -> None:
         if isinstance(end, Completed):
-            self._ending = RoundClosed(end.survivors, self._result_shared)
+            self.ending = RoundClosed(end.survivors, self._result_shared)
             told = frozenset(end.survivors) | self._setting.attending.keys()
-            self.events.add(EventKind.CLOSED, self._phase.step, clients=len(end.survivors))
+            self.events.add(EventKind.CLOSED, self._stand.phase.step, clients=len(end.survivors))
         else:
-            self._ending = RoundFailed(sentence(end.reason))
-            told = self._entered | self._phase.members | self._setting.attending.keys()
+            self.ending = RoundFailed(sentence(end.reason))
+            told = self._stand.entered | self._stand.phase.members | self._setting.attending.keys()
             self.events.add(EventKind.FAILED, end.step, detail=end.reason)
-        self._told = told
-        self._phase.close()  # of a round that was ended in this step, nothing that has arrived stays
-        self._phase = Over(self._phase)  # what was said, and the masked sum, need room and are needed no more
+        self.told = told
+        last = self._stand.phase
+        last.close()  # of a round that was ended in this step, nothing that has arrived stays
+        self._stand = Stand(
+            Over(last.step, last.members, last.standing)
+        )  # what was said, and the masked sum, need room and are needed no more
         for client in told:
-            self._tell(client, self._ending)
+            self._tell(client, self.ending)
 
     def _tell(self, client: ClientId, body: ServerBody) -> None:
         self._lines.send(self._name(client), self.round, body)
@@ -296,7 +408,26 @@ class Driver:
         """Note what one client did; a hostile one cannot fill the log."""
         self._logged[client] += 1
         if self._logged[client] <= EVENTS_PER_CLIENT_MAX:
-            self.events.add(kind, self._phase.step, client=self._name(client), detail=detail)
+            self.events.add(kind, self._stand.phase.step, client=self._name(client), detail=detail)
+
+
+_patiently: Final = AsyncRetrying(
+    retry=retry_if_exception_type(StorageError),
+    wait=wait_fixed(DISK_RETRY_S),
+    stop=stop_after_delay(DISK_PATIENCE_S),
+    reraise=True,
+)
+
+
+def first(setting: Setting, invited: frozenset[ClientId] | None = None) -> Stand:
+    """Where a round stands that opens.
+
+    Args:
+        setting: the round's.
+        invited: who may take part; None for the whole roster.
+    """
+    homomorphic = setting.terms.parameters.mode is Mode.HOMOMORPHIC
+    return Stand((PublishKey if homomorphic else AdvertiseKeys)(setting, invited))
 
 
 def _take_error(task: asyncio.Task[None]) -> None:

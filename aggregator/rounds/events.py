@@ -1,10 +1,13 @@
 """What happened in a round, in order, for whoever watches: operators now, metrics and logs later."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Final
 
 from aggregator.wire.operator_messages import RoundEvent
 from aggregator.wire.vocabulary import EventKind, Step, sentence
+
+ENDS: Final = frozenset({EventKind.CLOSED, EventKind.FAILED})
 
 
 class EventLog:
@@ -12,13 +15,23 @@ class EventLog:
 
     Args:
         clock: seconds, monotonic.
+        noted: is told of each event that is added.
+        past: the events that there were before the server started again.
+        age_s: since the round's start.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        noted: Callable[[RoundEvent], None] | None = None,
+        past: Sequence[RoundEvent] = (),
+        age_s: float = 0.0,
+    ) -> None:
         self._clock = clock
-        self._start = clock()
-        self._events: list[RoundEvent] = []
-        self._end: RoundEvent | None = None
+        self._noted = noted
+        self._start = clock() - age_s
+        self._events = list(past)
+        self._end = next((event for event in past if event.kind in ENDS), None)
         self.forgotten = False
         self._grown = asyncio.Event()
 
@@ -39,8 +52,10 @@ class EventLog:
         """Append one event, with the time since the round's start; `step` is None before the first."""
         event = RoundEvent(self.seconds, kind, step or "", client, sentence(detail), clients)
         self._events.append(event)
-        if self._end is None and kind in {EventKind.CLOSED, EventKind.FAILED}:
+        if self._end is None and kind in ENDS:
             self._end = event
+        if self._noted is not None:
+            self._noted(event)
         self._grown.set()
         self._grown = asyncio.Event()
 

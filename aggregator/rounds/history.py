@@ -4,7 +4,7 @@ Sums are kept as the task's `Retention` says, the events of the last rounds, and
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 from aggregator.errors import Gone, NotFound
@@ -12,8 +12,9 @@ from aggregator.rounds.events import EventLog
 from aggregator.rounds.kept_sums import KeptSums
 from aggregator.rounds.phase import Completed
 from aggregator.rounds.round import Round
+from aggregator.storage.base import TaskRecords
 from aggregator.wire.operator_messages import Retention, RoundSummary
-from aggregator.wire.vocabulary import SumState
+from aggregator.wire.vocabulary import RoundState, SumState
 
 ROUNDS_KEPT = 1_000  # summaries, of each task
 EVENTS_KEPT = 100_000  # of each task, 17 MB without their details: the last twenty rounds of a thousand clients
@@ -26,13 +27,15 @@ class History:
         task: its name, for errors.
         retention: how many sums are kept, and how long.
         clock: seconds, monotonic.
+        records: where the task is written down.
     """
 
-    def __init__(self, task: str, retention: Retention, clock: Callable[[], float]) -> None:
+    def __init__(self, task: str, retention: Retention, clock: Callable[[], float], records: TaskRecords) -> None:
+        self._records = records
         self._task = task
         self._clock = clock
         self._rounds: dict[int, Round] = {}
-        self._sums = KeptSums(retention, clock)
+        self._sums = KeptSums(retention, clock, records.drop_sum)
         self._logged: deque[Round] = deque()  # ended rounds with their events, oldest first
         self._events = 0  # of those
         self.started = 0
@@ -53,17 +56,36 @@ class History:
             self._sums.drop(forgotten, SumState.EXPIRED)
             if not forgotten.events.forgotten:
                 self._forget_oldest_events()
+            self._records.forget(forgotten.number)
 
     def end(self, round_: Round, total: Completed | None) -> None:
         """The running round has ended, with a sum or without."""
         round_.end(total, self._clock())
-        self._logged.append(round_)
-        self._events += len(round_.events)
+        self._ended(round_)
+
+    def restore(self, rounds: Sequence[Round], started: int) -> None:
+        """Go on with the rounds of a server that was started again, oldest first; the last one may run.
+
+        Args:
+            rounds: those that are remembered.
+            started: how many there ever were.
+        """
+        self.started = started
+        for round_ in rounds:
+            self._rounds[round_.number] = round_
+            if not round_.runs:
+                self._ended(round_)
+
+    def _ended(self, round_: Round) -> None:
+        if not round_.events.forgotten:
+            self._logged.append(round_)
+            self._events += len(round_.events)
         while self._events > EVENTS_KEPT and len(self._logged) > 1:
             self._forget_oldest_events()
-        if total is not None:
-            self.last_closed = round_.number
+        if round_.sum is not None:
             self._sums.keep(round_)
+        if round_.summary().state == RoundState.CLOSED:
+            self.last_closed = round_.number
 
     def find(self, number: int) -> Round:
         """One round.
@@ -116,6 +138,8 @@ class History:
         match round_.sum_state:
             case SumState.DELETED:
                 raise Gone(f"{missing} any more: it was deleted")
+            case SumState.LOST:
+                raise Gone(f"{missing} any more: this server's disk has damaged it")
             case SumState.EXPIRED:
                 raise Gone(f"{missing} any more: it has expired, {self._sums.rule}")
             case _:
@@ -136,3 +160,4 @@ class History:
         oldest = self._logged.popleft()
         self._events -= len(oldest.events)
         oldest.events.forget()
+        self._records.forget_events(oldest.number)

@@ -15,9 +15,13 @@ class KeptSums:
     Args:
         retention: how many, and how long.
         clock: seconds, monotonic.
+        dropped: told of each round whose sum is kept no longer, and why.
     """
 
-    def __init__(self, retention: Retention, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, retention: Retention, clock: Callable[[], float], dropped: Callable[[int, SumState], None]
+    ) -> None:
+        self._dropped = dropped
         self._retention = retention
         self._clock = clock
         self._kept: list[Round] = []  # oldest first
@@ -39,6 +43,7 @@ class KeptSums:
         if round_ in self._kept:
             self._kept.remove(round_)
             round_.drop_sum(state)
+            self._dropped(round_.number, state)
 
     def expire(self) -> None:
         """Drop what is kept no longer, and look again when the next one's time is over."""

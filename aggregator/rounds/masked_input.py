@@ -3,13 +3,14 @@
 A half-arrived upload never touches the sum.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from aggregator.protocol import coordinator, modes
 from aggregator.protocol.cohort import ClientId, Cohort
 from aggregator.rounds.consistency_check import ConsistencyCheck
 from aggregator.rounds.phase import Failed, Setting
 from aggregator.rounds.uploads import Upload, Uploads
+from aggregator.storage.base import Octets
 from aggregator.wire.messages import Advert, Complaint, Dealing, ShareList, UploadHeader
 from aggregator.wire.vocabulary import Step
 
@@ -58,6 +59,16 @@ class MaskedInput(Uploads[tuple[Complaint, ...]]):
         survivors = tuple(sorted(self.answers))
         view = coordinator.View(self._cohort, self._adverts, self._dealings, survivors)
         return ConsistencyCheck(self._setting, view, self._total)
+
+    @property
+    def sum_octets(self) -> Sequence[Octets]:
+        """As the mode gives it."""
+        return self._total.octets
+
+    def restore_sum(self, octets: Octets, headers: Mapping[ClientId, UploadHeader]) -> None:
+        """As `Uploads.restore_sum`."""
+        self._total.restore(octets, len(headers))
+        self.answers.update({client: header.complaints for client, header in headers.items()})
 
     def take(self, upload: Upload) -> tuple[Complaint, ...]:
         """Read back and add chunk by chunk. Whatever fails half-way spoils the sum, and so the round."""

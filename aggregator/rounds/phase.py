@@ -83,12 +83,17 @@ class Phase(ABC, Generic[Answer]):
     """One step of a round on the server's side.
 
     `members` may answer in this step; of those, `awaited` have not answered yet. `takes_in` is whether a client enters
-    the round by its answer.
+    the round by its answer. Of a round that outlives the process, answers are written down unless `written_down` says
+    otherwise; with `keeps_sum` the step's sum is, at its end; and the uploads of the step that one `frees` are destroyed
+    at its end.
     """
 
     step: Step
     answer_type: ClassVar[type]
     takes_in = False
+    written_down = True
+    keeps_sum = False
+    frees: ClassVar[Step | None] = None
 
     def __init__(self, members: AbstractSet[ClientId]) -> None:
         self.members = frozenset(members)
@@ -103,6 +108,11 @@ class Phase(ABC, Generic[Answer]):
     def standing(self) -> frozenset[ClientId]:
         """The clients that are still in the round: by default those that may answer."""
         return self.members
+
+    @property
+    def counted(self) -> frozenset[ClientId]:
+        """Whose answers the next step was made of."""
+        return frozenset(self.answers)
 
     @property
     def survivors(self) -> frozenset[ClientId]:
@@ -180,10 +190,10 @@ class Over(Phase[None]):
 
     answer_type = type(None)
 
-    def __init__(self, last: Phase[Any]) -> None:
-        super().__init__(last.members)
-        self.step = last.step
-        self._standing = last.standing
+    def __init__(self, step: Step, members: AbstractSet[ClientId], standing: AbstractSet[ClientId]) -> None:
+        super().__init__(members)
+        self.step = step
+        self._standing = frozenset(standing)
 
     @property
     def standing(self) -> frozenset[ClientId]:

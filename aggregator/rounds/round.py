@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from aggregator.rounds.driver import Driver
 from aggregator.rounds.events import EventLog
 from aggregator.rounds.phase import Completed
+from aggregator.storage.base import RoundRecords
 from aggregator.wire.operator_messages import RoundSummary
 from aggregator.wire.vocabulary import RoundState, SumState
 
@@ -19,6 +20,7 @@ class Round:
         started_s: the wall clock at its start, unix seconds.
         events: what happened in it.
         gathered: how many have come, for as long as it has not opened.
+        records: where it is written down.
         driver: who runs it; None before it opens and after its end.
         sum: its sum, for as long as that is kept.
         ended_at: the monotonic clock at its end, seconds.
@@ -28,6 +30,7 @@ class Round:
     started_s: float
     events: EventLog = field(repr=False)
     gathered: Callable[[], int] = field(repr=False)
+    records: RoundRecords = field(repr=False)
     driver: Driver | None = field(repr=False, default=None)
     sum: Completed | None = field(repr=False, default=None)
     sum_state: SumState = SumState.NONE
@@ -44,6 +47,10 @@ class Round:
         if self._end is not None:
             return replace(self._end, result=self.sum_state)
         return self._summary(RoundState.GATHERING if self.driver is None else RoundState.RUNNING)
+
+    def restore_end(self, end: RoundSummary, total: Completed | None, state: SumState, ended_at: float) -> None:
+        """It had ended before the server started again."""
+        self._end, self.sum, self.sum_state, self.ended_at = end, total, state, ended_at
 
     def end(self, total: Completed | None, now: float) -> None:
         """It has ended, with a sum or without."""

@@ -2,30 +2,34 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
+from hashlib import sha256
 from typing import Final
 
 from aggregator.crypto.agreement import Entropy
 from aggregator.crypto.certificates import Certificate
 from aggregator.crypto.roster import Roster
 from aggregator.errors import Cancelled, NotAdmitted, OutOfTurn, SangamError
+from aggregator.protocol import homomorphic_coordinator as coordinator
 from aggregator.protocol.cohort import ClientId
 from aggregator.protocol.context import RoundTerms
 from aggregator.protocol.parameters import Parameters
 from aggregator.protocol.parties import ROLES, Audit
 from aggregator.protocol.spread import Each
-from aggregator.rounds.driver import Driver
+from aggregator.rounds.driver import Driver, first
 from aggregator.rounds.events import EventLog
 from aggregator.rounds.history import History
 from aggregator.rounds.lines import Line, Lines
 from aggregator.rounds.meter import Meter, stopped_clock
 from aggregator.rounds.opening import Gathering, check_fits, present
 from aggregator.rounds.phase import Completed, Setting
+from aggregator.rounds.restoring import Restorer
 from aggregator.rounds.round import Round
-from aggregator.storage.base import Spool
+from aggregator.rounds.stand import Stand, replay
+from aggregator.storage.base import Records, StoredRound, StoredTask, TaskRecords
 from aggregator.wire import messages, operator_messages
 from aggregator.wire.messages import PROTOCOL_VERSION
 from aggregator.wire.vocabulary import EventKind
@@ -50,7 +54,7 @@ class Host:
 
     authority: Certificate
     roster: Callable[[], Roster] = field(repr=False)
-    spool: Spool = field(repr=False)
+    records: Records = field(repr=False)
     entropy: Entropy = field(repr=False)
     clock: Callable[[], float] = field(repr=False)
     now: Callable[[], float] = field(repr=False)
@@ -62,19 +66,21 @@ class Host:
 class Task:
     """One task as its operator created it.
 
-    Raises:
-        ParameterError: parameters that could overflow or under-protect, or that this roster cannot meet.
+    Args:
+        spec: what the operator said; `check` has found it in order.
+        host: what the server gives to every task.
+        records: where the task is written down.
     """
 
-    def __init__(self, spec: operator_messages.Task, host: Host) -> None:
+    def __init__(self, spec: operator_messages.Task, host: Host, records: TaskRecords) -> None:
         self.spec = spec
         self.parameters = Parameters.from_message(spec.parameters)
-        check_fits(self.parameters, spec.opening, len(host.roster()))
+        self._records = records
         parties = self.parameters.parties
         if parties is not None and parties.audit is not Audit.FROZEN:
             _LOG.warning("task %s is audited %s: see SECURITY.md", spec.name, parties.audit)
         self.lines = Lines(host.clock)
-        self.history = History(spec.name, spec.retention, host.clock)
+        self.history = History(spec.name, spec.retention, host.clock, records)
         self.cancelled = False
         self._gathering = Gathering.of(spec.opening, self.parameters)
         self._host = host
@@ -83,6 +89,57 @@ class Task:
         self._running: asyncio.Task[None] | None = None
         self._number = host.first_round() - 1
         self._meter = Meter()
+
+    @staticmethod
+    def check(spec: operator_messages.Task, host: Host) -> None:
+        """Whether there can be such a task here.
+
+        Raises:
+            ParameterError: parameters that could overflow or under-protect, or that this roster cannot meet.
+        """
+        check_fits(Parameters.from_message(spec.parameters), spec.opening, len(host.roster()))
+
+    def restore(self, stored: StoredTask) -> None:
+        """Go on where the server was killed: with what was kept, and with the round that ran.
+
+        Raises:
+            StorageError: something of a round that has ended is lost.
+        """
+        host = self._host
+        restorer = Restorer(self.parameters, host.each, host.clock, host.now)
+        self.cancelled = stored.cancelled
+        rounds = [restorer.round(one, self._gathered) for one in stored.rounds]
+        self.history.restore(rounds, stored.started)
+        if rounds:
+            self._number = max(self._number, rounds[-1].number)
+            self._go_on(restorer, stored.rounds[-1], rounds[-1])
+
+    def _go_on(self, restorer: Restorer, stored: StoredRound, round_: Round) -> None:
+        """With the last round: to tell its clients how it ended, or to end it."""
+        if round_.runs:
+            conduct = partial(self._resume, restorer, stored, round_)
+            self._running = asyncio.create_task(self._run(round_, conduct))
+        elif stored.opening is not None and stored.end is not None and stored.end.ending is not None:
+            setting = restorer.setting(stored, stored.opening)
+            self._driver = self._new_driver(first(setting), setting, round_)
+            self._driver.restore_end(stored.end.ending, stored.end.told)
+
+    async def _resume(self, restorer: Restorer, stored: StoredRound, round_: Round) -> Completed | None:
+        """Run a round on that ran when the server was killed."""
+        if stored.opening is None:
+            round_.events.add(EventKind.RESUMED, None)
+            return await self._conduct(round_, stored.model_hash)
+        total = restorer.completed(stored)
+        setting = restorer.setting(stored, stored.opening)
+        stand = first(setting, stored.opening.invited)
+        if total is None:
+            stand = await asyncio.to_thread(replay, stand.phase, stored.steps, stored.sum)
+        driver = round_.driver = self._driver = self._new_driver(stand, setting, round_)
+        for client in range(len(setting.roster)):
+            if self.lines.is_connected(setting.name(client)):
+                driver.greet(client)
+        end = await driver.run() if total is None else driver.conclude(total)
+        return end if isinstance(end, Completed) else None
 
     def join(self, site: Certificate, version: int = PROTOCOL_VERSION, roster_hash: bytes = b"") -> Line:
         """Open a site's line, and tell it where the task is; without the roster if it holds the one of this hash.
@@ -129,7 +186,8 @@ class Task:
             raise OutOfTurn(f"task {self.spec.name}: round {self._number} is still running")
         host, number = self._host, self._number + 1
         check_fits(self.parameters, self.spec.opening, len(host.roster()))
-        round_ = Round(number, host.now(), EventLog(host.clock), lambda: len(present(self.lines, host.roster())))
+        records = self._records.begin(number, host.now(), model_hash)
+        round_ = Round(number, host.now(), EventLog(host.clock, records.noted), self._gathered, records)
         if self._gathering.waits(self.lines):
             missing = " and ".join(sorted(self._gathering.parties - self.lines.connected))
             round_.events.add(EventKind.GATHERING, None, clients=self._gathering.enough, detail=missing)
@@ -137,7 +195,7 @@ class Task:
             self._open(round_, model_hash, None)
         self._number = number
         self.history.begin(round_)
-        self._running = asyncio.create_task(self._run(round_, model_hash))
+        self._running = asyncio.create_task(self._run(round_, partial(self._conduct, round_, model_hash)))
         return number
 
     async def abort_round(self, number: int, reason: str) -> None:
@@ -189,8 +247,11 @@ class Task:
         await self._driver.deliver(self._driver.client_of(site), message)
 
     async def close(self) -> None:
-        """Stop a running round, so that nothing of it remains, and end every line."""
-        await self._stop(STOPPED)
+        """Stop a running round, which goes on at the next start where it is written down, and end every line."""
+        if self._host.records.durable:
+            await self._break_off()
+        else:
+            await self._stop(STOPPED)
         self.lines.close()
         self.history.close()
 
@@ -209,17 +270,19 @@ class Task:
             return self._driver.client_of(site) if self._driver is not None else None
         return None
 
-    async def _run(self, round_: Round, model_hash: bytes) -> None:
-        total: Completed | None = None
+    async def _run(self, round_: Round, conduct: Callable[[], Awaitable[Completed | None]]) -> None:
         try:
-            total = await self._conduct(round_, model_hash)
+            self._end(round_, await conduct(), STOPPED)
         except SangamError as error:
             self._end(round_, None, str(error))
+        except asyncio.CancelledError:
+            if not self._host.records.durable:
+                self._end(round_, None, STOPPED)
+            raise
         except Exception:
             _LOG.exception("task %s: round %d broke off", self.spec.name, round_.number)
+            self._end(round_, None, STOPPED)
             raise
-        finally:
-            self._end(round_, total, STOPPED)
 
     async def _conduct(self, round_: Round, model_hash: bytes) -> Completed | None:
         driver = round_.driver
@@ -230,29 +293,51 @@ class Task:
         return end if isinstance(end, Completed) else None
 
     def _open(self, round_: Round, model_hash: bytes, invited: frozenset[str] | None) -> Driver:
-        host, roster = self._host, self._host.roster()
+        host, roster, records = self._host, self._host.roster(), round_.records
         check_fits(self.parameters, self.spec.opening, len(roster))
         self._meter = Meter(host.cpu_clock)
         each = self._meter.spread(host.each)
         terms = self._terms(round_.number, model_hash, roster)
-        setting = Setting(terms, roster, _encoded(roster), host.spool, each, dict(self._attending))
+        setting = Setting(terms, roster, _encoded(roster), records.spool, each, dict(self._attending))
         names = (certificate.name for certificate in roster.certificates)
-        round_.driver = self._driver = Driver(
+        whom = None if invited is None else frozenset(i for i, name in enumerate(names) if name in invited)
+        attending = {number: certificate.der for number, certificate in setting.attending.items()}
+        records.opened(terms.to_message(), setting.roster_bytes, whom, attending)
+        records.decided(
+            "round opened",
+            mode=str(self.parameters.mode),
+            ctx0=terms.ctx0.hex(),
+            roster=roster.root.hex(),
+            model=model_hash.hex(),
+            invited=[] if invited is None else sorted(invited),
+        )
+        round_.driver = self._driver = self._new_driver(first(setting, whom), setting, round_)
+        return self._driver
+
+    def _new_driver(self, stand: Stand, setting: Setting, round_: Round) -> Driver:
+        return Driver(
+            stand,
             setting,
             self.spec.deadlines,
             self.lines,
+            round_.records,
             result_shared=not self.spec.result_to_operator_only,
-            clock=host.clock,
-            invited=None if invited is None else frozenset(i for i, name in enumerate(names) if name in invited),
+            clock=self._host.clock,
+            now=self._host.now,
             events=round_.events,
             meter=self._meter,
         )
-        return self._driver
+
+    def _gathered(self) -> int:
+        return len(present(self.lines, self._host.roster()))
 
     async def _stop(self, reason: str) -> None:
         """End the running round, if there is one; only then stop its work, so that the reason is this one."""
         if self.history.running is not None:
             self._end(self.history.running, None, reason)
+        await self._break_off()
+
+    async def _break_off(self) -> None:
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
@@ -261,14 +346,26 @@ class Task:
         """Note that a round has ended, the first time that it does; the reason counts where its phases gave none."""
         if not round_.runs:
             return
-        if round_.driver is not None:
-            round_.driver.end_unexpectedly(reason)
+        driver = round_.driver
+        if driver is not None:
+            driver.end_unexpectedly(reason)
         elif round_.events.end is None:
             round_.events.add(EventKind.FAILED, None, detail=reason)
         self.history.end(round_, total)
+        ending, told = (None, frozenset[ClientId]()) if driver is None else (driver.ending, driver.told)
+        round_.records.ended(round_.summary(), ending, told)
+        self._decide_end(round_, total)
+
+    def _decide_end(self, round_: Round, total: Completed | None) -> None:
+        if total is None:
+            round_.records.decided("round failed", reason=round_.summary().reason)
+            return
+        names = [total.setting.name(client) for client in total.survivors]
+        digest = sha256(total.total.data).hexdigest()
+        round_.records.decided("round closed", survivors=names, result_sha256=digest)
 
     def _terms(self, number: int, model_hash: bytes, roster: Roster) -> RoundTerms:
-        return RoundTerms(
+        terms = RoundTerms(
             deployment=self._host.authority.deployment,
             task=self.spec.name,
             round=number,
@@ -279,6 +376,8 @@ class Task:
             model_hash=model_hash,
             parameters=self.parameters,
         )
+        homomorphic = self.parameters.parties is not None
+        return coordinator.draft(terms, self._attending) if homomorphic else terms
 
 
 @lru_cache(maxsize=2)

@@ -18,6 +18,7 @@ class Unmasking(Phase[messages.Unmasking]):
 
     step = Step.UNMASKING
     answer_type = messages.Unmasking
+    written_down = False  # shares are asked for again: what need not lie on a disk does not
 
     def __init__(
         self, setting: Setting, view: View, total: Total, signatures: Mapping[ClientId, SurvivorSignature]

@@ -3,13 +3,13 @@
 Each waits in the spool until the auditor has read it; memory holds the sum only. Who drops out costs nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from aggregator.errors import MessageError
+from aggregator.errors import MessageError, StorageError
 from aggregator.protocol import homomorphic
 from aggregator.protocol import homomorphic_coordinator as coordinator
 from aggregator.protocol.cohort import ClientId
@@ -20,7 +20,7 @@ from aggregator.rounds.ciphertexts import Ciphertexts, Sum
 from aggregator.rounds.decrypt import Decrypt
 from aggregator.rounds.phase import Failed, Setting
 from aggregator.rounds.uploads import Upload, Uploads
-from aggregator.storage.base import Staged
+from aggregator.storage.base import Octets, Staged
 from aggregator.wire.messages import Chunk, FrozenList, InputCommitment, RoundOpened, UploadHeader
 from aggregator.wire.vocabulary import Step
 
@@ -40,6 +40,7 @@ class UploadCiphertexts(Uploads[InputCommitment]):
     """
 
     step = Step.UPLOAD
+    keeps_sum = True
     answer_type = type(None)  # no message of the control stream belongs here
 
     def __init__(self, setting: Setting, clients: AbstractSet[ClientId], frozen: Frozen | None) -> None:
@@ -50,7 +51,10 @@ class UploadCiphertexts(Uploads[InputCommitment]):
         self.takes_in = frozen is None
         self._digests: dict[ClientId, Any] = {}
         self._kept: dict[ClientId, Staged] = {}
-        self._whole = True  # whether the sum is that of all that is kept
+        self._summed: frozenset[ClientId] | None = (
+            frozenset()
+        )  # whose ciphertexts the sum holds; None: half of somebody's
+        self._survivors: tuple[ClientId, ...] | None = None
         self._shown: FrozenList | RoundOpened = (
             setting.opened() if frozen is None else FrozenList(frozen.committed.named, frozen.signature)
         )
@@ -59,6 +63,37 @@ class UploadCiphertexts(Uploads[InputCommitment]):
     def needed(self) -> int:
         """The minimum cohort."""
         return self._setting.terms.parameters.minimum_cohort
+
+    @property
+    def counted(self) -> frozenset[ClientId]:
+        """U, once it is fixed."""
+        return super().counted if self._survivors is None else frozenset(self._survivors)
+
+    @property
+    def sum_octets(self) -> Sequence[Octets]:
+        """The ciphertexts of the sum."""
+        return (self._total.packed(),)
+
+    def restore(self, client: ClientId, header: UploadHeader, staged: Staged) -> None:
+        """As `Uploads.restore`."""
+        self._digests[client] = sha256()
+        for index in range(self._plan.chunks):
+            self._digests[client].update(staged.read(self._plan.start(index), self._plan.size(index)))
+        super().restore(client, header, staged)
+
+    def restore_sum(self, octets: Octets, headers: Mapping[ClientId, UploadHeader]) -> None:
+        """As `Uploads.restore_sum`: a sum has the form of an upload."""
+        octets, plan = memoryview(octets), self._plan
+        if octets.nbytes != plan.payload_bytes:
+            raise StorageError(f"a kept sum of {octets.nbytes} bytes, expected {plan.payload_bytes}")
+        for index in range(plan.chunks):
+            self._total.add(index, octets[plan.start(index) : plan.start(index) + plan.size(index)])
+        self._summed = frozenset(headers)
+        self.answers.update({client: self._commitment(client, header) for client, header in headers.items()})
+
+    def keep(self, client: ClientId, staged: Staged) -> None:
+        """What a kept sum holds, and the auditor has yet to read."""
+        self._kept[client] = staged
 
     def announcement(self, client: ClientId) -> FrozenList | RoundOpened:
         """The frozen list; where nothing is frozen, the round's opening."""
@@ -94,15 +129,15 @@ class UploadCiphertexts(Uploads[InputCommitment]):
         Raises:
             MessageError: they are others than the client committed to.
         """
-        commitment = self._commitment(upload)
+        commitment = self._commitment(upload.client, upload.header)
         if self._digests.pop(upload.client).digest() != commitment.hash:
             error = MessageError(f"client {upload.client} uploaded other ciphertexts than it committed to")
             self.refuse(upload, error)
             raise error
         self._kept[upload.client] = upload.staged
-        whole, self._whole = self._whole, False  # until all of it is added
+        summed, self._summed = self._summed, None  # until all of it is added
         self._add(upload.staged)
-        self._whole = whole
+        self._summed = None if summed is None else summed | {upload.client}
         return commitment
 
     def keeps(self, upload: Upload) -> bool:
@@ -127,20 +162,20 @@ class UploadCiphertexts(Uploads[InputCommitment]):
             left = f"{len(survivors)} of {len(self.answers)} clients are left"
             return Failed(self.step, f"upload: {left} by the minima that they signed, need {self.needed}")
         for client in self._kept.keys() - set(survivors):
-            self._kept[client].close()
-        if not self._whole or len(survivors) < len(self._kept):
+            self._kept.pop(client).close()
+        if self._summed != frozenset(survivors):
             self._sum_again(self._kept[client] for client in survivors)
+        self._survivors = survivors
         total = Sum.of(*self._list(survivors), survivors, self._total.packed())
         if AUDITOR not in self._setting.attending:
             self.close()
             return Decrypt(self._setting, total, b"")
-        kept = Ciphertexts({client: self._kept[client] for client in survivors}, self._plan)
-        return Audit(self._setting, total, kept)
+        return Audit(self._setting, total, Ciphertexts(self._kept, self._plan))
 
-    def _commitment(self, upload: Upload) -> InputCommitment:
+    def _commitment(self, client: ClientId, header: UploadHeader) -> InputCommitment:
         if self._frozen is not None:
-            return self._frozen.committed.commitments[upload.client]
-        return upload.header.commitment[0]
+            return self._frozen.committed.commitments[client]
+        return header.commitment[0]
 
     def _list(self, survivors: tuple[ClientId, ...]) -> tuple[CommittedList, bytes]:
         if self._frozen is not None:

@@ -5,14 +5,15 @@ step ends, it is destroyed. An upload that was refused for its bytes is refused 
 """
 
 from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Protocol
 
-from aggregator.errors import Disconnected, Equivocation, MessageError, OutOfTurn
+from aggregator.errors import Disconnected, Equivocation, MessageError, OutOfTurn, StorageError
 from aggregator.protocol.cohort import ClientId
 from aggregator.protocol.parties import who
 from aggregator.rounds.phase import Answer, Phase, Setting
-from aggregator.storage.base import Staged
+from aggregator.storage.base import Octets, Staged
 from aggregator.wire.chunks import ChunkPlan
 from aggregator.wire.messages import Chunk, UploadHeader
 
@@ -95,6 +96,32 @@ class Uploads(Phase[Answer]):
         upload = self._open[client] = self._begun(client, header)
         return upload
 
+    def restore(self, client: ClientId, header: UploadHeader, staged: Staged) -> None:
+        """Take an upload that had arrived whole before the server started again.
+
+        Raises:
+            MessageError: it would not be taken.
+            StorageError: it cannot be read.
+        """
+        self.admit_header(client, header)
+        upload = self._open[client] = Upload(client, header, staged, self._plan.chunks)
+        self.commit(upload)
+
+    @property
+    def sum_octets(self) -> Sequence[Octets]:
+        """The sum so far, in pieces, for a process that goes on with it; it must not change while they are in use."""
+        return ()
+
+    def restore_sum(self, octets: Octets, headers: Mapping[ClientId, UploadHeader]) -> None:
+        """Go on with a sum of these members' uploads. StorageError: it is none of this round's."""
+        raise StorageError(f"{self.step}: this step has no sum")
+
+    def check_whole(self, upload: Upload) -> None:
+        """Whether all of it has come; errors as `commit`."""
+        self._require_open(upload)
+        if upload.chunks != self._plan.chunks:
+            raise MessageError(f"{who(upload.client)} sent {upload.chunks} of {self._plan.chunks} chunks")
+
     def bytes_left(self, upload: Upload) -> int:
         """What is still to come of an upload, in bytes."""
         return self._plan.payload_bytes - min(self._plan.start(upload.chunks), self._plan.payload_bytes)
@@ -124,9 +151,7 @@ class Uploads(Phase[Answer]):
             OutOfTurn: the step is over.
             Disconnected: a newer stream goes on with this upload.
         """
-        self._require_open(upload)
-        if upload.chunks != self._plan.chunks:
-            raise MessageError(f"{who(upload.client)} sent {upload.chunks} of {self._plan.chunks} chunks")
+        self.check_whole(upload)
         try:
             self.answers[upload.client] = self.take(upload)
             if self.keeps(upload):

@@ -35,18 +35,29 @@ class Waiting:
         lines: who is connected.
         clock: seconds, monotonic.
         name: of a client, as the lines know it.
+        reconnect_s: how long a client whose line is broken is waited for.
     """
 
     def __init__(
-        self, deadlines: Deadlines, lines: Lines, clock: Callable[[], float], name: Callable[[ClientId], str]
+        self,
+        deadlines: Deadlines,
+        lines: Lines,
+        clock: Callable[[], float],
+        name: Callable[[ClientId], str],
+        reconnect_s: float,
     ) -> None:
         self._deadlines = deadlines
+        self._reconnect_s = reconnect_s
         self._lines = lines
         self._clock = clock
         self._name = name
         self._start = clock()
 
-    async def collect(self, phase: Phase[Any], withdrawn: AbstractSet[ClientId]) -> None:
+    def time_s(self, step: Step) -> float:
+        """How long a step waits, seconds."""
+        return wait_s(self._deadlines, step)
+
+    async def collect(self, phase: Phase[Any], withdrawn: AbstractSet[ClientId], left_s: float) -> None:
         """Wait until all who may answer have, or too few are left to, or until the deadline.
 
         While too few have answered, a line that is away for long may still come back and save the round.
@@ -54,8 +65,9 @@ class Waiting:
         Args:
             phase: whose answers are awaited.
             withdrawn: who will not answer; it may change meanwhile.
+            left_s: of the step's time; a step whose time is over goes on with what it has.
         """
-        deadline = self._clock() + wait_s(self._deadlines, phase.step)
+        deadline = self._clock() + left_s
         while True:
             self._lines.changed.clear()
             now = self._clock()
@@ -77,4 +89,4 @@ class Waiting:
         if self._lines.is_connected(self._name(client)):
             return deadline
         away_since = max(self._lines.away_since(self._name(client)), self._start)
-        return min(deadline, away_since + self._deadlines.reconnect_s)
+        return min(deadline, away_since + self._reconnect_s)

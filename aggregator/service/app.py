@@ -25,8 +25,10 @@ from aggregator.service.operator_service import OperatorService
 from aggregator.service.rpc import Gate
 from aggregator.service.tasks import Tasks
 from aggregator.service.turns import Turns
-from aggregator.storage.base import Spool
+from aggregator.storage.base import Records, Spool
+from aggregator.storage.forgetful import Forgetful
 from aggregator.storage.spool import MemorySpool
+from aggregator.storage.state import State
 from aggregator.wire.ckks_messages import CkksMessage
 from aggregator.wire.codec import MESSAGE_BYTES_MAX, bytes_max
 from aggregator.wire.messages import CiphertextsRequest, ClientMessage, ResultRequest, UploadMessage
@@ -101,7 +103,8 @@ async def serve(config: ServerConfig, further: Iterable[Service] = ()) -> AsyncI
     heap.settle(len(members.present.roster))
     spool = MemorySpool(config.staging_bytes, config.staging_directory)
     cores = Cores()
-    host = _host(members, spool, cores)
+    records = await _records(config, spool)
+    host = _host(members, records, cores)
     tasks = Tasks(host, frozenset(config.task_creators), config.tasks_max)
     gate = Gate(host.authority, lambda: members.present.revoked_serials, _now)
     server = grpc.aio.server(options=(*OPTIONS, *_keepalive(config.keepalive_s)))
@@ -113,6 +116,7 @@ async def serve(config: ServerConfig, further: Iterable[Service] = ()) -> AsyncI
         heap.settle(len(members.present.roster))
         aggregation.review(gate)
 
+    tasks.restore()
     watch = Watch(members, review, config.reload_s)
     ckks = CkksService(spool, turns, cores.each, config.ckks_bytes if config.ckks else 0)
     ours = aggregation.handlers(gate), OperatorService(tasks).handlers(gate), ckks.handlers(gate)
@@ -128,14 +132,22 @@ async def serve(config: ServerConfig, further: Iterable[Service] = ()) -> AsyncI
         await asyncio.gather(watching, return_exceptions=True)
         await tasks.close()
         await server.stop(STOP_GRACE_S)
+        if isinstance(records, State):
+            await records.close()
         cores.close()
 
 
-def _host(members: Members, spool: Spool, cores: Cores) -> Host:
+async def _records(config: ServerConfig, spool: MemorySpool) -> Records:
+    if config.state is None:
+        return Forgetful(spool)
+    return await State.open(config.state, spool, time, sync=config.sync)
+
+
+def _host(members: Members, records: Records, cores: Cores) -> Host:
     return Host(
         authority=members.present.identity.authority,
         roster=lambda: members.present.roster,
-        spool=spool,
+        records=records,
         entropy=os.urandom,
         clock=monotonic,
         now=time,

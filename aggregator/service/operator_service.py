@@ -39,7 +39,8 @@ class OperatorService:
 
     def __init__(self, tasks: Tasks) -> None:
         self._tasks = tasks
-        self._keys = StartKeys(tasks.host.now)
+        self._records = tasks.host.records
+        self._keys = StartKeys(tasks.host.now, stored=self._records.stored.keys)
 
     def handlers(self, gate: Gate) -> grpc.GenericRpcHandler:
         """The gRPC handlers, each behind the operator's role."""
@@ -67,7 +68,9 @@ class OperatorService:
 
     async def create_task(self, caller: Certificate, spec: TaskSpec) -> TaskCreated:
         """Create a task, or find the very same one."""
-        return TaskCreated(existed=self._tasks.create(caller.name, spec))
+        existed = self._tasks.create(caller.name, spec)
+        await self._records.settled()
+        return TaskCreated(existed)
 
     async def list_tasks(self, caller: Certificate, request: TaskPageRequest) -> TaskPage:
         """The caller's tasks, by name."""
@@ -80,31 +83,29 @@ class OperatorService:
 
     async def cancel_task(self, caller: Certificate, request: TaskReference) -> TaskDescription:
         """End a task; its results stay."""
-        return (await self._tasks.cancel(caller.name, request.task)).description()
+        found = await self._tasks.cancel(caller.name, request.task)
+        await self._records.settled()
+        return found.description()
 
     async def delete_task(self, caller: Certificate, request: TaskReference) -> TaskDeleted:
         """Forget a cancelled task."""
         await self._tasks.delete(caller.name, request.task)
         self._keys.forget(request.task)
+        await self._records.settled()
         return TaskDeleted()
 
     async def start_round(self, caller: Certificate, request: RoundRequest) -> RoundStarted:
-        """Start the next round of a task, once per key. Nothing awaits here: two requests cannot both find none."""
-        task = self._task(caller, request.task)
-        if not request.idempotency_key:
-            return RoundStarted(task.start_round(request.model_hash), existed=False)
-        known = self._keys.round_of(caller.name, request)
-        if known is not None:
-            return RoundStarted(known, existed=True)
-        number = task.start_round(request.model_hash)
-        self._keys.keep(caller.name, request, number)
-        return RoundStarted(number, existed=False)
+        """Start the next round of a task, once per key."""
+        started = self._started(caller, request)
+        await self._records.settled()
+        return started
 
     async def abort_round(self, caller: Certificate, request: AbortRequest) -> RoundSummary:
         """End a running round without a sum."""
         task = self._task(caller, request.task)
         by = f"operator {caller.name} aborted the round"
         await task.abort_round(request.round, f"{by}: {request.reason}" if request.reason else by)
+        await self._records.settled()
         return task.history.find(request.round).summary()
 
     async def list_rounds(self, caller: Certificate, request: RoundPageRequest) -> RoundPage:
@@ -116,8 +117,9 @@ class OperatorService:
         return self._task(caller, request.task).history.find(request.round).summary()
 
     async def watch_round(self, caller: Certificate, request: RoundReference) -> AsyncIterator[RoundEvent]:
-        """The events of one round, from its beginning until it ends."""
+        """The events of one round, from its beginning until it ends; none that a killed server could forget."""
         async for event in self._task(caller, request.task).history.events(request.round).follow():
+            await self._records.settled()
             yield event
 
     async def fetch_result(self, caller: Certificate, request: ResultRequest) -> AsyncIterator[ResultMessage]:
@@ -128,7 +130,10 @@ class OperatorService:
 
     async def delete_result(self, caller: Certificate, request: RoundReference) -> RoundSummary:
         """Forget the sum of a closed round."""
-        return self._task(caller, request.task).history.delete_result(request.round)
+        summary = self._task(caller, request.task).history.delete_result(request.round)
+        self._records.decided("result deleted", task=request.task, round=request.round, operator=caller.name)
+        await self._records.settled()
+        return summary
 
     def list_sites(self, caller: Certificate, request: SitePageRequest, revoked: frozenset[int]) -> SitePage:
         """The participants of the present roster, by name, and to how many of the caller's tasks each is connected."""
@@ -138,6 +143,19 @@ class OperatorService:
         page, following = page_by_name(roster.certificates, lambda site: site.name, request.size, request.after)
         sites = tuple(_site(site, site.serial in revoked, connected[site.name]) for site in page)
         return SitePage(sites, following, roster.version)
+
+    def _started(self, caller: Certificate, request: RoundRequest) -> RoundStarted:
+        """Nothing awaits here: two requests cannot both find no round."""
+        task = self._task(caller, request.task)
+        known = self._keys.round_of(caller.name, request) if request.idempotency_key else None
+        if known is not None:
+            return RoundStarted(known, existed=True)
+        number = task.start_round(request.model_hash)
+        self._records.decided("round started", task=request.task, round=number, operator=caller.name)
+        if request.idempotency_key:
+            self._keys.keep(caller.name, request, number)
+            self._records.keep_key(caller.name, request, number)
+        return RoundStarted(number, existed=False)
 
     def _task(self, caller: Certificate, name: str) -> Task:
         return self._tasks.used_by(caller.name, name).task

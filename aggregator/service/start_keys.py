@@ -4,7 +4,7 @@ A key counts for one operator and one task until the moment that came with it. A
 that arrives later is refused: it might be a second one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from aggregator.errors import Expired, Overloaded, ParameterError
@@ -28,12 +28,20 @@ class StartKeys:
     Args:
         now: the wall clock, unix seconds.
         keys_max: how many of one operator are kept at once.
+        stored: those that a server knew before it was started again: by whom, with what, and the round.
     """
 
-    def __init__(self, now: Callable[[], float], keys_max: int = KEYS_MAX) -> None:
+    def __init__(
+        self,
+        now: Callable[[], float],
+        keys_max: int = KEYS_MAX,
+        stored: Iterable[tuple[str, RoundRequest, int]] = (),
+    ) -> None:
         self._now = now
         self._keys_max = keys_max
         self._starts: dict[str, dict[tuple[str, str], _Start]] = {}  # by operator; by task and key
+        for operator, request, number in stored:
+            self.keep(operator, request, number)
 
     def round_of(self, operator: str, request: RoundRequest) -> int | None:
         """The round that this key started before; None where it is new and there is room for it.

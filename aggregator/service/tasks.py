@@ -101,8 +101,21 @@ class Tasks:
             raise Overloaded(
                 f"this server keeps at most {self._tasks_max} tasks of one operator: cancel and delete some"
             )
-        self._tasks[spec.name] = Owned(Task(spec, self.host), operator, self.host.now())
+        Task.check(spec, self.host)
+        created_s = self.host.now()
+        task = Task(spec, self.host, self.host.records.create(spec, operator, created_s))
+        self._tasks[spec.name] = Owned(task, operator, created_s)
         return False
+
+    def restore(self) -> None:
+        """Go on with what the records hold. StorageError: something of a task is lost."""
+        stored = self.host.records.stored
+        for one in stored.tasks:
+            task = Task(one.spec, self.host, one.records)
+            task.restore(one)
+            self._tasks[one.spec.name] = Owned(task, one.owner, one.created_s)
+        for name, owner in stored.deleted:
+            self._deleted.setdefault(owner, {})[name] = None
 
     def find(self, name: str) -> Task:
         """A task by name, for participants; the empty name finds the only one.
@@ -153,6 +166,7 @@ class Tasks:
         found = self.owned_by(operator, name)
         if not found.task.cancelled:
             await found.task.cancel(f"operator {operator} cancelled task {name}")
+            self.host.records.cancel(name)
         return found
 
     async def delete(self, operator: str, name: str) -> None:
@@ -165,10 +179,13 @@ class Tasks:
         if not found.task.cancelled:
             raise OutOfTurn(f"task {name} is open: cancel it, then delete it")
         del self._tasks[name]
+        self.host.records.delete(name, operator)
         deleted = self._deleted.setdefault(operator, {})
         deleted[name] = None
         if len(deleted) > DELETED_NAMES_KEPT:
-            del deleted[next(iter(deleted))]
+            freed = next(iter(deleted))
+            del deleted[freed]
+            self.host.records.free_name(freed)
         await found.task.close()
 
     async def close(self) -> None:

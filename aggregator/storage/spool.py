@@ -63,7 +63,7 @@ class MemorySpool:
 
     def open_file(self) -> BinaryIO:
         """An unlinked file. StorageError when there is none to be had."""
-        with _storage_errors():
+        with storage_errors():
             return self._open_file(self._directory)
 
 
@@ -76,9 +76,15 @@ class StagedUpload:
         self._pieces: list[bytes | memoryview] = []
         self._starts: list[int] = []  # of each piece, in bytes of the upload
         self._held_bytes = 0
+        self._in_memory = True
         self._file: BinaryIO | None = None
         self._size = 0
         self._closed = False
+
+    @property
+    def name(self) -> str:
+        """None: its file has no name."""
+        return ""
 
     def write(self, data: bytes | memoryview) -> None:
         """Append, in memory while the budget lasts."""
@@ -96,9 +102,12 @@ class StagedUpload:
             self._require_open()
             if not 0 <= start <= start + size <= self._size:
                 raise StorageError(f"staging an upload: {size} bytes at {start} of {self._size} were asked for")
-            if self._file is None:
+            if self._in_memory:
                 return self._join(start, size)
-            return _read_all(self._file, start, size)
+            return _read_all(self._whole_file(), start, size)
+
+    def persist(self) -> None:
+        """Nothing: it goes with the process."""
 
     def close(self) -> None:
         """Destroy the bytes and give their room back."""
@@ -106,13 +115,13 @@ class StagedUpload:
             self._destroy()
 
     def _append(self, data: memoryview) -> None:
-        if self._file is None and not self._spool.take(len(data)):
+        if self._in_memory and not self._spool.take(len(data)):
             self._move_to_file()
-        if self._file is None:
+        if self._in_memory:
             self._held_bytes += len(data)
             self._keep(data)
         else:
-            _write_all(self._file, self._size, data)
+            write_all(self._whole_file(), self._size, data)
         self._size += len(data)
 
     def _keep(self, data: memoryview) -> None:
@@ -135,10 +144,24 @@ class StagedUpload:
         return found[0] if len(found) == 1 else b"".join(found)
 
     def _move_to_file(self) -> None:
-        self._file = self._spool.open_file()
-        for start, piece in zip(self._starts, self._pieces, strict=True):
-            _write_all(self._file, start, piece)
+        self._write_file()
         self._free_memory()
+        self._in_memory = False
+
+    def _write_file(self) -> BinaryIO:
+        """All that is in memory, in a file."""
+        file = self._file = self._open_file()
+        for start, piece in zip(self._starts, self._pieces, strict=True):
+            write_all(file, start, piece)
+        return file
+
+    def _open_file(self) -> BinaryIO:
+        return self._spool.open_file()
+
+    def _whole_file(self) -> BinaryIO:
+        if self._file is None:
+            raise StorageError("staging an upload: its file is gone")
+        return self._file
 
     def _destroy(self) -> None:
         self._closed = True
@@ -161,9 +184,9 @@ def _unlinked(directory: Path | None) -> BinaryIO:
     return tempfile.TemporaryFile(dir=directory, buffering=0)
 
 
-def _write_all(file: BinaryIO, start: int, data: bytes | memoryview) -> None:
+def write_all(file: BinaryIO, start: int, data: bytes | memoryview) -> None:
     """An unbuffered write may take only a part, as before a full disk."""
-    with _storage_errors():
+    with storage_errors():
         file.seek(start)
         rest = memoryview(data)
         while rest:
@@ -175,7 +198,7 @@ def _write_all(file: BinaryIO, start: int, data: bytes | memoryview) -> None:
 
 def _read_all(file: BinaryIO, start: int, size: int) -> bytes:
     """An unbuffered read may give only a part."""
-    with _storage_errors():
+    with storage_errors():
         file.seek(start)
         found = bytearray()
         while len(found) < size:
@@ -187,7 +210,7 @@ def _read_all(file: BinaryIO, start: int, size: int) -> bytes:
 
 
 @contextmanager
-def _storage_errors() -> Iterator[None]:
+def storage_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -32,6 +32,7 @@ class EventKind(StrEnum):
 
     GATHERING = "gathering"
     STEP = "step"
+    RESUMED = "resumed"
     ANSWERED = "answered"
     DROPPED = "dropped"
     WITHDREW = "withdrew"
@@ -63,6 +64,7 @@ class SumState(StrEnum):
     KEPT = "kept"
     DELETED = "deleted"
     EXPIRED = "expired"
+    LOST = "lost"
     NONE = "none"
 
 

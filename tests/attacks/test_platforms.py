@@ -70,7 +70,7 @@ async def test_running_tasks_share_one_roster(tmp_path):
     for room in rooms:
         room.number = room.task.start_round(hash_model(None))
     first, second = (room.task.driver(room.number) for room in rooms)
-    openings = [driver._phase.announcement(0) for driver in (first, second)]
+    openings = [driver._stand.phase.announcement(0) for driver in (first, second)]
     assert all(isinstance(opened, RoundOpened) for opened in openings)
     assert openings[0].roster is openings[1].roster
     for room in rooms:

@@ -330,7 +330,7 @@ def write_pragma(path, *statements):
 def test_a_newer_schema_is_refused(path):
     Journal(path).close()
     write_pragma(path, "PRAGMA user_version = 2")
-    with pytest.raises(StorageError, match="has version 2, this Sangam reads 1"):
+    with pytest.raises(StorageError, match="has version 2, this Sangam reads up to 1"):
         Journal(path)
 
 

@@ -140,7 +140,7 @@ def test_one_process_at_a_time_and_no_other_file(tmp_path, kind):
         Journal(tmp_path / "ledger")
     with closing(sqlite3.connect(tmp_path / "ledger")) as database:
         database.execute("PRAGMA user_version = 2")
-    with pytest.raises(StorageError, match="has version 2, this Sangam reads 1"):
+    with pytest.raises(StorageError, match="has version 2, this Sangam reads up to 1"):
         kind(tmp_path / "ledger")
 
 

@@ -6,9 +6,10 @@ import dataclasses
 import pytest
 
 from aggregator.errors import MessageError, OutOfTurn, Overloaded
-from aggregator.rounds.driver import Driver
+from aggregator.rounds.driver import Driver, first
 from aggregator.rounds.lines import Lines
 from aggregator.rounds.phase import Completed, Failed
+from aggregator.storage.forgetful import ForgetfulRound
 from aggregator.wire import codec
 from aggregator.wire.messages import (
     Advert,
@@ -62,7 +63,9 @@ class Room:
         self.now = 0.0
         self.lines = Lines(lambda: self.now)
         setting = consortium.setting(self.terms)
-        self.driver = Driver(setting, DEADLINES, self.lines, result_shared=True, clock=lambda: self.now)
+        records = ForgetfulRound(setting.spool)
+        clock = {"clock": lambda: self.now, "now": lambda: self.now}
+        self.driver = Driver(first(setting), setting, DEADLINES, self.lines, records, result_shared=True, **clock)
         self.heard = {client: [] for client in range(n)}
 
     def connect(self, *clients):
@@ -161,8 +164,8 @@ async def test_a_client_leaves_at_every_step():
     task = asyncio.create_task(room.play(leaves))
     for client, step in leaves.items():
         await until(lambda client=client: not room.lines.is_connected(site(client)) and room.heard[client])
-        await until(lambda step=step: room.driver._phase.step == step)
-        while room.driver._phase.step == step and not task.done():
+        await until(lambda step=step: room.driver.step == step)
+        while room.driver.step == step and not task.done():
             room.pass_time(3.1)  # reconnect_s, far below the deadline
             await asyncio.sleep(0)
     end, last = await task
@@ -180,11 +183,11 @@ async def test_a_client_that_is_connected_but_silent_is_waited_for_until_the_dea
     *lines, silent = room.connect(*range(5))
     others = [asyncio.create_task(room.attend(line)) for line in lines]
     end = asyncio.create_task(room.driver.run())
-    await until(lambda: room.driver._phase.awaited == {4})
+    await until(lambda: room.driver._stand.phase.awaited == {4})
     room.pass_time(9.9)
     for _ in range(20):
         await asyncio.sleep(0)
-    assert room.driver._phase.step == Step.ADVERTISE_KEYS
+    assert room.driver.step == Step.ADVERTISE_KEYS
     room.pass_time(0.2)
     async with asyncio.timeout(20):
         assert (await end).survivors == (0, 1, 2, 3)
@@ -202,7 +205,7 @@ async def test_a_client_comes_back_and_goes_on_at_the_current_step():
     await room.answer(3, room.players[3].react(await room.hears(lines[3], RoundOpened)))
     await room.hears(lines[3], AdvertList)
     room.lines.disconnect(lines[3])
-    await until(lambda: room.driver._phase.awaited == {3})
+    await until(lambda: room.driver._stand.phase.awaited == {3})
     room.pass_time(2.9)
     back = asyncio.create_task(room.attend(room.come_back(3)))
     async with asyncio.timeout(20):
@@ -222,7 +225,7 @@ async def test_a_client_that_comes_back_too_late_is_told():
     await room.answer(3, room.players[3].react(opened))
     listed = await room.hears(lines[3], AdvertList)
     room.lines.disconnect(lines[3])
-    await until(lambda: room.driver._phase.awaited == {3})
+    await until(lambda: room.driver._stand.phase.awaited == {3})
     room.pass_time(3.1)
     await silent
     returned = room.come_back(3)
@@ -244,9 +247,9 @@ async def test_a_failed_round_tells_everybody_why():
     end = asyncio.create_task(room.driver.run())
     stay = [asyncio.create_task(room.attend(lines[c])) for c in (0, 3)]
     await asyncio.gather(*(room.attend(lines[c], Step.SHARE_KEYS) for c in (1, 2)))
-    await until(lambda: room.driver._phase.awaited == {1, 2})
+    await until(lambda: room.driver._stand.phase.awaited == {1, 2})
     room.pass_time(3.1)
-    await until(lambda: room.driver._phase.awaited == {1, 2})
+    await until(lambda: room.driver._stand.phase.awaited == {1, 2})
     room.pass_time(7.0)
     async with asyncio.timeout(20):
         last = await asyncio.gather(*stay)
@@ -312,7 +315,7 @@ async def test_uploads_belong_to_their_step_and_round():
     with pytest.raises(OutOfTurn, match="client 0: round 1 takes no input now"):
         await room.driver.open_upload(0, header)
     task = asyncio.create_task(room.play({}))
-    await until(lambda: room.driver._phase.step == Step.MASKED_INPUT)
+    await until(lambda: room.driver.step == Step.MASKED_INPUT)
     with pytest.raises(OutOfTurn, match="client 0: round 2 takes no input now"):
         await room.driver.open_upload(0, dataclasses.replace(header, round=2))
     with pytest.raises(MessageError, match="announces 1 bytes"):
@@ -403,5 +406,5 @@ async def test_an_answer_that_arrives_while_the_round_ends_does_not_reopen_it():
         room.driver.end_unexpectedly("over")
     await late
     run.cancel()
-    assert not room.driver._phase.answers
+    assert not room.driver._stand.phase.answers
     assert [event.kind for event in await logged(room.driver)] == [EventKind.STEP, EventKind.FAILED]

@@ -13,6 +13,8 @@ from aggregator.rounds.events import EventLog
 from aggregator.rounds.history import History
 from aggregator.rounds.phase import Completed
 from aggregator.rounds.round import Round
+from aggregator.storage.forgetful import ForgetfulRound, ForgetfulTask
+from aggregator.storage.spool import MemorySpool
 from aggregator.wire.operator_messages import Retention
 from aggregator.wire.vocabulary import EventKind, Step
 from tests.consortium import Consortium
@@ -28,13 +30,13 @@ class Book:
 
     def __init__(self, **retention):
         self.now = 0.0
-        self.history = History("sepsis", Retention(**retention), lambda: self.now)
+        self.history = History("sepsis", Retention(**retention), lambda: self.now, ForgetfulTask(MemorySpool()))
         self.sums = {}
 
     def begin(self, number):
         log = EventLog(lambda: self.now)
         log.add(EventKind.STEP, Step.ADVERTISE_KEYS, clients=3)
-        round_ = Round(number, 1_000.0 + number, log, lambda: 2)
+        round_ = Round(number, 1_000.0 + number, log, lambda: 2, ForgetfulRound(MemorySpool()))
         self.history.begin(round_)
         return round_
 
@@ -88,7 +90,7 @@ async def test_no_sum_outlives_its_age_even_if_nobody_looks():
     """The timer is the event loop's; what it frees is one sum after the other."""
     loop = asyncio.get_running_loop()
     book = Book()
-    book.history = History("sepsis", Retention(age_s=0.02), loop.time)
+    book.history = History("sepsis", Retention(age_s=0.02), loop.time, ForgetfulTask(MemorySpool()))
     book.close(1)
     book.close(2)
     assert book.alive() == {1, 2}

@@ -9,7 +9,7 @@ from aggregator.crypto.roster import sign_roster
 from aggregator.errors import Cancelled, Gone, NotAdmitted, NotFound, OutOfTurn, ParameterError
 from aggregator.protocol.context import RoundTerms, hash_model
 from aggregator.rounds.task import Host, Task
-from aggregator.storage.spool import MemorySpool
+from aggregator.storage.forgetful import Forgetful
 from aggregator.wire import messages, operator_messages
 from aggregator.wire.messages import ClientMessage, Excluded, RoundClosed, RoundFailed, UploadHeader, Welcome
 from aggregator.wire.operator_messages import Deadlines, Opening
@@ -28,13 +28,14 @@ def task_of(consortium=CONSORTIUM, **changes):
     host = Host(
         consortium.authority.certificate,
         lambda: consortium.roster,
-        MemorySpool(),
+        Forgetful(),
         drbg("server"),
         lambda: 0.0,
         lambda: 1_000.0,
         lambda: 1,
     )
-    return Task(spec, host)
+    Task.check(spec, host)
+    return Task(spec, host, host.records.create(spec, "operator", 0.0))
 
 
 async def upload(driver, client, header, *chunks):
@@ -116,7 +117,7 @@ async def test_a_task_that_this_roster_cannot_meet_is_refused():
     spec = task_of().spec
     overflowing = dataclasses.replace(spec.parameters, value_bits=54, clients_max=2000)
     with pytest.raises(ParameterError, match="need 65 bits"):
-        Task(dataclasses.replace(spec, parameters=overflowing), task_of()._host)
+        Task.check(dataclasses.replace(spec, parameters=overflowing), task_of()._host)
 
 
 def crowd_of(task, *clients):
@@ -157,7 +158,7 @@ async def test_only_those_who_were_drawn_hear_of_the_round_and_may_take_part():
     lines = {client: task.join(SITES[client]) for client in range(4)}
     number = task.start_round(hash_model(None))
     await settle()
-    invited = task.driver(number)._phase.members
+    invited = task.driver(number)._stand.phase.members
     assert len(invited) == 3
     for client, line in lines.items():
         assert (messages.RoundOpened in bodies(line)) is (client in invited)
@@ -169,7 +170,7 @@ async def test_only_those_who_were_drawn_hear_of_the_round_and_may_take_part():
     (advert,) = player.react(opened.body)
     with pytest.raises(OutOfTurn, match=f"client {stranger} is not in this step of the round"):
         await task.deliver(SITES[stranger], ClientMessage(number, advert))
-    assert not task.driver(number)._phase.answers
+    assert not task.driver(number)._stand.phase.answers
     await task.close()
 
 
@@ -268,7 +269,7 @@ async def test_what_a_round_worked_with_is_freed_with_it_and_its_sum_when_it_is_
     phases = []
     async with asyncio.timeout(20):
         while task.history.running is not None:
-            phases.append(weakref.ref(task.driver(number)._phase))
+            phases.append(weakref.ref(task.driver(number)._stand.phase))
             await asyncio.sleep(0)
     total = weakref.ref(task.history.result(number).total)
     await asyncio.gather(task._running)

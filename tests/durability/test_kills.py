@@ -1,0 +1,30 @@
+"""The server is killed, and started again over the same directory; clients and operator go on."""
+
+import asyncio
+
+import pytest
+
+from aggregator.protocol.parameters import Mode
+from aggregator.wire.vocabulary import MASKED_STEPS
+from tests.killing import killable
+from tests.loopback import PATIENT, check_mean, offers, parameters
+
+N = 4
+
+
+@pytest.mark.parametrize("mode", [Mode.PAIRWISE, Mode.LATTICE])
+async def test_a_server_killed_in_every_step_ends_its_round_with_the_exact_sum(mode, tmp_path):
+    async with killable(tmp_path, N) as hub:
+        spec = parameters((40_000,), mode=mode)
+        await hub.create(spec, PATIENT)
+        offered = offers(N, (40_000,))
+        killed, loop = [], asyncio.get_running_loop()
+
+        def kill(step):  # called in a thread where the client works on its vector
+            if step not in killed:
+                killed.append(step)
+                loop.call_soon_threadsafe(hub.restart)
+
+        run = await hub.run_round(offered, calls={0: kill})
+        assert killed == list(MASKED_STEPS)
+        check_mean(run, offered, range(N), spec.ring_bits)
