@@ -23,7 +23,7 @@ class ServerConfig:
         staging_bytes: memory for half-arrived uploads; beyond it they go to unlinked files.
         staging_directory: where those files go; None is the system's temporary directory.
         state: directory for all that must outlive the server (`storage.state`); None keeps it in memory.
-        sync: whether what is written there is forced to the disk; else it outlives the process, not a power cut.
+        fsync: whether what is written there is forced to the disk; else it outlives the process, not a power cut.
         revoked: file with one revoked serial number per line, decimal or 0x; None is no file.
         reload_s: how often identity, roster and revoked serials are looked at again; 0 is on SIGHUP only.
         keepalive_s: how long a line may be silent before the server pings it.
@@ -39,7 +39,7 @@ class ServerConfig:
     staging_bytes: int = DEFAULT_STAGING_BYTES
     staging_directory: Path | None = None
     state: Path | None = None
-    sync: bool = True
+    fsync: bool = True
     revoked: Path | None = None
     reload_s: float = DEFAULT_RELOAD_S
     keepalive_s: float = DEFAULT_KEEPALIVE_S

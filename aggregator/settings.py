@@ -41,7 +41,8 @@ from aggregator.errors import ParameterError, StorageError
 PREFIX: Final = "SANGAM_"
 FILE_VARIABLE: Final = "SANGAM_CONFIG"
 DEFAULT: Final = "default"
-_PATHS: Final = ("identity", "roster", "staging_directory", "revoked")
+_PATHS: Final = ("identity", "roster", "staging_directory", "state", "revoked")
+_STATE: Final = "state"  # beside the identity, unless said
 _SHOWN_MAX = 80
 _ALIKE = 0.7  # of a variable's name; orchestrators put strangers such as SANGAM_PORT into the environment
 
@@ -100,6 +101,9 @@ class _Values(BaseModel):
         DEFAULT_STAGING_BYTES // MIB
     )
     staging_directory: Annotated[Path | None, Field(description="a directory for uploads beyond staging_mib")] = None
+    state: Annotated[Path | None, Field(description="a directory for all that must outlive the server")] = None
+    ephemeral: Annotated[bool, Field(description="true or false")] = False
+    fsync: Annotated[bool, Field(description="true or false")] = True
     revoked: Annotated[Path | None, Field(description="a file of revoked serial numbers, one per line")] = None
     reload_s: Annotated[_Seconds, Field(ge=0, le=86_400, description="seconds from 0 (on SIGHUP only) to 86400")] = (
         DEFAULT_RELOAD_S
@@ -166,6 +170,8 @@ class Settings:
             roster=values.roster,
             staging_bytes=values.staging_mib * MIB,
             staging_directory=values.staging_directory,
+            state=None if values.ephemeral else values.state or values.identity / _STATE,
+            fsync=values.fsync,
             revoked=values.revoked,
             reload_s=values.reload_s,
             keepalive_s=values.keepalive_s,

@@ -17,7 +17,7 @@ from aggregator.config import ServerConfig
 from aggregator.local import server
 from aggregator.local.processes import Child, nursery
 from tests.consortium import Consortium
-from tests.loopback import Hub, configured, operator
+from tests.loopback import TOO_LONG_S, Hub, configured, operator
 
 
 class KillableHub(Hub):
@@ -48,7 +48,7 @@ async def killable(directory: Path, n: int, **config: Any) -> AsyncIterator[Kill
     made = configured(directory, consortium, state=directory / "state", **config)
     context = nursery()
     child = Child(context, "hub", made.identity, server.main, made)
-    async with AsyncExitStack() as stack:
+    async with asyncio.timeout(TOO_LONG_S), AsyncExitStack() as stack:
         stack.callback(lambda: child.kill())
         port = (await child.expect("port"))["port"]
         made = dataclasses.replace(made, address=f"localhost:{port}")

@@ -34,6 +34,18 @@ def serve(
         int | None, typer.Option(help="Memory for half-arrived uploads, MiB; beyond it they go to unlinked files.")
     ] = None,
     staging_directory: Annotated[Path | None, typer.Option(help="Where those files go.")] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="Directory for all that must outlive the server. Default: state, in --identity.")
+    ] = None,
+    ephemeral: Annotated[
+        bool | None, typer.Option("--ephemeral/--durable", help="Keep all in memory: what ran is lost with the server.")
+    ] = None,
+    fsync: Annotated[
+        bool | None,
+        typer.Option(
+            "--fsync/--no-fsync", help="Force to the disk what is acknowledged, so that it outlives a power cut."
+        ),
+    ] = None,
     revoked: Annotated[Path | None, typer.Option(help="File of revoked serial numbers, one per line.")] = None,
     reload_s: Annotated[
         float | None, typer.Option(help="Seconds between looks at changed files; 0: on SIGHUP only.")
@@ -65,6 +77,9 @@ def serve(
         "listen": listen,
         "staging_mib": staging_mib,
         "staging_directory": staging_directory,
+        "state": state,
+        "ephemeral": ephemeral,
+        "fsync": fsync,
         "revoked": revoked,
         "reload_s": reload_s,
         "keepalive_s": keepalive_s,

@@ -132,6 +132,7 @@ class Task:
         total = restorer.completed(stored)
         setting = restorer.setting(stored, stored.opening)
         stand = first(setting, stored.opening.invited)
+        round_.driver = self._driver = self._new_driver(stand, setting, round_)  # tells all if it cannot go on
         if total is None:
             stand = await asyncio.to_thread(replay, stand.phase, stored.steps, stored.sum)
         driver = round_.driver = self._driver = self._new_driver(stand, setting, round_)

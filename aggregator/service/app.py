@@ -140,7 +140,7 @@ async def serve(config: ServerConfig, further: Iterable[Service] = ()) -> AsyncI
 async def _records(config: ServerConfig, spool: MemorySpool) -> Records:
     if config.state is None:
         return Forgetful(spool)
-    return await State.open(config.state, spool, time, sync=config.sync)
+    return await State.open(config.state, spool, time, sync=config.fsync)
 
 
 def _host(members: Members, records: Records, cores: Cores) -> Host:

@@ -122,7 +122,8 @@ class _Reader:
         uploads: defaultdict[str, list[StoredUpload]] = defaultdict(list)
         for step, member, header in self._select("step, member, header", "uploads", "member"):
             uploads[step].extend(self._upload(files[Step(step), member], member, header))
-        for step, deadline_s, members in self._select("step, deadline_s, members", "steps", "deadline_s"):
+        found = self._select("step, deadline_s, members", "steps", "step")
+        for step, deadline_s, members in sorted(found, key=lambda row: tuple(Step).index(row[0])):
             ended_with = None if members is None else frozenset(json.loads(members))
             yield StoredStep(Step(step), deadline_s, answers[step], tuple(uploads[step]), ended_with)
 

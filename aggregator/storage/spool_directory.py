@@ -101,7 +101,7 @@ class RoundSpool:
 
     def remove(self, name: str) -> None:
         """Destroy a file; one that is gone already is no error."""
-        with suppress(FileNotFoundError), storage_errors():
+        with storage_errors(), suppress(FileNotFoundError):
             (self.directory / name).unlink()
 
     def keep_only(self, names: frozenset[str]) -> None:
@@ -113,7 +113,7 @@ class RoundSpool:
     def destroy(self) -> None:
         """Destroy all files, and the directory."""
         self.keep_only(frozenset())
-        with suppress(FileNotFoundError), storage_errors():
+        with storage_errors(), suppress(FileNotFoundError):
             self.directory.rmdir()
 
 

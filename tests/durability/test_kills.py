@@ -7,6 +7,8 @@ import pytest
 from aggregator.protocol.parameters import Mode
 from aggregator.wire.vocabulary import MASKED_STEPS
 from tests.killing import killable
+from tests.parties import parameters as homomorphic
+from tests.service.test_homomorphic import everyone, staffed
 from tests.loopback import PATIENT, check_mean, offers, parameters
 
 N = 4
@@ -27,4 +29,21 @@ async def test_a_server_killed_in_every_step_ends_its_round_with_the_exact_sum(m
 
         run = await hub.run_round(offered, calls={0: kill})
         assert killed == list(MASKED_STEPS)
+        check_mean(run, offered, range(N), spec.ring_bits)
+
+
+async def test_a_server_killed_in_every_homomorphic_step_ends_its_round_with_the_exact_sum(tmp_path):
+    async with killable(tmp_path, N) as hub, staffed(hub):
+        spec = homomorphic((20_000,))
+        await hub.create(spec, PATIENT)
+        offered = offers(N, (20_000,))
+        killed, loop = [], asyncio.get_running_loop()
+
+        def kill(step):
+            if step not in killed:
+                killed.append(step)
+                loop.call_soon_threadsafe(hub.restart)
+
+        run = await hub.run_round(offered, calls={0: kill}, how=everyone())
+        assert killed == ["commit_input", "upload"]
         check_mean(run, offered, range(N), spec.ring_bits)
