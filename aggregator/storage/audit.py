@@ -21,6 +21,7 @@ from aggregator.errors import StorageError
 from aggregator.files import sync_directory
 from aggregator.storage.base import Fact
 
+AUDIT_FILE: Final = "audit.jsonl"
 NOTHING: Final = sha256().hexdigest()
 LINE_BYTES_MAX: Final = 4 << 20  # the names of 10,000 sites, and more
 
