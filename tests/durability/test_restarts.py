@@ -144,20 +144,24 @@ async def test_an_upload_that_the_disk_has_damaged_is_asked_for_again(tmp_path):
     async with killable(tmp_path, N) as hub:
         spec, offered = parameters(SHAPE, mode=Mode.LATTICE), offers(N, SHAPE)
         await hub.create(spec, PATIENT)
-        loop, spool, uploads = asyncio.get_running_loop(), tmp_path / "state" / "spool", []
+        loop, spool = asyncio.get_running_loop(), tmp_path / "state" / "spool"
 
         async def spoil():
-            while len(uploads) < N - 1:
-                uploads[:] = [path for path in spool.rglob("upload-*") if path.stat().st_size > 100_000]
-                await asyncio.sleep(0)
+            uploads = []
+            (number,) = [one.round async for one in hub.operator.rounds(TASK)]
+            async for event in hub.operator.watch(TASK, number):  # which are on the disk
+                uploads += [event.client] * (event.kind == EventKind.ANSWERED and event.step == Step.MASKED_INPUT)
+                if len(uploads) == N - 1:
+                    break
             hub.kill()
+            uploads = sorted(spool.rglob("upload-*"))
             whole = uploads[0].read_bytes()
             uploads[0].write_bytes(whole[:50_000] + b"?" + whole[50_001:])
             await hub.start()
 
         def wait(step):  # in the thread in which the last client works on its vector
             if step == Step.MASKED_INPUT:
-                asyncio.run_coroutine_threadsafe(spoil(), loop).result()
+                asyncio.run_coroutine_threadsafe(spoil(), loop).result(15.0)
 
         run = await hub.run_round(offered, calls={3: wait})
         check_mean(run, offered, range(N), spec.ring_bits)
