@@ -237,7 +237,8 @@ class Driver:
         return after
 
     async def _in_thread(self, part: str, work: Callable[..., T], *arguments: object) -> T:
-        return await asyncio.to_thread(self._meter.run, part, work, *arguments)
+        with self.events.observer.working(part):
+            return await asyncio.to_thread(self._meter.run, part, work, *arguments)
 
     def _is_late(self, client: ClientId, body: object) -> bool:
         """Whether a message belongs to an earlier step: a resend is ignored, a straggler is told."""
@@ -283,6 +284,7 @@ class Driver:
             self._ending = RoundFailed(sentence(end.reason))
             told = self._entered | self._phase.members | self._setting.attending.keys()
             self.events.add(EventKind.FAILED, end.step, detail=end.reason)
+        self.events.observer.ended(self._meter.seconds)
         self._told = told
         self._phase.close()  # of a round that was ended in this step, nothing that has arrived stays
         self._phase = Over(self._phase)  # what was said, and the masked sum, need room and are needed no more

@@ -1,8 +1,9 @@
-"""What happened in a round, in order, for whoever watches: operators now, metrics and logs later."""
+"""What happened in a round, in order, for whoever watches: operators, and the round's observer."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
+from aggregator.rounds.observing import UNOBSERVED, Observer
 from aggregator.wire.operator_messages import RoundEvent
 from aggregator.wire.vocabulary import EventKind, Step, sentence
 
@@ -12,10 +13,12 @@ class EventLog:
 
     Args:
         clock: seconds, monotonic.
+        observer: is told of each event at once.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], observer: Observer = UNOBSERVED) -> None:
         self._clock = clock
+        self.observer = observer
         self._start = clock()
         self._events: list[RoundEvent] = []
         self._end: RoundEvent | None = None
@@ -41,6 +44,7 @@ class EventLog:
         self._events.append(event)
         if self._end is None and kind in {EventKind.CLOSED, EventKind.FAILED}:
             self._end = event
+        self.observer.happened(event)
         self._grown.set()
         self._grown = asyncio.Event()
 

@@ -22,6 +22,7 @@ from aggregator.rounds.events import EventLog
 from aggregator.rounds.history import History
 from aggregator.rounds.lines import Line, Lines
 from aggregator.rounds.meter import Meter, stopped_clock
+from aggregator.rounds.observing import Observe, unobserved
 from aggregator.rounds.opening import Gathering, check_fits, present
 from aggregator.rounds.phase import Completed, Setting
 from aggregator.rounds.round import Round
@@ -45,7 +46,7 @@ class Host:
     monotonic, in seconds; `now` is the wall clock, in seconds since 1970. `first_round` gives a new task's first round
     number; it must never recur, even after a restart, since clients enter a round once for ever. `each` runs
     independent parts of the work on a vector, perhaps in several threads. `cpu_clock` gives the CPU seconds of the
-    thread that asks, for `Task.cpu_seconds`.
+    thread that asks, for `Task.cpu_seconds`. `observe` gives who looks on a round of a task: its name, number and mode.
     """
 
     authority: Certificate
@@ -57,6 +58,7 @@ class Host:
     first_round: Callable[[], int] = field(repr=False)
     each: Each = field(repr=False, default=map)
     cpu_clock: Callable[[], float] = field(repr=False, default=stopped_clock)
+    observe: Observe = field(repr=False, default=unobserved)
 
 
 class Task:
@@ -129,7 +131,8 @@ class Task:
             raise OutOfTurn(f"task {self.spec.name}: round {self._number} is still running")
         host, number = self._host, self._number + 1
         check_fits(self.parameters, self.spec.opening, len(host.roster()))
-        round_ = Round(number, host.now(), EventLog(host.clock), lambda: len(present(self.lines, host.roster())))
+        events = EventLog(host.clock, host.observe(self.spec.name, number, self.parameters.mode))
+        round_ = Round(number, host.now(), events, lambda: len(present(self.lines, host.roster())))
         if self._gathering.waits(self.lines):
             missing = " and ".join(sorted(self._gathering.parties - self.lines.connected))
             round_.events.add(EventKind.GATHERING, None, clients=self._gathering.enough, detail=missing)
