@@ -99,7 +99,8 @@ class Overview:
         facts = [count, f"{running} running", f"{at:%H:%M:%S}"]
         line = Text.assemble((self.address, "bold"), "  ", " · ".join(facts))
         if self.away:
-            line.append(f"\n{self.away}; asking again", style="red")
+            line.append("\nThe aggregator is away, and is asked again. Below is what it said last.", style="red")
+            line.append(f"\n{self.away}", style="dim")
         elif not self.tasks:
             line.append("\nThere is no task of yours yet: sangam task create makes one.", style="dim")
         return line

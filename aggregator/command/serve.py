@@ -9,6 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from aggregator.command.logged import logging_to_stderr
+from aggregator.command.traced import tracing_as_told
 from aggregator.config import LogFormat, ServerConfig
 
 _LOG = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ async def _serve(config: ServerConfig) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
-    with logging_to_stderr(config.log_format):
+    with logging_to_stderr(config.log_format), tracing_as_told("sangam-aggregator"):
         async with service.serve(config) as running:
             loop.add_signal_handler(signal.SIGHUP, running.reload_soon)
             host = config.address.rpartition(":")[0]

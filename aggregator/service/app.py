@@ -110,7 +110,7 @@ async def serve(config: ServerConfig, further: Iterable[Service] = ()) -> AsyncI
     heap.settle(len(members.present.roster))
     spool = MemorySpool(config.staging_bytes, config.staging_directory)
     cores = Cores()
-    host = _host(members, spool, cores, RoundsTelemetry(metrics))
+    host = _host(members, spool, cores, RoundsTelemetry(metrics, members.present.identity.authority.fingerprint))
     tasks = Tasks(host, frozenset(config.task_creators), config.tasks_max)
     gate = Gate(host.authority, lambda: members.present.revoked_serials, _now)
     server = grpc.aio.server(options=(*OPTIONS, *_keepalive(config.keepalive_s)), interceptors=[Calls(metrics)])

@@ -95,7 +95,10 @@ def test_nothing_and_nobody():
     many = Overview("hub:7443", NOW, [task(f"t{i:03}") for i in range(IDLE_SHOWN + 3)])
     assert drawn(many)[-1] == "and 3 more"
     away = Overview("hub:7443", NOW, [task("lungs")], away="hub:7443 cannot be reached")
-    assert drawn(away)[1] == "hub:7443 cannot be reached; asking again"
+    assert drawn(away)[1:3] == [
+        "The aggregator is away, and is asked again. Below is what it said last.",
+        "hub:7443 cannot be reached",
+    ]
     assert "lungs" in drawn(away)[-1]
 
 

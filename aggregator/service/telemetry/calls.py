@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from time import perf_counter
 from typing import Any, Final
 
 import grpc
+from opentelemetry.trace import SpanKind
 
+from aggregator import tracing
 from aggregator.service.telemetry.metrics import Metrics
 from aggregator.wire.messages import ERROR_NAME_KEY
 
@@ -16,7 +18,7 @@ OK, CANCELLED, UNKNOWN = grpc.StatusCode.OK, grpc.StatusCode.CANCELLED, grpc.Sta
 
 
 class Calls(grpc.aio.ServerInterceptor):
-    """Counts the calls of our own methods; health checks, reflection and strangers' methods pass unseen."""
+    """Counts and traces the calls of our own methods; health checks, reflection and strangers' methods pass unseen."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -45,7 +47,7 @@ class Calls(grpc.aio.ServerInterceptor):
 
     def _told(self, behaviour: Any, method: str) -> Any:
         async def call(request: Any, context: Any) -> bytes | None:
-            with self._call(method, context) as line:
+            with self._call(method, context) as line, _traced(method, context):
                 line.received(request)
                 response: bytes | None = await behaviour(request, line)
                 line.sent(response)
@@ -81,6 +83,12 @@ class Calls(grpc.aio.ServerInterceptor):
             error = dict(context.trailing_metadata() or ()).get(ERROR_NAME_KEY)
             if error is not None:
                 self._metrics.refusals.labels(error).inc()
+
+
+def _traced(method: str, context: Any) -> AbstractContextManager[object]:
+    """A span around a call that says what it is part of."""
+    caller = tracing.incoming(context.invocation_metadata() or ())
+    return nullcontext() if caller is None else tracing.span(method, caller, kind=SpanKind.SERVER)
 
 
 class _Line:

@@ -8,6 +8,7 @@ from typing import Final
 from aggregator.protocol.parameters import Mode
 from aggregator.rounds.observing import Observer
 from aggregator.service.telemetry.metrics import Metrics
+from aggregator.service.telemetry.traces import RoundTrace
 from aggregator.wire.operator_messages import RoundEvent
 from aggregator.wire.vocabulary import EventKind
 
@@ -33,49 +34,54 @@ class RoundTelemetry:
 
     Args:
         metrics: the server's.
+        authority: the fingerprint of the consortium's authority.
         task, number, mode: of the round.
     """
 
-    def __init__(self, metrics: Metrics, task: str, number: int, mode: Mode) -> None:
+    def __init__(self, metrics: Metrics, authority: bytes, task: str, number: int, mode: Mode) -> None:
         self._metrics = metrics
+        self._authority = authority
         self._task = task
         self._number = number
         self._mode = mode
-        self._begun = False
+        self._trace: RoundTrace | None = None  # from the first event on
         self._step: RoundEvent | None = None  # that began the present one
 
     def happened(self, event: RoundEvent) -> None:
-        """Count it, and note it."""
-        if not self._begun:
-            self._begin()
+        """Count it, trace it, note it."""
+        trace = self._trace = self._trace or self._begin()
         kind = EventKind(event.kind)
         if kind in {EventKind.STEP, EventKind.GATHERING}:
             self._step_over(event)
             self._step = event if kind is EventKind.STEP else None
+            trace.step(event)
         elif kind is EventKind.ANSWERED:
             self._metrics.answers.labels(event.step).inc()
+            trace.answered()
         elif kind in DROPOUTS:
             self._metrics.dropouts.labels(event.step, kind).inc()
+            trace.dropped(event)
         elif kind is EventKind.COMPLAINT:
             self._metrics.complaints.labels(event.step).inc()
         elif kind in ENDS:
             self._step_over(event)
             self._end(event)
+            trace.end(event)
         self._note(kind, event)
 
     def working(self, part: str) -> AbstractContextManager[object]:
-        """Nothing yet."""
-        return nullcontext()
+        """A span around it."""
+        return self._trace.working(part) if self._trace is not None else nullcontext()
 
     def ended(self, cpu_seconds: Mapping[str, float]) -> None:
         """Add what it has cost; what a part within a part was counted twice for, `Meter` has taken off again."""
         for part, seconds in cpu_seconds.items():
             self._metrics.cpu_seconds.labels(part).inc(max(seconds, 0.0))
 
-    def _begin(self) -> None:
-        self._begun = True
+    def _begin(self) -> RoundTrace:
         self._metrics.started.labels(self._mode).inc()
         self._metrics.running.labels(self._mode).inc()
+        return RoundTrace(self._authority, self._task, self._number, self._mode)
 
     def _step_over(self, event: RoundEvent) -> None:
         if self._step is not None:
@@ -97,11 +103,17 @@ class RoundTelemetry:
 
 
 class RoundsTelemetry:
-    """Looks on every round of a server: the `Host.observe` of `sangam serve`."""
+    """Looks on every round of a server: its `observe` is a `Host.observe`.
 
-    def __init__(self, metrics: Metrics) -> None:
+    Args:
+        metrics: the server's.
+        authority: the fingerprint of the consortium's authority.
+    """
+
+    def __init__(self, metrics: Metrics, authority: bytes) -> None:
         self._metrics = metrics
+        self._authority = authority
 
     def observe(self, task: str, number: int, mode: Mode) -> Observer:
         """Who looks on one round."""
-        return RoundTelemetry(self._metrics, task, number, mode)
+        return RoundTelemetry(self._metrics, self._authority, task, number, mode)

@@ -95,7 +95,7 @@ async def test_sites_are_counted_while_they_are_there(tmp_path):
 
 def test_gathering_is_no_step_and_a_round_that_never_opened_ends():
     metrics = Metrics()
-    seen = RoundTelemetry(metrics, TASK, 7, Mode.LATTICE)
+    seen = RoundTelemetry(metrics, bytes(32), TASK, 7, Mode.LATTICE)
     seen.happened(RoundEvent(0.0, "gathering", "", "", "", 3))
     assert value(metrics, "sangam_rounds_running", mode="lattice") == 1
     seen.happened(RoundEvent(9.0, "failed", "", "", "gathering: 1 sites came, need 2", 0))
