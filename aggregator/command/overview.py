@@ -11,7 +11,6 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from aggregator.command.progress import Board, Standing
-from aggregator.protocol.parameters import Mode
 from aggregator.wire.operator_messages import RoundSummary, TaskSummary
 from aggregator.wire.vocabulary import HOMOMORPHIC_STEPS, MASKED_STEPS, RoundState, TaskState
 
@@ -146,6 +145,8 @@ def _table(*headings: str) -> Table:
 
 def _step(task: TaskSummary, standing: Standing) -> str:
     """A step by name and by its place among those of the task's mode."""
+    from aggregator.protocol.parameters import Mode
+
     steps = HOMOMORPHIC_STEPS if task.mode == Mode.HOMOMORPHIC else MASKED_STEPS
     words = standing.step.replace("_", " ")
     place = [step.value for step in steps].index(standing.step) + 1 if standing.step in steps else 0
