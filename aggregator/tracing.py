@@ -60,19 +60,26 @@ def under(parent: SpanContext | Span) -> Context:
     return trace.set_span_in_context(span, Context())
 
 
-def begun(name: str, context: Context, facts: Mapping[str, object] = NO_FACTS) -> Span:
-    """A span that somebody else will end; it is nobody's parent unless told. Linked to what goes on around it."""
+def begun(name: str, context: Context, facts: Mapping[str, object] = NO_FACTS, *, linked: bool = False) -> Span:
+    """A span that somebody else will end; it is nobody's parent unless told.
+
+    Args:
+        name: what is done.
+        context: whose child it is.
+        facts: attributes, let through by their type.
+        linked: whether it refers to what goes on around it.
+    """
     around = trace.get_current_span().get_span_context()
-    links = [Link(around)] if around.is_valid else []
+    links = [Link(around)] if linked and around.is_valid else []
     return _tracer().start_span(name, context, attributes=_attributes(facts), links=links)
 
 
 def begun_root(name: str, root: SpanContext, facts: Mapping[str, object]) -> Span:
-    """The span that is a round's root itself; where its numbers cannot be given, one under it."""
+    """The span that is a round's root itself, linked; where its numbers cannot be given, one under it."""
     given = isinstance(getattr(trace.get_tracer_provider(), "id_generator", None), GivesRoots)
     token = ROOT.set(root)
     try:
-        return begun(name, Context() if given else under(root), facts)
+        return begun(name, Context() if given else under(root), facts, linked=True)
     finally:
         ROOT.reset(token)
 

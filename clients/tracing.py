@@ -26,7 +26,7 @@ class RoundTrace:
         """
         root = tracing.of_round(terms.authority_hash, terms.task, terms.round)
         facts = {"task": terms.task, "round": terms.round, "site": site}
-        return cls(tracing.begun("contribute", tracing.under(root), facts))
+        return cls(tracing.begun("contribute", tracing.under(root), facts, linked=True))
 
     @contextmanager
     def part(self, name: str, facts: Mapping[str, object] = tracing.NO_FACTS) -> Iterator[None]:

@@ -112,6 +112,7 @@ async def test_a_round_stands_in_its_own_trace_and_links_to_its_callers(provider
     assert started.parent.span_id == mine.span_id
     root = next(one for one in spans if one.name == "round")
     assert [link.context.span_id for link in root.links] == [started.context.span_id]
+    assert not [one for one in spans if one.links and one.name not in {"round", "contribute"}]
 
 
 def test_attributes_and_errors_say_nothing_secret(provider):
