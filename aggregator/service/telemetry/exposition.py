@@ -1,8 +1,8 @@
 """Where the metrics are read: HTTP over mutual TLS, for operators of the consortium; plain HTTP on loopback only.
 
 prometheus_client has a server of its own, which knows neither roles nor revoked serials, and reads its certificate
-once. This one asks the gate of the calls. It is one small thread apart from the loop, which writes the metrics down:
-what they count changes there.
+once. This one asks the gate of the calls. Lines have threads; the metrics are written down on the event loop, where
+what they count changes.
 """
 
 import asyncio
@@ -16,8 +16,9 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from email.message import Message
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from socketserver import ThreadingTCPServer
 from typing import Any, Final, Protocol, TypeAlias
 
 from prometheus_client import CollectorRegistry
@@ -119,9 +120,10 @@ class Mutual:
         return context
 
 
-class _Server(ThreadingHTTPServer):
+class _Server(ThreadingTCPServer):
     """A thread a line, and few of them: whoever comes in vain takes no more than that."""
 
+    allow_reuse_address = True
     daemon_threads = True
     request_queue_size = 2 * LINES_MAX
 
@@ -146,10 +148,8 @@ class _Server(ThreadingHTTPServer):
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         request.settimeout(PATIENCE_S)
-        with (
-            suppress(OSError),
-            self._door.wrap(request) as line,
-        ):  # who hangs up, or has no certificate, is nobody's news
+        # Who hangs up, or has no certificate, is nobody's news.
+        with suppress(OSError), self._door.wrap(request) as line:
             super().finish_request(line, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
