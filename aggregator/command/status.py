@@ -39,7 +39,8 @@ def status(
 ) -> None:
     """Show all tasks that this operator may use, their rounds as they happen, and those that ended last.
 
-    It goes on until Ctrl-C. An aggregator that is away is asked again until it is back.
+    It goes on until Ctrl-C, where somebody looks on; where its output is kept, it prints them once. An aggregator that
+    is away is asked again until it is back.
 
     Example: [bold]sangam status hub:7443 --identity operator[/bold]
     """
@@ -51,14 +52,14 @@ async def _run(address: str, identity: Path, *, once: bool, every_s: float, as_j
     from clients.operator import operate
 
     async with operate(address, identity) as operator:
-        looking = Looking(address, operator)
+        looking, console = Looking(address, operator), Console()
         try:
-            if once:
+            if once or not (as_json or console.is_terminal):
                 _print(await looking.settled(), as_json=as_json)
             elif as_json:
                 await _repeat(looking, every_s, lambda seen: _print(seen, as_json=True))
             else:
-                with Live(console=Console(), auto_refresh=False, vertical_overflow="crop") as live:
+                with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
                     await _repeat(looking, every_s, lambda seen: live.update(seen, refresh=True))
         finally:
             await looking.close()
