@@ -3,6 +3,10 @@
 import asyncio
 import io
 import json
+import os
+import pty
+import signal
+import sys
 from contextlib import AsyncExitStack
 
 import pytest
@@ -169,3 +173,33 @@ async def test_the_command_prints_once_for_people_and_for_programs(tmp_path):
         assert "lungs" in told
         told, _ = await ended(await sangam(*words, "--json"))
         assert [one["name"] for one in json.loads(told)["tasks"]] == ["lungs"]
+
+
+async def test_on_a_terminal_it_is_drawn_again_and_again_until_ctrl_c(tmp_path):
+    operator().save(tmp_path / "operator")
+    ours, its = pty.openpty()
+    seen, loop = bytearray(), asyncio.get_running_loop()
+    async with hub(tmp_path, 2) as h:
+        await h.create(parameters(), task="lungs")
+        words = ["-m", "aggregator", "status", h.address, "--identity", str(tmp_path / "operator"), "--every-s", "0.2"]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-W", "error", *words, stdout=its, stderr=its, env={**os.environ, "TERM": "xterm"}
+        )
+        os.close(its)
+        shown = {name: asyncio.Event() for name in ("lungs", "eye")}
+
+        def read():
+            seen.extend(os.read(ours, 1 << 16))
+            for name, event in shown.items():
+                if name.encode() in seen:
+                    event.set()
+
+        loop.add_reader(ours, read)
+        await shown["lungs"].wait()
+        await h.create(parameters(), task="eye")
+        await shown["eye"].wait()
+        loop.remove_reader(ours)
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 0
+    os.close(ours)
+    assert b"Traceback" not in seen
