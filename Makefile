@@ -61,7 +61,7 @@ $(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[demo,dev,http]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[demo,dev,http,otel]'
 	@touch $@ $(VENV)/.demo
 
 .venv-proto/.installed: Makefile

@@ -1,6 +1,7 @@
 """What a server is told when it starts; read once (aggregator.settings), frozen."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 MIB = 1 << 20
@@ -11,6 +12,13 @@ DEFAULT_KEEPALIVE_S = 20.0
 DEFAULT_DRAIN_S = 20.0
 DEFAULT_TASKS_MAX = 1_000
 DEFAULT_CKKS_BYTES = 1024 * MIB
+
+
+class LogFormat(StrEnum):
+    """How a line of the log looks: a sentence with fields behind it, or an object of JSON."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +41,9 @@ class ServerConfig:
         tasks_max: how many tasks one operator may have at once.
         ckks: whether vectors of TenSEAL's CKKS are summed for operators; docs/ckks.md says what that gives away.
         ckks_bytes: memory for such sums, all together.
+        metrics: host:port on which metrics are shown, over mutual TLS to operators; None shows none.
+        insecure_loopback: metrics in plain HTTP instead, on a loopback address only.
+        log_format: of the notes on stderr.
     """
 
     address: str
@@ -50,3 +61,6 @@ class ServerConfig:
     tasks_max: int = DEFAULT_TASKS_MAX
     ckks: bool = False
     ckks_bytes: int = DEFAULT_CKKS_BYTES
+    metrics: str | None = None
+    insecure_loopback: bool = False
+    log_format: LogFormat = LogFormat.TEXT

@@ -34,6 +34,7 @@ from aggregator.config import (
     DEFAULT_STAGING_BYTES,
     DEFAULT_TASKS_MAX,
     MIB,
+    LogFormat,
     ServerConfig,
 )
 from aggregator.crypto.certificates import check_name
@@ -121,6 +122,9 @@ class _Values(BaseModel):
     ckks_mib: Annotated[_Whole, Field(ge=1, le=1 << 24, description="a whole number of MiB from 1")] = (
         DEFAULT_CKKS_BYTES // MIB
     )
+    metrics: Annotated[Annotated[str, AfterValidator(_address)] | None, Field(description="host:port")] = None
+    insecure_loopback: Annotated[bool, Field(description="true or false")] = False
+    log_format: Annotated[LogFormat, Field(description="text or json")] = LogFormat.TEXT
 
 
 class _Sources(BaseSettings, _Values):
@@ -182,6 +186,9 @@ class Settings:
             tasks_max=values.tasks_max,
             ckks=values.ckks,
             ckks_bytes=values.ckks_mib * MIB,
+            metrics=values.metrics,
+            insecure_loopback=values.insecure_loopback,
+            log_format=values.log_format,
         )
 
     def effective(self) -> dict[str, tuple[object, str]]:

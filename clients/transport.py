@@ -24,6 +24,7 @@ from aggregator.errors import (
     SangamError,
     by_name,
 )
+from aggregator.tracing import outgoing
 from aggregator.wire import messages
 from aggregator.wire.codec import MESSAGE_BYTES_MAX, decode, encode
 from aggregator.wire.messages import (
@@ -126,7 +127,7 @@ class GrpcChannel:
     async def unary(self, method: str, request: object, response: type[T]) -> T:
         """One request, one response."""
         with self.errors():
-            return decode(response, await self._channel.unary_unary(method)(encode(request)))
+            return decode(response, await self._channel.unary_unary(method)(encode(request), metadata=outgoing()))
 
     async def downward(self, method: str, request: object, response: type[T]) -> AsyncIterator[T]:
         """One request, a stream of responses."""
@@ -146,7 +147,7 @@ class GrpcChannel:
             Equivocation: the server says that it holds more than there is.
             MessageError: the server asks for something that is no number.
         """
-        call = self._channel.stream_unary(method)()
+        call = self._channel.stream_unary(method)(metadata=outgoing())
         try:
             with self.errors():
                 await self._send(call, iter(requests))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.config import ServerConfig
+from aggregator.config import LogFormat, ServerConfig
 from aggregator.errors import ParameterError, StorageError
 from aggregator.settings import NAMES, ignored_variables, read_settings, split_address
 
@@ -45,6 +45,9 @@ def test_every_setting_can_be_written(written, tmp_path):
         tasks_max = 7
         ckks = true
         ckks_mib = 2
+        metrics = "127.0.0.1:9464"
+        insecure_loopback = true
+        log_format = "json"
     """
     expected = ServerConfig(
         address="localhost:0",
@@ -62,6 +65,9 @@ def test_every_setting_can_be_written(written, tmp_path):
         tasks_max=7,
         ckks=True,
         ckks_bytes=2 << 20,
+        metrics="127.0.0.1:9464",
+        insecure_loopback=True,
+        log_format=LogFormat.JSON,
     )
     settings = read_settings(written(text))
     assert settings.config == expected
@@ -116,6 +122,10 @@ WRONG = [
     ("task_creators = ['Alice']", "{file}: task_creators must be a list of operators' names, not ['Alice']"),
     ("listen = 7443", "{file}: listen must be host:port; port 0 lets the system choose, not 7443"),
     ("listen = 'hub'", "{file}: listen must be host:port; port 0 lets the system choose, not 'hub'"),
+    ("metrics = 9464", "{file}: metrics must be host:port, not 9464"),
+    ("metrics = '127.0.0.1'", "{file}: metrics must be host:port, not '127.0.0.1'"),
+    ("insecure_loopback = 'perhaps'", "{file}: insecure_loopback must be true or false, not 'perhaps'"),
+    ("log_format = 'xml'", "{file}: log_format must be text or json, not 'xml'"),
     ("revoked = 3", "{file}: revoked must be a file of revoked serial numbers, one per line, not 3"),
 ]
 

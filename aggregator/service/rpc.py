@@ -76,7 +76,12 @@ class Gate:
         Raises:
             NotAdmitted: no certificate, another consortium's, another role's, expired or revoked.
         """
-        certificate = self._certificate(context)
+        auth: Any = context.auth_context()
+        return self.admit_certificate(next(iter(auth.get("x509_pem_cert", ())), b""), role)
+
+    def admit_certificate(self, pem: bytes, role: Admitted) -> Certificate:
+        """The same for a certificate that TLS has checked elsewhere; empty for none. Errors as `admit`."""
+        certificate = self._certificate(pem)
         roles = frozenset({role}) if isinstance(role, Role) else role
         if not isinstance(roles, AnyRole) and certificate.role not in roles:
             wanted = " or ".join(sorted(roles))
@@ -90,9 +95,7 @@ class Gate:
             raise NotAdmitted(f"the certificate of {certificate.name} was revoked")
         certificate.check_valid_at(self.now())
 
-    def _certificate(self, context: Context) -> Certificate:
-        auth: Any = context.auth_context()
-        pem = next(iter(auth.get("x509_pem_cert", ())), b"")
+    def _certificate(self, pem: bytes) -> Certificate:
         if not pem:
             raise NotAdmitted("this call needs a client certificate")
         if pem not in self._seen:

@@ -163,6 +163,11 @@ class Tasks:
         names, following = page_by_name(self._names(operator), str, size, after)
         return tuple(self._tasks[name] for name in names), following
 
+    @property
+    def connected(self) -> frozenset[str]:
+        """The sites, key holders and auditors whose lines to any task are open."""
+        return frozenset[str]().union(*(owned.task.lines.connected for owned in self._tasks.values()))
+
     async def cancel(self, operator: str, name: str) -> Owned:
         """End a task: its running round too, with its participants told; again changes nothing. As `owned_by`."""
         found = self.owned_by(operator, name)

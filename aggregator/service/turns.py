@@ -71,6 +71,11 @@ class Turns:
         self._reading_bytes = 0
         self._queues: dict[str, deque[_Waiting]] = {}  # of the tasks that wait, the one whose turn is next first
 
+    @property
+    def waiting(self) -> int:
+        """How many transfers wait for their turn."""
+        return sum(len(queue) for queue in self._queues.values())
+
     @asynccontextmanager
     async def turn(self, task: str, payload_bytes: int) -> AsyncIterator[Turn]:
         """Wait for a turn; it ends with the block, or before.
