@@ -6,9 +6,11 @@ from pathlib import Path
 MIB = 1 << 20
 DEFAULT_ADDRESS = "[::]:7443"
 DEFAULT_STAGING_BYTES = 256 * MIB
+DEFAULT_SPOOL_BYTES = 16_384 * MIB
 DEFAULT_RELOAD_S = 5.0
 DEFAULT_KEEPALIVE_S = 20.0
 DEFAULT_TASKS_MAX = 1_000
+DEFAULT_ROUNDS_MAX = 100
 DEFAULT_CKKS_BYTES = 1024 * MIB
 
 
@@ -21,12 +23,14 @@ class ServerConfig:
         identity: directory with the aggregator's key, its certificate and the authority's.
         roster: file of the signed roster.
         staging_bytes: memory for half-arrived uploads; beyond it they go to unlinked files.
+        spool_bytes: room on disk for them; uploads that declare more than both together are told to come back.
         staging_directory: where those files go; None is the system's temporary directory.
         revoked: file with one revoked serial number per line, decimal or 0x; None is no file.
         reload_s: how often identity, roster and revoked serials are looked at again; 0 is on SIGHUP only.
         keepalive_s: how long a line may be silent before the server pings it.
         task_creators: the operators that may create tasks, by name; none named is every operator.
         tasks_max: how many tasks one operator may have at once.
+        rounds_max: how many rounds of one operator's tasks may run at once.
         ckks: whether vectors of TenSEAL's CKKS are summed for operators; docs/ckks.md says what that gives away.
         ckks_bytes: memory for such sums, all together.
     """
@@ -35,11 +39,13 @@ class ServerConfig:
     identity: Path
     roster: Path
     staging_bytes: int = DEFAULT_STAGING_BYTES
+    spool_bytes: int = DEFAULT_SPOOL_BYTES
     staging_directory: Path | None = None
     revoked: Path | None = None
     reload_s: float = DEFAULT_RELOAD_S
     keepalive_s: float = DEFAULT_KEEPALIVE_S
     task_creators: tuple[str, ...] = ()
     tasks_max: int = DEFAULT_TASKS_MAX
+    rounds_max: int = DEFAULT_ROUNDS_MAX
     ckks: bool = False
     ckks_bytes: int = DEFAULT_CKKS_BYTES

@@ -30,6 +30,8 @@ from aggregator.config import (
     DEFAULT_CKKS_BYTES,
     DEFAULT_KEEPALIVE_S,
     DEFAULT_RELOAD_S,
+    DEFAULT_ROUNDS_MAX,
+    DEFAULT_SPOOL_BYTES,
     DEFAULT_STAGING_BYTES,
     DEFAULT_TASKS_MAX,
     MIB,
@@ -99,6 +101,9 @@ class _Values(BaseModel):
     staging_mib: Annotated[_Whole, Field(ge=0, le=1 << 24, description="a whole number of MiB from 0")] = (
         DEFAULT_STAGING_BYTES // MIB
     )
+    spool_mib: Annotated[_Whole, Field(ge=0, le=1 << 24, description="a whole number of MiB from 0")] = (
+        DEFAULT_SPOOL_BYTES // MIB
+    )
     staging_directory: Annotated[Path | None, Field(description="a directory for uploads beyond staging_mib")] = None
     revoked: Annotated[Path | None, Field(description="a file of revoked serial numbers, one per line")] = None
     reload_s: Annotated[_Seconds, Field(ge=0, le=86_400, description="seconds from 0 (on SIGHUP only) to 86400")] = (
@@ -110,6 +115,9 @@ class _Values(BaseModel):
     ] = ()
     tasks_max: Annotated[_Whole, Field(ge=1, le=1_000_000, description="a whole number from 1 to 1000000")] = (
         DEFAULT_TASKS_MAX
+    )
+    rounds_max: Annotated[_Whole, Field(ge=1, le=1_000_000, description="a whole number from 1 to 1000000")] = (
+        DEFAULT_ROUNDS_MAX
     )
     ckks: Annotated[bool, Field(description="true or false")] = False
     ckks_mib: Annotated[_Whole, Field(ge=1, le=1 << 24, description="a whole number of MiB from 1")] = (
@@ -165,12 +173,14 @@ class Settings:
             identity=values.identity,
             roster=values.roster,
             staging_bytes=values.staging_mib * MIB,
+            spool_bytes=values.spool_mib * MIB,
             staging_directory=values.staging_directory,
             revoked=values.revoked,
             reload_s=values.reload_s,
             keepalive_s=values.keepalive_s,
             task_creators=values.task_creators,
             tasks_max=values.tasks_max,
+            rounds_max=values.rounds_max,
             ckks=values.ckks,
             ckks_bytes=values.ckks_mib * MIB,
         )

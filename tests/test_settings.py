@@ -33,12 +33,14 @@ def test_every_setting_can_be_written(written, tmp_path):
         identity = "/etc/sangam/hub"
         roster = "lists/roster.json"
         staging_mib = 1
+        spool_mib = 3
         staging_directory = "staging"
         revoked = "lists/revoked.txt"
         reload_s = 0
         keepalive_s = 15.5
         task_creators = ["alice", "bob"]
         tasks_max = 7
+        rounds_max = 8
         ckks = true
         ckks_mib = 2
     """
@@ -47,12 +49,14 @@ def test_every_setting_can_be_written(written, tmp_path):
         identity=Path("/etc/sangam/hub"),
         roster=tmp_path / "lists/roster.json",
         staging_bytes=1 << 20,
+        spool_bytes=3 << 20,
         staging_directory=tmp_path / "staging",
         revoked=tmp_path / "lists/revoked.txt",
         reload_s=0,
         keepalive_s=15.5,
         task_creators=("alice", "bob"),
         tasks_max=7,
+        rounds_max=8,
         ckks=True,
         ckks_bytes=2 << 20,
     )

@@ -33,6 +33,9 @@ def serve(
     staging_mib: Annotated[
         int | None, typer.Option(help="Memory for half-arrived uploads, MiB; beyond it they go to unlinked files.")
     ] = None,
+    spool_mib: Annotated[
+        int | None, typer.Option(help="Room on disk for them, MiB; uploads beyond both are told to come back.")
+    ] = None,
     staging_directory: Annotated[Path | None, typer.Option(help="Where those files go.")] = None,
     revoked: Annotated[Path | None, typer.Option(help="File of revoked serial numbers, one per line.")] = None,
     reload_s: Annotated[
@@ -43,6 +46,7 @@ def serve(
         list[str] | None, typer.Option(help="An operator that may create tasks, by name; repeatable. Default: all.")
     ] = None,
     tasks_max: Annotated[int | None, typer.Option(help="Most tasks of one operator at once.")] = None,
+    rounds_max: Annotated[int | None, typer.Option(help="Most rounds of one operator's tasks at once.")] = None,
     ckks: Annotated[
         bool | None,
         typer.Option("--ckks/--no-ckks", help="Sum vectors of TenSEAL's CKKS, too; read docs/ckks.md first."),
@@ -64,12 +68,14 @@ def serve(
         "roster": roster,
         "listen": listen,
         "staging_mib": staging_mib,
+        "spool_mib": spool_mib,
         "staging_directory": staging_directory,
         "revoked": revoked,
         "reload_s": reload_s,
         "keepalive_s": keepalive_s,
         "task_creators": task_creator or None,
         "tasks_max": tasks_max,
+        "rounds_max": rounds_max,
         "ckks": ckks,
         "ckks_mib": ckks_mib,
     }

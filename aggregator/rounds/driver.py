@@ -173,6 +173,10 @@ class Driver:
             raise OutOfTurn(f"round {request.round} is over")
         return self._phase.chunk(member, request, index)
 
+    def awaits(self, phase: Uploads[Any], client: ClientId) -> bool:
+        """Whether the round is still in this step, and this client's input may still come."""
+        return self._ending is None and self._phase is phase and client in phase.awaited
+
     async def open_upload(self, client: ClientId, header: UploadHeader) -> tuple[Uploads[Any], Upload] | None:
         """Begin an upload, or go on with it; None when this client's input has already arrived.
 

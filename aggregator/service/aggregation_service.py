@@ -1,7 +1,9 @@
 """What participants call: each method hands its messages to a task and passes on what the task says."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version as installed_version
 from typing import Any, Final, TypeVar
@@ -9,12 +11,14 @@ from typing import Any, Final, TypeVar
 import grpc
 
 from aggregator.crypto.certificates import Certificate, Role
-from aggregator.errors import MessageError, NotAdmitted, SangamError, VersionMismatch
+from aggregator.errors import MessageError, NotAdmitted, Overloaded, SangamError, VersionMismatch
+from aggregator.protocol.cohort import ClientId
 from aggregator.rounds.driver import Driver
 from aggregator.rounds.lines import Line
 from aggregator.rounds.phase import Completed
 from aggregator.rounds.task import Task
 from aggregator.rounds.uploads import Upload, Uploads
+from aggregator.service.admission import Admission, Place
 from aggregator.service.announcing import Announcing
 from aggregator.service.newest_streams import NewestStreams
 from aggregator.service.results import kept_result_messages
@@ -47,12 +51,41 @@ UPLOADERS: Final = frozenset({Role.PARTICIPANT, Role.KEY_HOLDER})
 SOFTWARE: Final = f"sangam {installed_version('sangam')}"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Half:
+    """One stream's upload, as `Admission` asks after it."""
+
+    driver: Driver
+    phase: Uploads[Any]
+    upload: Upload
+    streams: NewestStreams
+
+    @property
+    def key(self) -> tuple[str, int, ClientId]:
+        return self.upload.header.task, self.upload.header.round, self.upload.client
+
+    @property
+    def bytes_left(self) -> int:
+        return self.phase.bytes_left(self.upload)
+
+    def is_expected(self) -> bool:
+        return self.driver.awaits(self.phase, self.upload.client)
+
+    def is_held(self) -> bool:
+        return self.phase.holds(self.upload)
+
+    def give_way(self, error: Overloaded) -> None:
+        self.phase.abandon(self.upload)
+        self.streams.end(self.key, error)
+
+
 class AggregationService:
     """What participants call."""
 
-    def __init__(self, tasks: Tasks, turns: Turns) -> None:
+    def __init__(self, tasks: Tasks, turns: Turns, admission: Admission) -> None:
         self._tasks = tasks
         self._turns = turns
+        self._admission = admission
         self._uploading = NewestStreams()
         self._announcing = Announcing()
         self._joined_by: dict[Line, tuple[Task, Certificate]] = {}
@@ -115,7 +148,7 @@ class AggregationService:
             reader.cancel()
 
     async def upload(self, caller: Certificate, messages: AsyncIterator[UploadMessage], go_on: GoOn) -> UploadReceipt:
-        """One masked input: its header is looked at at once, its chunks come when it is this upload's turn.
+        """One masked input: its header is looked at at once, its chunks come when it has room and its turn.
 
         A stream that breaks leaves what it brought for the next one with the same header, which is told from where to
         go on. What is refused is destroyed, and refused again: the first stream may have missed why.
@@ -128,15 +161,25 @@ class AggregationService:
         opened = await driver.open_upload(driver.client_of(caller), header)
         if opened is None:
             return UploadReceipt(already_accepted=True)
-        phase, upload = opened
-        async with (
-            self._uploading.stream((header.task, header.round, upload.client)),
-            self._turns.turn(header.task, phase.bytes_left(upload)) as turn,
-        ):
-            await go_on(upload.chunks)
-            await self._receive(driver, phase, upload, messages, turn)
-            await driver.close_upload(phase, upload)
+        half = _Half(driver, *opened, self._uploading)
+        with self._room(half) as place:
+            async with self._uploading.stream(half.key), self._turns.turn(header.task, half.bytes_left) as turn:
+                await go_on(half.upload.chunks)
+                await self._receive(half, messages, turn, place)
+                place.rests()
+                await driver.close_upload(half.phase, half.upload)
         return UploadReceipt(already_accepted=False)
+
+    @contextmanager
+    def _room(self, half: "_Half") -> Iterator[Place]:
+        header = half.upload.header
+        try:
+            with self._admission.room(header.task, half.key, header.payload_bytes, half) as place:
+                yield place
+        except Overloaded:
+            if not half.upload.chunks:  # what a server that restarted still holds stays
+                half.phase.abandon(half.upload)
+            raise
 
     async def fetch_result(self, caller: Certificate, request: ResultRequest) -> AsyncIterator[ResultMessage]:
         """A closed round's sum, for participants of the roster, unless the task keeps it for its operator.
@@ -169,20 +212,16 @@ class AggregationService:
         except NotAdmitted:
             result.setting.roster.index_of(caller.fingerprint)
 
-    async def _receive(
-        self,
-        driver: Driver,
-        phase: Uploads[Any],
-        upload: Upload,
-        messages: AsyncIterator[UploadMessage],
-        turn: Turn,
-    ) -> None:
+    async def _receive(self, half: "_Half", messages: AsyncIterator[UploadMessage], turn: Turn, place: Place) -> None:
+        phase, upload = half.phase, half.upload
+        place.moves()
         try:
             async for message in messages:
                 if not isinstance(message.body, Chunk):
                     raise MessageError("an upload has one header, then chunks")
-                driver.receive(phase, upload, message.body)
+                half.driver.receive(phase, upload, message.body)
                 turn.progress()
+                place.moves()
         except MessageError as error:  # what a caller that has left brought is kept, a lie is not
             phase.refuse(upload, error)
             raise

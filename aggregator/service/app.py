@@ -17,6 +17,7 @@ from aggregator.config import ServerConfig
 from aggregator.cores import Cores
 from aggregator.rounds.task import Host
 from aggregator.service import heap
+from aggregator.service.admission import Admission
 from aggregator.service.aggregation_service import AggregationService
 from aggregator.service.ckks_service import CkksService
 from aggregator.service.listening import listen
@@ -102,12 +103,13 @@ async def serve(config: ServerConfig, further: Iterable[Service] = ()) -> AsyncI
     spool = MemorySpool(config.staging_bytes, config.staging_directory)
     cores = Cores()
     host = _host(members, spool, cores)
-    tasks = Tasks(host, frozenset(config.task_creators), config.tasks_max)
+    tasks = Tasks(host, frozenset(config.task_creators), config.tasks_max, config.rounds_max)
     gate = Gate(host.authority, lambda: members.present.revoked_serials, _now)
     server = grpc.aio.server(options=(*OPTIONS, *_keepalive(config.keepalive_s)))
     port = listen(server, config.address, lambda: members.present.identity)
     turns = Turns()
-    aggregation = AggregationService(tasks, turns)
+    admission = Admission(config.staging_bytes + config.spool_bytes, monotonic)
+    aggregation = AggregationService(tasks, turns, admission)
 
     def review() -> None:
         heap.settle(len(members.present.roster))

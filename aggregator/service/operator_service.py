@@ -90,12 +90,15 @@ class OperatorService:
 
     async def start_round(self, caller: Certificate, request: RoundRequest) -> RoundStarted:
         """Start the next round of a task, once per key. Nothing awaits here: two requests cannot both find none."""
-        task = self._task(caller, request.task)
-        if not request.idempotency_key:
-            return RoundStarted(task.start_round(request.model_hash), existed=False)
-        known = self._keys.round_of(caller.name, request)
+        owned = self._tasks.used_by(caller.name, request.task)
+        task, known = owned.task, None
+        if request.idempotency_key:
+            known = self._keys.round_of(caller.name, request)
         if known is not None:
             return RoundStarted(known, existed=True)
+        self._tasks.check_rounds(owned)
+        if not request.idempotency_key:
+            return RoundStarted(task.start_round(request.model_hash), existed=False)
         number = task.start_round(request.model_hash)
         self._keys.keep(caller.name, request, number)
         return RoundStarted(number, existed=False)
