@@ -1,4 +1,4 @@
-"""How long a broken line is retried, and how fast: exponential with jitter, at most 2 s apart, or as the server says."""
+"""How long a broken line is retried, and how fast: exponential with jitter, at most 2 s apart, or as a server says."""
 
 from time import monotonic
 

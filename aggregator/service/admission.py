@@ -1,10 +1,10 @@
 """Room for uploads: so many declared bytes may be half arrived at once. Who comes beyond is told when to come back.
 
-Room is in the staging, and an upload holds it across its streams, from its admission until it is whole; a turn (`turns`)
-is on the line, and lasts for seconds. Both go round by task. Who is told to come back keeps its place, and room that
-becomes free waits for who is next, so nobody starves and nobody gains by coming more often. A place is one member's
-upload in one step of one round: who is in no such step has none, and nobody has two. Nothing here runs by itself: who
-comes and finds no room looks who holds it in vain.
+Room is in the staging, and an upload holds it across its streams, from its admission until it is whole; a turn
+(`turns`) is on the line, and lasts for seconds. Both go round by task. Who is told to come back keeps its place, and
+room that becomes free waits for who is next, so nobody starves and nobody gains by coming more often. A place is one
+member's upload in one step of one round: who is in no such step has none, and nobody has two. Nothing here runs by
+itself: who comes and finds no room looks who holds it in vain.
 """
 
 from collections import deque
@@ -136,7 +136,7 @@ class Admission:
         """Give room to who is next, as many as there is room for."""
         while self._queue and self._fits(self._queue.first.payload_bytes):
             place = self._queue.take()
-            if not self._reserved_bytes:
+            if not self._reserved_bytes and not self._drained:
                 self._busy_since = self._clock()
             place.has_room = True
             self._reserved_bytes += place.payload_bytes
