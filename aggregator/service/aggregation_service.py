@@ -1,17 +1,17 @@
 """What participants call: each method hands its messages to a task and passes on what the task says."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version as installed_version
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import grpc
 
 from aggregator.crypto.certificates import Certificate, Role
-from aggregator.errors import MessageError, NotAdmitted, Overloaded, SangamError, VersionMismatch
+from aggregator.errors import Disconnected, MessageError, NotAdmitted, Overloaded, SangamError, VersionMismatch
 from aggregator.protocol.cohort import ClientId
 from aggregator.rounds.driver import Driver
 from aggregator.rounds.lines import Line
@@ -22,7 +22,7 @@ from aggregator.service.admission import Admission, Place
 from aggregator.service.announcing import Announcing
 from aggregator.service.newest_streams import NewestStreams
 from aggregator.service.results import kept_result_messages
-from aggregator.service.rpc import ANY_ROLE, Gate, GoOn, both_ways, downward, unary, upward
+from aggregator.service.rpc import ANY_ROLE, STALLED_S, Gate, GoOn, both_ways, downward, first, unary, upward, within
 from aggregator.service.tasks import Tasks
 from aggregator.service.turns import Turn, Turns
 from aggregator.wire.messages import (
@@ -41,8 +41,6 @@ from aggregator.wire.messages import (
     UploadMessage,
     UploadReceipt,
 )
-
-Message = TypeVar("Message")
 
 PARTIES: Final = frozenset({Role.KEY_HOLDER, Role.AUDITOR})
 MEMBERS: Final = PARTIES | {Role.PARTICIPANT}
@@ -127,7 +125,7 @@ class AggregationService:
 
     async def participate(
         self, caller: Certificate, messages: AsyncIterator[ClientMessage]
-    ) -> AsyncIterator[ServerMessage]:
+    ) -> AsyncGenerator[ServerMessage, None]:
         """One participant's control stream. It ends when the client ends it, errs, or opens a newer one."""
         task, line = await self._joined(caller, messages)
         self._joined_by[line] = task, caller
@@ -153,7 +151,7 @@ class AggregationService:
         A stream that breaks leaves what it brought for the next one with the same header, which is told from where to
         go on. What is refused is destroyed, and refused again: the first stream may have missed why.
         """
-        header = (await _first(messages)).body
+        header = (await first(messages)).body
         if not isinstance(header, UploadHeader):
             raise MessageError("an upload starts with its header")
         driver = self._tasks.find(header.task).driver(header.round)
@@ -181,7 +179,7 @@ class AggregationService:
                 half.phase.abandon(half.upload)
             raise
 
-    async def fetch_result(self, caller: Certificate, request: ResultRequest) -> AsyncIterator[ResultMessage]:
+    async def fetch_result(self, caller: Certificate, request: ResultRequest) -> AsyncGenerator[ResultMessage, None]:
         """A closed round's sum, for participants of the roster, unless the task keeps it for its operator.
 
         A stream ends by name when the sum is kept no longer: by reading slowly a site cannot keep it in memory.
@@ -195,7 +193,9 @@ class AggregationService:
         for message in kept_result_messages(found, request.first_chunk):
             yield message
 
-    async def fetch_ciphertexts(self, caller: Certificate, request: CiphertextsRequest) -> AsyncIterator[ResultMessage]:
+    async def fetch_ciphertexts(
+        self, caller: Certificate, request: CiphertextsRequest
+    ) -> AsyncGenerator[ResultMessage, None]:
         """One client's ciphertexts, or their sum, while the round is in the step that shows them."""
         driver = self._tasks.find(request.task).driver(request.round)
         member = driver.client_of(caller)
@@ -216,7 +216,7 @@ class AggregationService:
         phase, upload = half.phase, half.upload
         place.moves()
         try:
-            async for message in messages:
+            async for message in within(STALLED_S, messages):
                 if not isinstance(message.body, Chunk):
                     raise MessageError("an upload has one header, then chunks")
                 half.driver.receive(phase, upload, message.body)
@@ -225,12 +225,14 @@ class AggregationService:
         except MessageError as error:  # what a caller that has left brought is kept, a lie is not
             phase.refuse(upload, error)
             raise
+        except Disconnected:
+            raise
         except SangamError:
             phase.abandon(upload)
             raise
 
     async def _joined(self, caller: Certificate, messages: AsyncIterator[ClientMessage]) -> tuple[Task, Line]:
-        join = (await _first(messages)).body
+        join = (await first(messages)).body
         if not isinstance(join, Join):
             raise MessageError("a control stream starts with Join")
         version = common_version(join)
@@ -257,9 +259,3 @@ def common_version(join: Join) -> int:
             f"this server {OLDEST_VERSION} to {PROTOCOL_VERSION}"
         )
     return version
-
-
-async def _first(messages: AsyncIterator[Message]) -> Message:
-    async for message in messages:
-        return message
-    raise MessageError("the stream ended before its first message")

@@ -19,6 +19,7 @@ from aggregator.rounds.task import Host
 from aggregator.service import heap
 from aggregator.service.admission import Admission
 from aggregator.service.aggregation_service import AggregationService
+from aggregator.service.allowance import Allowance
 from aggregator.service.ckks_service import CkksService
 from aggregator.service.listening import listen
 from aggregator.service.membership import Members, Watch
@@ -57,6 +58,10 @@ OPTIONS: Final = (
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 500),  # what clients choose is at least a second
     ("grpc.max_concurrent_streams", STREAMS_MAX),
+    ("grpc.server_handshake_timeout_ms", 20_000),  # TCP, TLS and HTTP/2 together; a site over a bad line needs 2 s
+    ("grpc.max_connection_idle_ms", 600_000),  # without any call; the next call connects anew
+    ("grpc.max_metadata_size", 8 << 10),
+    ("grpc.absolute_max_metadata_size", 16 << 10),
 )
 
 
@@ -104,7 +109,7 @@ async def serve(config: ServerConfig, further: Iterable[Service] = ()) -> AsyncI
     cores = Cores()
     host = _host(members, spool, cores)
     tasks = Tasks(host, frozenset(config.task_creators), config.tasks_max, config.rounds_max)
-    gate = Gate(host.authority, lambda: members.present.revoked_serials, _now)
+    gate = Gate(host.authority, lambda: members.present.revoked_serials, _now, Allowance(monotonic))
     server = grpc.aio.server(options=(*OPTIONS, *_keepalive(config.keepalive_s)))
     port = listen(server, config.address, lambda: members.present.identity)
     turns = Turns()

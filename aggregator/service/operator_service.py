@@ -1,7 +1,7 @@
 """What operators call: each method finds the caller's task, hands the message to it, and passes on what it says."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import grpc
 
@@ -118,12 +118,12 @@ class OperatorService:
         """One round as it stands."""
         return self._task(caller, request.task).history.find(request.round).summary()
 
-    async def watch_round(self, caller: Certificate, request: RoundReference) -> AsyncIterator[RoundEvent]:
+    async def watch_round(self, caller: Certificate, request: RoundReference) -> AsyncGenerator[RoundEvent, None]:
         """The events of one round, from its beginning until it ends."""
         async for event in self._task(caller, request.task).history.events(request.round).follow():
             yield event
 
-    async def fetch_result(self, caller: Certificate, request: ResultRequest) -> AsyncIterator[ResultMessage]:
+    async def fetch_result(self, caller: Certificate, request: ResultRequest) -> AsyncGenerator[ResultMessage, None]:
         """A closed round's sum. A stream that has begun goes on even if the sum is deleted meanwhile."""
         result = self._task(caller, request.task).history.result(request.round)
         for message in result_messages(result, request.first_chunk):

@@ -2,12 +2,14 @@
 
 from contextlib import ExitStack
 from datetime import timedelta
+from time import monotonic
 from types import SimpleNamespace
 
 import pytest
 
 from aggregator.crypto.certificates import Role
 from aggregator.errors import NotAdmitted, Overloaded
+from aggregator.service.allowance import Allowance
 from aggregator.service.rpc import CALLS_PER_CERTIFICATE_MAX, Gate, _decoded
 from aggregator.wire.codec import encode
 from aggregator.wire.operator_messages import RoundReference
@@ -26,7 +28,7 @@ def standing_at_the_gate(revoked=frozenset()):
     who = operator()
     context = SimpleNamespace(auth_context=lambda: {"x509_pem_cert": [who.certificate.pem]})
     clock = Clock(who.certificate.not_before + timedelta(hours=2))
-    return who, context, clock, Gate(who.authority, lambda: revoked, clock)
+    return who, context, clock, Gate(who.authority, lambda: revoked, clock, Allowance(monotonic))
 
 
 def test_one_certificate_holds_so_many_calls_and_no_more():
