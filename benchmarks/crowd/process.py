@@ -160,9 +160,11 @@ class Member:
         self._row[:] = encoded
 
     async def take_part(self) -> bool:
-        """Whether it is honest, and saw the round close."""
+        """Whether it is honest, and saw the round close; then it leaves."""
         leaves = END if self._conduct is Conduct.HONEST else LEAVE_LAST
-        return bool(await self._crowd.until(leaves, self._contribute())) and self._conduct is Conduct.HONEST
+        closed = await self._crowd.until(leaves, self._contribute())
+        await self._joined.aclose()
+        return bool(closed) and self._conduct is Conduct.HONEST
 
     async def _contribute(self) -> bool:
         try:
