@@ -9,8 +9,9 @@ from aggregator.local.workload import Workload
 from aggregator.wire.operator_messages import Deadlines
 
 TASK: Final = "crowd"
-MISBEHAVES_EVERY: Final = 10
-SITE_BYTES: Final = MIB // 2  # of the server's memory, for each site that is connected; docs/operating.md
+BASE_BYTES: Final = 64 * MIB  # of the server's memory, for what is loaded and allocated once; docs/operating.md
+SITE_BYTES: Final = MIB // 2  # for each site that is connected, whatever it does
+WORD_BYTES: Final = 12  # of the sum, in the mode that takes most
 
 
 class Conduct(StrEnum):
@@ -44,6 +45,7 @@ class Settings:
         staging_bytes, spool_bytes: the server's.
         pause_s: between two things that a hostile client does, seconds, and before each chunk of a slow one a hundred
             times that.
+        misbehaves_every: of so many clients one misbehaves.
         waits: whether silent clients stay until the step's deadline; else they leave once all others have answered.
     """
 
@@ -53,6 +55,7 @@ class Settings:
     staging_bytes: int = 64 * MIB
     spool_bytes: int = 64 * MIB
     pause_s: float = 0.1
+    misbehaves_every: int = 10
     waits: bool = True
 
     @property
@@ -64,13 +67,13 @@ class Settings:
     @property
     def rss_bound_bytes(self) -> int:
         """What the server may take above its idle state: the staging, the sum twice, and each site's part."""
-        word_bytes = 12
-        return self.staging_bytes + 2 * word_bytes * self.workload.entries + SITE_BYTES * self.workload.clients
+        load = self.workload
+        return BASE_BYTES + self.staging_bytes + 2 * WORD_BYTES * load.entries + SITE_BYTES * load.clients
 
     def conduct(self, client: int) -> Conduct:
-        """How a client behaves: of each ten one misbehaves, all ways in turn."""
-        turn, place = divmod(client, MISBEHAVES_EVERY)
-        return _MISBEHAVING[turn % len(_MISBEHAVING)] if place == MISBEHAVES_EVERY - 1 else Conduct.HONEST
+        """How a client behaves: those that misbehave do so in all ways in turn."""
+        turn, place = divmod(client, self.misbehaves_every)
+        return _MISBEHAVING[turn % len(_MISBEHAVING)] if place == self.misbehaves_every - 1 else Conduct.HONEST
 
     def count(self, *conducts: Conduct) -> int:
         """How many clients behave in one of these ways."""

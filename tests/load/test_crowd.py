@@ -1,4 +1,4 @@
-"""The small form of `make crowd`: of sixty clients a tenth misbehaves, each in another way; nobody waits for them."""
+"""The small form of `make crowd`: of sixty clients ten misbehave, each in another way; nobody waits for them."""
 
 import io
 
@@ -11,16 +11,18 @@ from aggregator.protocol.parameters import Mode
 from benchmarks.crowd import job
 from benchmarks.crowd.settings import Conduct, Settings
 
-CLIENTS = 110  # eleven misbehave, so that each of the ten ways is there
+CLIENTS, EVERY = 60, 6
 
 
-async def test_a_tenth_is_slow_silent_or_hostile_and_all_others_are_summed():
+async def test_some_are_slow_silent_or_hostile_and_all_others_are_summed():
     load = Workload(Mode.PAIRWISE, CLIENTS, 3_000, 16, 0)
-    settings = Settings(load, step_s=60.0, spool_bytes=0, staging_bytes=MIB // 8, pause_s=0.05, waits=False)
+    settings = Settings(
+        load, step_s=60.0, staging_bytes=MIB // 8, spool_bytes=0, pause_s=0.05, misbehaves_every=EVERY, waits=False
+    )
     assert settings.count(*Conduct) == CLIENTS
     assert all(settings.count(conduct) for conduct in Conduct)
     found = await job.run(settings, Screen(Console(file=io.StringIO())))
-    assert (found["honest"], found["completed"], found["exact"]) == (99, 99, True), found
+    assert (found["honest"], found["completed"], found["exact"]) == (50, 50, True), found
     assert found["longest_step_s"] < settings.step_s / 2, "nobody waited for the deadline"
     assert 0 < found["server_rss_above_idle_bytes"] <= found["rss_bound_bytes"]
     assert found["refused"].keys() >= {"MessageError", "NotAdmitted", "Overloaded"}
