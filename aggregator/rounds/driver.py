@@ -175,7 +175,8 @@ class Driver:
 
     def awaits(self, phase: Uploads[Any], client: ClientId) -> bool:
         """Whether the round is still in this step, and this client's input may still come."""
-        return self._ending is None and self._phase is phase and client in phase.awaited
+        here = self._ending is None and self._phase is phase
+        return here and client in phase.members and client not in phase.answers
 
     async def open_upload(self, client: ClientId, header: UploadHeader) -> tuple[Uploads[Any], Upload] | None:
         """Begin an upload, or go on with it; None when this client's input has already arrived.

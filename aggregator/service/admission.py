@@ -44,8 +44,8 @@ class Half(Protocol):
 class Place:
     """Where one upload stands: it waits, or has room; it has a stream, or not.
 
-    `until` is how long the place is kept without a stream, and `moved_at` when something of it arrived last, both on
-    the clock; None while nothing is expected to arrive.
+    `until` is how long the place is kept without a stream, and `moved_at` when it came further than ever before, both
+    on the clock; None while nothing is expected to arrive. What begins again does not move.
     """
 
     task: str
@@ -57,10 +57,17 @@ class Place:
     streams: bool = False
     until: float = inf
     moved_at: float | None = None
+    chunks: int = 0
 
-    def moves(self) -> None:
-        """Chunks may come from now on, or one has."""
-        self.moved_at = self.clock()
+    def begins(self) -> None:
+        """Chunks may come from now on."""
+        if self.moved_at is None:
+            self.moved_at = self.clock()
+
+    def reached(self, chunks: int) -> None:
+        """So many chunks have arrived."""
+        if chunks > self.chunks:
+            self.chunks, self.moved_at = chunks, self.clock()
 
     def rests(self) -> None:
         """Nothing more will come: it is whole, and waits for the sum."""
@@ -108,7 +115,7 @@ class Admission:
             Overloaded: there is none now; says when to come back.
         """
         place = self._admitted(task, key, payload_bytes, half)
-        place.half, place.streams, place.moved_at = half, True, None
+        place.half, place.streams = half, True
         try:
             yield place
         finally:

@@ -214,14 +214,14 @@ class AggregationService:
 
     async def _receive(self, half: "_Half", messages: AsyncIterator[UploadMessage], turn: Turn, place: Place) -> None:
         phase, upload = half.phase, half.upload
-        place.moves()
+        place.begins()
         try:
             async for message in within(STALLED_S, messages):
                 if not isinstance(message.body, Chunk):
                     raise MessageError("an upload has one header, then chunks")
                 half.driver.receive(phase, upload, message.body)
                 turn.progress()
-                place.moves()
+                place.reached(upload.chunks)
         except MessageError as error:  # what a caller that has left brought is kept, a lie is not
             phase.refuse(upload, error)
             raise

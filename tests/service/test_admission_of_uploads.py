@@ -52,9 +52,13 @@ class Hall:
         self.halves[key], self.streams[key] = half, (stack, place)
         return None
 
-    def chunk(self, key):
+    def begin(self, key):
         self.halves[key].held = True
-        self.streams[key][1].moves()
+        self.streams[key][1].begins()
+
+    def chunk(self, key, number=1):
+        self.begin(key)
+        self.streams[key][1].reached(number)
 
     def breaks(self, key):
         self.streams.pop(key)[0].close()
@@ -188,6 +192,28 @@ def test_a_slow_upload_gives_way_and_goes_to_the_end():
     hall.whole("b")
     assert hall.come("c") is not None, "slow stands before it"
     assert hall.come("slow") is None
+
+
+@pytest.mark.parametrize("act", [Hall.begin, Hall.chunk])
+def test_who_begins_again_and_again_does_not_move(act):
+    hall = Hall(10)
+    hall.come("again")
+    for _ in range(5):
+        act(hall, "again")
+        assert hall.come("again") is None
+        hall.clock.now += SLOW_S / 5
+    assert hall.come("b") is None
+    assert type(hall.halves["again"].error) is Overloaded
+
+
+def test_who_moves_keeps_its_room():
+    hall = Hall(10)
+    hall.come("a")
+    for number in range(1, 6):
+        hall.chunk("a", number)
+        hall.clock.now += SLOW_S - 1
+        assert hall.come("b") is not None
+    assert hall.halves["a"].error is None
 
 
 def test_slow_is_measured_from_its_turn_on_and_not_while_the_sum_takes_it():
