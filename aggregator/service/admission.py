@@ -194,13 +194,16 @@ class Admission:
         return Overloaded(f"{why}{waiting}: come back in {wait_s:.1f} s, the place is kept", wait_s)
 
     def _wait_s(self, place: Place) -> float:
-        """When its room should be free, by what is before it and how fast room became free of late."""
+        """Half of the time until its room should be free, by what is before it and how fast room became free of late.
+
+        Half, since room that is kept for who comes too late lies idle; who comes too early is told again, for less.
+        """
         needed = self._reserved_bytes - self._budget_bytes
         for other in self._queue:
             needed += other.payload_bytes
             if other is place:
                 break
-        return min(max(needed / self._rate(), WAIT_LEAST_S), WAIT_MOST_S)
+        return min(max(needed / self._rate() / 2, WAIT_LEAST_S), WAIT_MOST_S)
 
     def _rate(self) -> float:
         """Bytes a second."""

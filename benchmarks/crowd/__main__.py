@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=1_000)
     parser.add_argument("--entries", type=int, default=100_000)
     parser.add_argument("--mode", choices=(Mode.LATTICE, Mode.PAIRWISE), action="append")
-    parser.add_argument("--step-s", type=float, default=60.0)
+    parser.add_argument("--step-s", type=float, default=120.0)
     asked = parser.parse_args()
     end_gently()
     found = []

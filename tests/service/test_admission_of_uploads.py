@@ -245,8 +245,8 @@ def test_how_long_to_wait_follows_what_is_before_and_how_fast_room_becomes_free(
     hall.clock.now += 10
     hall.whole("a")  # ten million bytes a second
     hall.come("b", 100_000_000)
-    assert hall.come("c", 50_000_000) == pytest.approx(5)
-    assert hall.come("d", 100_000_000) == pytest.approx(15)
+    assert hall.come("c", 50_000_000) == pytest.approx(5 / 2)
+    assert hall.come("d", 100_000_000) == pytest.approx(15 / 2)
     assert hall.come("e", 10**12) == WAIT_MOST_S
 
 
