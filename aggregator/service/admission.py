@@ -17,7 +17,9 @@ from typing import Final, Protocol
 from aggregator.errors import Overloaded
 from aggregator.service.fair_queue import FairQueue
 
-SLOW_S: Final = 20.0  # without a chunk, which has 1 MiB: slower than 52 KiB/s
+SLOW_S: Final = 20.0  # without a chunk, which has 1 MiB: slower than 52 KiB/s ...
+SLOWER: Final = 4.0  # ... and than others by so much, or a server that is slow itself would send all to the end
+SMOOTHING: Final = 16  # chunks, over which the others' time is averaged
 GONE_S: Final = 5.0  # without a stream; a client whose line broke comes back within two
 WAIT_LEAST_S: Final = 0.5
 WAIT_MOST_S: Final = 30.0
@@ -40,6 +42,22 @@ class Half(Protocol):
         """Destroy what is staged of it, and end its stream, if it has one, with this error."""
 
 
+class Pace:
+    """How long a chunk takes of late, all uploads together."""
+
+    def __init__(self) -> None:
+        self._mean_s = 0.0
+
+    def note(self, seconds: float) -> None:
+        """One chunk took so long."""
+        self._mean_s += (seconds - self._mean_s) / SMOOTHING
+
+    @property
+    def slow_s(self) -> float:
+        """An upload without a chunk for so long is slow."""
+        return max(SLOW_S, SLOWER * self._mean_s)
+
+
 @dataclass(slots=True, eq=False)
 class Place:
     """Where one upload stands: it waits, or has room; it has a stream, or not.
@@ -53,6 +71,7 @@ class Place:
     payload_bytes: int
     half: Half
     clock: Callable[[], float] = field(repr=False)
+    pace: Pace = field(repr=False)
     has_room: bool = False
     streams: bool = False
     until: float = inf
@@ -67,7 +86,9 @@ class Place:
     def reached(self, chunks: int) -> None:
         """So many chunks have arrived."""
         if chunks > self.chunks:
-            self.chunks, self.moved_at = chunks, self.clock()
+            now = self.clock()
+            self.pace.note(now - self.moved_at if self.moved_at is not None else 0.0)
+            self.chunks, self.moved_at = chunks, now
 
     def rests(self) -> None:
         """Nothing more will come: it is whole, and waits for the sum."""
@@ -85,6 +106,7 @@ class Admission:
     def __init__(self, budget_bytes: int, clock: Callable[[], float]) -> None:
         self._budget_bytes = budget_bytes
         self._clock = clock
+        self._pace = Pace()
         self._places: dict[Hashable, Place] = {}
         self._queue: FairQueue[Place] = FairQueue()
         self._reserved_bytes = 0
@@ -125,7 +147,7 @@ class Admission:
     def _admitted(self, task: str, key: Hashable, payload_bytes: int, half: Half) -> Place:
         place = self._places.get(key)
         if place is None:
-            place = self._queued(Place(task, key, payload_bytes, half, self._clock))
+            place = self._queued(Place(task, key, payload_bytes, half, self._clock, self._pace))
         place.until = inf  # it is here
         self._call()
         if not place.has_room:
@@ -177,13 +199,13 @@ class Admission:
                 self._forget(place)
                 if place.has_room:
                     place.half.give_way(Overloaded("nothing came of this upload while others waited"))
-            elif place.streams and place.moved_at is not None and place.moved_at + SLOW_S <= now:
+            elif place.streams and place.moved_at is not None and place.moved_at + self._pace.slow_s <= now:
                 self._send_to_the_end(place)
 
     def _send_to_the_end(self, place: Place) -> None:
         self._forget(place)
-        again = self._queued(Place(place.task, place.key, place.payload_bytes, place.half, self._clock))
-        later = self._later(again, f"this upload brought no chunk within {SLOW_S:g} s while others waited; ")
+        again = self._queued(Place(place.task, place.key, place.payload_bytes, place.half, self._clock, self._pace))
+        later = self._later(again, f"this upload brought no chunk within {self._pace.slow_s:g} s while others waited; ")
         place.half.give_way(later)
 
     def _later(self, place: Place, why: str = "") -> Overloaded:

@@ -206,6 +206,26 @@ def test_who_begins_again_and_again_does_not_move(act):
     assert type(hall.halves["again"].error) is Overloaded
 
 
+def test_where_all_are_slow_nobody_is():
+    """A server that is itself too slow for its sites would else send one after the other to the end."""
+    hall = Hall(20)
+    for key in range(100):
+        hall.come(key)
+        hall.begin(key)
+        hall.clock.now += SLOW_S - 1
+        hall.chunk(key)
+        hall.whole(key)
+    hall.come("a")
+    hall.come("b")
+    hall.begin("a")
+    hall.clock.now += 2 * SLOW_S
+    assert hall.come("c") is not None
+    assert hall.halves["a"].error is None
+    hall.clock.now += 2 * SLOW_S
+    assert hall.come("c") is None
+    assert type(hall.halves["a"].error) is Overloaded
+
+
 def test_who_moves_keeps_its_room():
     hall = Hall(10)
     hall.come("a")
