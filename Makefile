@@ -6,7 +6,7 @@ STUBS := aggregator/wire/_pb
 GRPCIO_TOOLS := 1.74.0
 MYPY_PROTOBUF := 5.1.0
 
-.PHONY: demo test check format proto bench bench-large bench-peers wheel clean
+.PHONY: demo test check format proto bench bench-large bench-peers crowd wheel clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sangam demo $(ARGS)
@@ -36,6 +36,9 @@ bench-peers: $(VENV)/.dev .venv-peers/.installed
 
 bench-large: $(VENV)/.dev
 	$(BIN)/sangam bench --mode lattice --entries 100000000 --clients 4 --dropouts 0 --repeats 1 --json $(ARGS)
+
+crowd: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.crowd --clients $(or $(CLIENTS),1000) $(ARGS)
 
 wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel --outdir dist

@@ -30,6 +30,7 @@ from aggregator.wire.codec import MESSAGE_BYTES_MAX, decode, encode
 from aggregator.wire.messages import (
     ERROR_NAME_KEY,
     GO_ON_KEY,
+    RETRY_AFTER_KEY,
     CiphertextsRequest,
     ClientMessage,
     ResultMessage,
@@ -45,6 +46,8 @@ KEEPALIVE_S: Final = 20.0  # hospital firewalls cut lines that are silent for a 
 KEEPALIVE_LEAST_S: Final = 1.0  # the server hangs up on whom it takes for a flood
 STALLED_AFTER: Final = 3  # keepalives without a step forward
 CHUNK_DIGITS_MAX: Final = 10
+RETRY_DIGITS_MAX: Final = 10
+RETRY_AFTER_MOST_S: Final = 60.0  # whatever a server says; an honest one says at most 30
 METHOD_UNKNOWN: Final = "Method not found!"  # gRPC's words; its code alone also stands for a compression that is off
 
 # gRPC's own back-off grows to 120 s and would dominate every recovery; 2 s is the most a client waits here.
@@ -212,6 +215,8 @@ class GrpcChannel:
         name = str(metadata.get(ERROR_NAME_KEY, "")) if metadata is not None else ""
         kind = by_name(name)
         detail = sentence(error.details() or error.code().name)  # the server's words, for a terminal
+        if kind is Overloaded:
+            return Overloaded(detail, _seconds(str(metadata.get(RETRY_AFTER_KEY, ""))))
         if kind is not None:
             return kind(detail)
         if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
@@ -232,6 +237,15 @@ def _line_options(proxy: str, keepalive_s: float) -> list[tuple[str, int | str]]
     times = ("grpc.keepalive_time_ms", "grpc.keepalive_timeout_ms")
     options: list[tuple[str, int | str]] = [(name, round(keepalive_s * 1000)) for name in times]
     return [*options, ("grpc.http_proxy", proxy)] if proxy else options
+
+
+def _seconds(told: str) -> float | None:
+    """When to come back, as the server says; None for what no honest server says, which counts as not said."""
+    whole, _, part = told.partition(".")
+    digits = whole + part
+    if not digits.isascii() or not digits.isdigit() or len(digits) > RETRY_DIGITS_MAX:
+        return None
+    return min(float(told), RETRY_AFTER_MOST_S)
 
 
 def _place_of(proxy: str) -> str:

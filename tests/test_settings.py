@@ -33,6 +33,7 @@ def test_every_setting_can_be_written(written, tmp_path):
         identity = "/etc/sangam/hub"
         roster = "lists/roster.json"
         staging_mib = 1
+        spool_mib = 3
         staging_directory = "staging"
         state = "state"
         ephemeral = false
@@ -43,6 +44,7 @@ def test_every_setting_can_be_written(written, tmp_path):
         keepalive_s = 15.5
         task_creators = ["alice", "bob"]
         tasks_max = 7
+        rounds_max = 8
         ckks = true
         ckks_mib = 2
         metrics = "127.0.0.1:9464"
@@ -54,6 +56,7 @@ def test_every_setting_can_be_written(written, tmp_path):
         identity=Path("/etc/sangam/hub"),
         roster=tmp_path / "lists/roster.json",
         staging_bytes=1 << 20,
+        spool_bytes=3 << 20,
         staging_directory=tmp_path / "staging",
         state=tmp_path / "state",
         fsync=False,
@@ -63,6 +66,7 @@ def test_every_setting_can_be_written(written, tmp_path):
         keepalive_s=15.5,
         task_creators=("alice", "bob"),
         tasks_max=7,
+        rounds_max=8,
         ckks=True,
         ckks_bytes=2 << 20,
         metrics="127.0.0.1:9464",

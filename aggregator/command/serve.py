@@ -35,6 +35,9 @@ def serve(
     staging_mib: Annotated[
         int | None, typer.Option(help="Memory for half-arrived uploads, MiB; beyond it they go to unlinked files.")
     ] = None,
+    spool_mib: Annotated[
+        int | None, typer.Option(help="Room on disk for them, MiB; uploads beyond both are told to come back.")
+    ] = None,
     staging_directory: Annotated[Path | None, typer.Option(help="Where those files go.")] = None,
     state: Annotated[
         Path | None, typer.Option(help="Directory for all that must outlive the server. Default: state, in --identity.")
@@ -60,6 +63,7 @@ def serve(
         list[str] | None, typer.Option(help="An operator that may create tasks, by name; repeatable. Default: all.")
     ] = None,
     tasks_max: Annotated[int | None, typer.Option(help="Most tasks of one operator at once.")] = None,
+    rounds_max: Annotated[int | None, typer.Option(help="Most rounds of one operator's tasks at once.")] = None,
     ckks: Annotated[
         bool | None,
         typer.Option("--ckks/--no-ckks", help="Sum vectors of TenSEAL's CKKS, too; read docs/ckks.md first."),
@@ -90,6 +94,7 @@ def serve(
         "roster": roster,
         "listen": listen,
         "staging_mib": staging_mib,
+        "spool_mib": spool_mib,
         "staging_directory": staging_directory,
         "state": state,
         "ephemeral": ephemeral,
@@ -100,6 +105,7 @@ def serve(
         "keepalive_s": keepalive_s,
         "task_creators": task_creator or None,
         "tasks_max": tasks_max,
+        "rounds_max": rounds_max,
         "ckks": ckks,
         "ckks_mib": ckks_mib,
         "metrics": metrics,

@@ -221,6 +221,11 @@ class Driver:
             raise OutOfTurn(f"round {request.round} is over")
         return self._stand.phase.chunk(member, request, index)
 
+    def awaits(self, phase: Uploads[Any], client: ClientId) -> bool:
+        """Whether the round is still in this step, and this client's input may still come."""
+        here = self.ending is None and self._stand.phase is phase
+        return here and client in phase.members and client not in phase.answers
+
     async def open_upload(self, client: ClientId, header: UploadHeader) -> tuple[Uploads[Any], Upload] | None:
         """Begin an upload, or go on with it; None when this client's input has already arrived.
 

@@ -17,7 +17,9 @@ from aggregator.config import ServerConfig
 from aggregator.cores import Cores
 from aggregator.rounds.task import Host
 from aggregator.service import heap
+from aggregator.service.admission import Admission
 from aggregator.service.aggregation_service import AggregationService
+from aggregator.service.allowance import Allowance
 from aggregator.service.ckks_service import CkksService
 from aggregator.service.health import Health
 from aggregator.service.listening import listen
@@ -63,6 +65,10 @@ OPTIONS: Final = (
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 500),  # what clients choose is at least a second
     ("grpc.max_concurrent_streams", STREAMS_MAX),
+    ("grpc.server_handshake_timeout_ms", 20_000),  # TCP, TLS and HTTP/2 together; a site over a bad line needs 2 s
+    ("grpc.max_connection_idle_ms", 600_000),  # without any call; the next call connects anew
+    ("grpc.max_metadata_size", 8 << 10),
+    ("grpc.absolute_max_metadata_size", 16 << 10),
 )
 
 
@@ -126,13 +132,14 @@ async def serve(config: ServerConfig, further: Iterable[Service] = ()) -> AsyncI
     health = Health(SERVICES, () if config.ckks else (CKKS,), metrics)
     records = await _records(config, spool, health)
     host = _host(members, records, cores, RoundsTelemetry(metrics, members.present.identity.authority.fingerprint))
-    tasks = Tasks(host, frozenset(config.task_creators), config.tasks_max)
-    gate = Gate(host.authority, lambda: members.present.revoked_serials, _now)
+    tasks = Tasks(host, frozenset(config.task_creators), config.tasks_max, config.rounds_max)
+    gate = Gate(host.authority, lambda: members.present.revoked_serials, _now, Allowance(monotonic))
     server = grpc.aio.server(options=(*OPTIONS, *_keepalive(config.keepalive_s)), interceptors=[Calls(metrics)])
     port = listen(server, config.address, lambda: members.present.identity)
     turns = Turns()
-    metrics.watch(lambda: spool.held_bytes, lambda: turns.waiting, lambda: len(tasks.connected))
-    aggregation = AggregationService(tasks, turns)
+    admission = Admission(config.staging_bytes + config.spool_bytes, monotonic)
+    metrics.watch(lambda: spool.held_bytes, lambda: turns.waiting + admission.waiting, lambda: len(tasks.connected))
+    aggregation = AggregationService(tasks, turns, admission)
 
     def review() -> None:
         heap.settle(len(members.present.roster))

@@ -57,7 +57,7 @@ class Metrics:
     ) -> None:
         """Ask for these whenever the metrics are read."""
         self._gauge("staging_bytes", "Memory that half-arrived uploads take.").set_function(staging_bytes)
-        self._gauge("uploads_waiting", "Uploads that wait for their turn.").set_function(uploads_waiting)
+        self._gauge("uploads_waiting", "Uploads that wait for room or for their turn.").set_function(uploads_waiting)
         self._gauge("sites_connected", "Sites that are connected to a task.").set_function(sites)
 
     def _counter(self, name: str, says: str, *labels: str, unit: str = "") -> Counter:
