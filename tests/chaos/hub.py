@@ -1,0 +1,23 @@
+"""The aggregator: the very server that `sangam serve` runs, which SIGTERM stops gently."""
+
+import asyncio
+import signal
+from multiprocessing.connection import Connection
+
+from aggregator.config import ServerConfig
+from aggregator.local import child
+from aggregator.service.app import serve
+
+
+def main(config: ServerConfig, pipe: Connection) -> None:
+    """Serve until SIGTERM, or until the starter hangs up; its port is the one message. The target of its process."""
+    child.settle(config.identity)
+    asyncio.run(_serve(config, pipe))
+
+
+async def _serve(config: ServerConfig, pipe: Connection) -> None:
+    starter, stopped = child.Starter(pipe), asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    async with serve(config) as running:
+        starter.tell(port=running.port)
+        await stopped.wait()
