@@ -5,6 +5,7 @@ from importlib.metadata import version as installed_version
 
 import typer
 
+from aggregator.command.audit import app as audit
 from aggregator.command.auditor import app as auditor
 from aggregator.command.bench import bench
 from aggregator.command.ckks import app as ckks
@@ -38,6 +39,7 @@ app.add_typer(pki, name="pki")
 app.add_typer(keyholder, name="keyholder")
 app.add_typer(auditor, name="auditor")
 app.add_typer(config, name="config")
+app.add_typer(audit, name="audit")
 app.add_typer(ckks, name="ckks")
 app.command("serve")(serve)
 app.command("doctor")(doctor)

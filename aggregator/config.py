@@ -8,6 +8,7 @@ DEFAULT_ADDRESS = "[::]:7443"
 DEFAULT_STAGING_BYTES = 256 * MIB
 DEFAULT_RELOAD_S = 5.0
 DEFAULT_KEEPALIVE_S = 20.0
+DEFAULT_DRAIN_S = 20.0
 DEFAULT_TASKS_MAX = 1_000
 DEFAULT_CKKS_BYTES = 1024 * MIB
 
@@ -24,6 +25,7 @@ class ServerConfig:
         staging_directory: where those files go; None is the system's temporary directory.
         state: directory for all that must outlive the server (`storage.state`); None keeps it in memory.
         fsync: whether what is written there is forced to the disk; else it outlives the process, not a power cut.
+        drain_s: how long a server that is told to stop waits for what is on its way.
         revoked: file with one revoked serial number per line, decimal or 0x; None is no file.
         reload_s: how often identity, roster and revoked serials are looked at again; 0 is on SIGHUP only.
         keepalive_s: how long a line may be silent before the server pings it.
@@ -40,6 +42,7 @@ class ServerConfig:
     staging_directory: Path | None = None
     state: Path | None = None
     fsync: bool = True
+    drain_s: float = DEFAULT_DRAIN_S
     revoked: Path | None = None
     reload_s: float = DEFAULT_RELOAD_S
     keepalive_s: float = DEFAULT_KEEPALIVE_S

@@ -28,6 +28,7 @@ from pydantic_settings import (
 from aggregator.config import (
     DEFAULT_ADDRESS,
     DEFAULT_CKKS_BYTES,
+    DEFAULT_DRAIN_S,
     DEFAULT_KEEPALIVE_S,
     DEFAULT_RELOAD_S,
     DEFAULT_STAGING_BYTES,
@@ -104,6 +105,7 @@ class _Values(BaseModel):
     state: Annotated[Path | None, Field(description="a directory for all that must outlive the server")] = None
     ephemeral: Annotated[bool, Field(description="true or false")] = False
     fsync: Annotated[bool, Field(description="true or false")] = True
+    drain_s: Annotated[_Seconds, Field(ge=0, le=86_400, description="seconds from 0 to 86400")] = DEFAULT_DRAIN_S
     revoked: Annotated[Path | None, Field(description="a file of revoked serial numbers, one per line")] = None
     reload_s: Annotated[_Seconds, Field(ge=0, le=86_400, description="seconds from 0 (on SIGHUP only) to 86400")] = (
         DEFAULT_RELOAD_S
@@ -172,6 +174,7 @@ class Settings:
             staging_directory=values.staging_directory,
             state=None if values.ephemeral else values.state or values.identity / _STATE,
             fsync=values.fsync,
+            drain_s=values.drain_s,
             revoked=values.revoked,
             reload_s=values.reload_s,
             keepalive_s=values.keepalive_s,

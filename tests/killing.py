@@ -49,7 +49,7 @@ async def killable(directory: Path, n: int, **config: Any) -> AsyncIterator[Kill
     context = nursery()
     child = Child(context, "hub", made.identity, server.main, made)
     async with asyncio.timeout(TOO_LONG_S), AsyncExitStack() as stack:
-        stack.callback(lambda: child.kill())
+        stack.callback(child.kill)
         port = (await child.expect("port"))["port"]
         made = dataclasses.replace(made, address=f"localhost:{port}")
         child._argument = made

@@ -90,6 +90,8 @@ def sentence(event: RoundEvent) -> str:
             text = f"[bold]gathering[/bold]: {' and '.join(awaited)} awaited"
         case EventKind.STEP:
             text = f"[bold]{step}[/bold]: {event.clients} sites"
+        case EventKind.RESUMED:
+            text = f"[yellow]resumed[/yellow] in {step or 'gathering'}: the server was started again"
         case EventKind.CLOSED:
             text = f"[green]closed[/green] with {event.clients} sites"
         case EventKind.FAILED:

@@ -46,6 +46,9 @@ def serve(
             "--fsync/--no-fsync", help="Force to the disk what is acknowledged, so that it outlives a power cut."
         ),
     ] = None,
+    drain_s: Annotated[
+        float | None, typer.Option(help="Seconds that a stopping server waits for what is on its way.")
+    ] = None,
     revoked: Annotated[Path | None, typer.Option(help="File of revoked serial numbers, one per line.")] = None,
     reload_s: Annotated[
         float | None, typer.Option(help="Seconds between looks at changed files; 0: on SIGHUP only.")
@@ -80,6 +83,7 @@ def serve(
         "state": state,
         "ephemeral": ephemeral,
         "fsync": fsync,
+        "drain_s": drain_s,
         "revoked": revoked,
         "reload_s": reload_s,
         "keepalive_s": keepalive_s,
@@ -107,4 +111,7 @@ async def _serve(config: "ServerConfig") -> None:
                 typer.echo(CKKS_WARNING, err=True)
             typer.echo(f"sangam: listening on {host}:{running.port}", err=True)
             await stopped.wait()
-            typer.echo("sangam: stopping", err=True)
+            typer.echo("sangam: stopping; once more stops at once", err=True)
+            stopped.clear()
+            draining = asyncio.create_task(running.drain(config.drain_s))
+            await asyncio.wait({draining, asyncio.create_task(stopped.wait())}, return_when=asyncio.FIRST_COMPLETED)

@@ -84,8 +84,7 @@ class Phase(ABC, Generic[Answer]):
 
     `members` may answer in this step; of those, `awaited` have not answered yet. `takes_in` is whether a client enters
     the round by its answer. Of a round that outlives the process, answers are written down unless `written_down` says
-    otherwise; with `keeps_sum` the step's sum is, at its end; and the uploads of the step that one `frees` are destroyed
-    at its end.
+    otherwise, and with `keeps_sum` so is the step's sum, at its end; a step `frees` the uploads of another at its end.
     """
 
     step: Step

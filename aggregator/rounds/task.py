@@ -247,6 +247,11 @@ class Task:
             raise OutOfTurn(f"task {self.spec.name} has no round yet")
         await self._driver.deliver(self._driver.client_of(site), message)
 
+    async def ended(self) -> None:
+        """Wait until no round runs."""
+        if self._running is not None:
+            await asyncio.wait([self._running])
+
     async def close(self) -> None:
         """Stop a running round, which goes on at the next start where it is written down, and end every line."""
         if self._host.records.durable:

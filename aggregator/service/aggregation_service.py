@@ -1,7 +1,8 @@
 """What participants call: each method hands its messages to a task and passes on what the task says."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version as installed_version
 from typing import Any, Final, TypeVar
@@ -9,7 +10,7 @@ from typing import Any, Final, TypeVar
 import grpc
 
 from aggregator.crypto.certificates import Certificate, Role
-from aggregator.errors import MessageError, NotAdmitted, SangamError, VersionMismatch
+from aggregator.errors import Disconnected, MessageError, NotAdmitted, ParameterError, SangamError, VersionMismatch
 from aggregator.rounds.driver import Driver
 from aggregator.rounds.lines import Line
 from aggregator.rounds.phase import Completed
@@ -56,6 +57,8 @@ class AggregationService:
         self._uploading = NewestStreams()
         self._announcing = Announcing()
         self._joined_by: dict[Line, tuple[Task, Certificate]] = {}
+        self._uploads: set[asyncio.Task[Any]] = set()
+        self._draining = False
 
     def handlers(self, gate: Gate) -> grpc.GenericRpcHandler:
         """The gRPC handlers, each behind the roles that it is for, but for the probe."""
@@ -76,6 +79,12 @@ class AggregationService:
                 task.check_member(site)
             except NotAdmitted as error:
                 line.close(error)
+
+    async def drain(self) -> None:
+        """Take no new uploads, and wait for those that are on their way."""
+        self._draining = True
+        if self._uploads:
+            await asyncio.wait(self._uploads)
 
     async def probe(self, caller: Certificate, _: ProbeRequest) -> ServerInfo:
         """Who answers, and which protocol it speaks; for any role."""
@@ -123,6 +132,26 @@ class AggregationService:
         header = (await _first(messages)).body
         if not isinstance(header, UploadHeader):
             raise MessageError("an upload starts with its header")
+        with self._on_its_way():
+            return await self._take(caller, header, messages, go_on)
+
+    @contextmanager
+    def _on_its_way(self) -> Iterator[None]:
+        """Be waited for when the server stops."""
+        if self._draining:
+            raise Disconnected("this server is stopping")
+        own = asyncio.current_task()
+        if own is None:
+            raise ParameterError("an upload is a task of its own")
+        self._uploads.add(own)
+        try:
+            yield
+        finally:
+            self._uploads.discard(own)
+
+    async def _take(
+        self, caller: Certificate, header: UploadHeader, messages: AsyncIterator[UploadMessage], go_on: GoOn
+    ) -> UploadReceipt:
         driver = self._tasks.find(header.task).driver(header.round)
         self._announcing.answered(header.task, caller.name)
         opened = await driver.open_upload(driver.client_of(caller), header)

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic, thread_time, time, time_ns
@@ -72,6 +72,17 @@ class Running:
     server: grpc.aio.Server
     tasks: Tasks
     _watch: Watch = field(repr=False)
+    _aggregation: AggregationService = field(repr=False)
+
+    async def drain(self, within_s: float) -> None:
+        """Take nothing new, and let what is on its way arrive: uploads; of a server that keeps nothing, rounds, too.
+
+        Args:
+            within_s: how long that may take.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await asyncio.gather(self._aggregation.drain(), self.tasks.drain())
 
     async def wait(self) -> None:
         """Until the server is stopped."""
@@ -126,7 +137,7 @@ async def serve(config: ServerConfig, further: Iterable[Service] = ()) -> AsyncI
     await server.start()
     watching = asyncio.create_task(watch.run())
     try:
-        yield Running(port, server, tasks, watch)
+        yield Running(port, server, tasks, watch, aggregation)
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)

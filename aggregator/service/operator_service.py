@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import grpc
 
 from aggregator.crypto.certificates import Certificate, Role
+from aggregator.errors import Disconnected
 from aggregator.rounds.task import Task
 from aggregator.service.results import result_messages
 from aggregator.service.rpc import Gate, downward, unary
@@ -146,6 +147,8 @@ class OperatorService:
 
     def _started(self, caller: Certificate, request: RoundRequest) -> RoundStarted:
         """Nothing awaits here: two requests cannot both find no round."""
+        if self._tasks.draining:
+            raise Disconnected("this server is stopping: its rounds go on when it is back")
         task = self._task(caller, request.task)
         known = self._keys.round_of(caller.name, request) if request.idempotency_key else None
         if known is not None:

@@ -1,5 +1,6 @@
 """The tasks of one server, by name: whose they are, and who may do what with them."""
 
+import asyncio
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -73,6 +74,7 @@ class Tasks:
         self.host = host
         self._creators = creators
         self._tasks_max = tasks_max
+        self.draining = False
         self._tasks: dict[str, Owned] = {}
         self._deleted: dict[str, dict[str, None]] = {}  # by owner: names, oldest first
 
@@ -187,6 +189,12 @@ class Tasks:
             del deleted[freed]
             self.host.records.free_name(freed)
         await found.task.close()
+
+    async def drain(self) -> None:
+        """Start no new rounds; of a server that keeps nothing, wait for those that run."""
+        self.draining = True
+        if not self.host.records.durable:
+            await asyncio.gather(*(owned.task.ended() for owned in self._tasks.values()))
 
     async def close(self) -> None:
         """Stop every round."""

@@ -119,7 +119,7 @@ class StoredEnd:
 
 @dataclass(frozen=True, slots=True)
 class StoredResult:
-    """A round's sum: see `RoundRecords.keep_result`; `words` are None once it was dropped, for the reason in `state`."""
+    """A round's sum: see `RoundRecords.keep_result`; `words` are None once it was dropped, as `state` says."""
 
     terms: Terms
     survivors: tuple[int, ...]
@@ -214,7 +214,11 @@ class RoundRecords(Settled, Protocol):
         """These members' uploads, which a kept sum holds, are destroyed."""
 
     async def keep_result(self, terms: Terms, survivors: Sequence[int], words: Octets) -> None:
-        """The round's sum under its final terms, before anybody is told of it; returns when it is on the disk. StorageError: it refuses."""
+        """The round's sum under its final terms, before anybody is told of it; returns when it is on the disk.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
 
     def noted(self, event: RoundEvent) -> None:
         """An event."""

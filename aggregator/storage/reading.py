@@ -44,7 +44,7 @@ def read_all(database: sqlite3.Connection, desk: Desk) -> tuple[Stored, dict[str
     names: dict[str, DurableTask] = {}
     stored = []
     for name, owner, spec, created_s, cancelled, started in database.execute("SELECT * FROM tasks ORDER BY created_s"):
-        read = [_Reader(database, desk, name, *row).round() for row in _rounds(database, name)]
+        read = [_Reader(database, desk, name, row).round() for row in _rounds(database, name)]
         names[name] = DurableTask(desk, name, (records for _, records in read))
         desk.results(name).keep_only(frozenset(records.result for _, records in read))
         rounds = tuple(one for one, _ in read)
@@ -63,26 +63,15 @@ def _rounds(database: sqlite3.Connection, task: str) -> list[tuple[Any, ...]]:
 class _Reader:
     """Reads one round."""
 
-    def __init__(
-        self,
-        database: sqlite3.Connection,
-        desk: Desk,
-        task: str,
-        number: int,
-        started_s: float,
-        model_hash: bytes,
-        terms: bytes | None,
-        roster: bytes | None,
-        invited: str | None,
-    ) -> None:
+    def __init__(self, database: sqlite3.Connection, desk: Desk, task: str, row: tuple[Any, ...]) -> None:
+        self._number, started_s, model_hash, terms, roster, invited = row
         self._database = database
-        self._key = (task, number)
-        self._number = number
-        self._spool = desk.spool(task, number)
+        self._desk = desk
+        self._key = (task, self._number)
+        self._spool = desk.spool(task, self._number)
         self._results = desk.results(task)
         self._start = started_s, model_hash
         self._opening = None if terms is None else self._read_opening(terms, roster, invited)
-        self._desk = desk
 
     def round(self) -> tuple[StoredRound, DurableRound]:
         """The round, and its records."""

@@ -27,7 +27,8 @@ from aggregator.wire.operator_messages import RoundEvent, RoundSummary
 from aggregator.wire.vocabulary import Step, SumState
 
 SUM_PREFIX: Final = "sum-"
-_OF_MEMBER: Final = "WHERE task = ? AND number = ? AND step = ? AND member = ?"
+_DELETE_UPLOAD: Final = "DELETE FROM uploads WHERE task = ? AND number = ? AND step = ? AND member = ?"
+_FORGET_FILE: Final = "UPDATE uploads SET file = '' WHERE task = ? AND number = ? AND step = ? AND member = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ class DurableRound:
 
     def refused(self, step: Step, member: int) -> None:
         """As `RoundRecords.refused`."""
-        self._say(f"DELETE FROM uploads {_OF_MEMBER}", *self._key, step, member)
+        self._say(_DELETE_UPLOAD, *self._key, step, member)
         self._destroy(step, member)
 
     def ended_step(self, step: Step, members: Iterable[int]) -> None:
@@ -138,7 +139,7 @@ class DurableRound:
         """As `RoundRecords.let_go`: what was announced of them is kept, since their members have answered."""
         for member in members:
             if (step, member) in self._files:
-                self._say(f"UPDATE uploads SET file = '' {_OF_MEMBER}", *self._key, step, member)
+                self._say(_FORGET_FILE, *self._key, step, member)
                 self._destroy(step, member)
 
     async def keep_result(self, terms: Terms, survivors: Sequence[int], words: Octets) -> None:

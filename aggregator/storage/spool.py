@@ -211,6 +211,7 @@ def _read_all(file: BinaryIO, start: int, size: int) -> bytes:
 
 @contextmanager
 def storage_errors() -> Iterator[None]:
+    """Raise the disk's errors as StorageError."""
     try:
         yield
     except OSError as error:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from aggregator.errors import StorageError
-from aggregator.storage.audit import AuditFile, Chain, Head
+from aggregator.storage.audit import AUDIT_FILE, AuditFile, Chain, Head
 from aggregator.storage.base import Fact, Stored
 from aggregator.storage.reading import read_all, read_pending
 from aggregator.storage.round_records import Desk, DurableTask
@@ -29,7 +29,6 @@ from aggregator.wire.operator_messages import RoundRequest, Task
 DATABASE_FILE: Final = "records.sqlite"
 SPOOL: Final = "spool"
 RESULTS: Final = "results"
-AUDIT_FILE: Final = "audit.jsonl"
 
 
 class State:
@@ -75,16 +74,11 @@ class State:
         Raises:
             StorageError: in use by another server, read-only, damaged, or of a newer version.
         """
-        try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(f"cannot make the state directory {directory}: {error.strerror}") from None
         writer = Writer(failed)
-        await writer.open(partial(RecordsDatabase, directory / DATABASE_FILE))
         try:
-            if not sync:
-                await writer.run(writer.database.execute, "PRAGMA synchronous = OFF")
-            pending = await writer.run(read_pending, writer.database)
+            await writer.run(_make, directory)
+            await writer.open(partial(RecordsDatabase, directory / DATABASE_FILE), sync=sync)
+            pending = await writer.read(read_pending)
             audit = await writer.run(AuditFile, directory / AUDIT_FILE, pending)
             chain = Chain(Head.of(pending[-1]) if pending else Head(), now)
 
@@ -98,7 +92,7 @@ class State:
                 )
 
             state = cls(writer, chain, audit, desk)
-            state.stored, state._tasks = await writer.run(read_all, writer.database, state._desk)
+            state.stored, state._tasks = await writer.read(partial(read_all, desk=state._desk))
         except BaseException:
             await writer.close()
             raise
@@ -157,3 +151,10 @@ class State:
 
     def _say(self, sql: str, *parameters: object) -> None:
         self._writer.say(sql, *parameters)
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot make the state directory {directory}: {error.strerror}") from None

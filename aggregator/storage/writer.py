@@ -38,15 +38,28 @@ class Writer:
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._count = 0  # of all that was ever said
         self._work: asyncio.Task[None] | None = None
+        self._database: Database | None = None
 
-    async def open(self, make: Callable[[], Database]) -> None:
-        """Open the database; errors as `Database`."""
+    async def open(self, make: Callable[[], Database], *, sync: bool) -> None:
+        """Open the database; errors as `Database`. Without `sync`, what is written may be lost with a power cut."""
         self._database = await self.run(make)
+        if not sync:
+            await self.read(lambda database: database.execute("PRAGMA synchronous = OFF"))
+
+    async def read(self, read: Callable[[sqlite3.Connection], T]) -> T:
+        """Read the database, in its thread. StorageError when the disk refuses."""
+
+        def work() -> T:
+            with self._opened.storage_errors():
+                return read(self._opened.connection)
+
+        return await self.run(work)
 
     @property
-    def database(self) -> sqlite3.Connection:
-        """For `run`, in the database's thread alone."""
-        return self._database.connection
+    def _opened(self) -> Database:
+        if self._database is None:
+            raise StorageError("the records are not open")
+        return self._database
 
     async def run(self, function: Callable[..., T], *arguments: object) -> T:
         """Call a function in the database's thread."""
@@ -70,6 +83,7 @@ class Writer:
             return
         future = asyncio.get_running_loop().create_future()
         self._waiting.append((self._count, future))
+        self._set_to_work()
         await future
 
     async def close(self) -> None:
@@ -79,12 +93,16 @@ class Writer:
         if self._work is not None:
             self._work.cancel()
             await asyncio.gather(self._work, return_exceptions=True)
-        await self.run(self._database.close)
+        if self._database is not None:
+            await self.run(self._database.close)
         self._thread.shutdown()
 
     def _add(self, item: Statement | Afterwards) -> None:
         self._said.append((self._count, item))
         self._count += 1
+        self._set_to_work()
+
+    def _set_to_work(self) -> None:
         if self._work is None or self._work.done():
             self._work = asyncio.create_task(self._write_all())
             self._work.add_done_callback(self._broke_off)
@@ -107,7 +125,7 @@ class Writer:
 
     def _commit(self, statements: list[Statement]) -> None:
         if statements:
-            with self._database.transaction() as database:
+            with self._opened.transaction() as database:
                 for sql, parameters in statements:
                     database.execute(sql, parameters)
 

@@ -7,9 +7,9 @@ import pytest
 from aggregator.protocol.parameters import Mode
 from aggregator.wire.vocabulary import MASKED_STEPS
 from tests.killing import killable
+from tests.loopback import PATIENT, check_mean, offers, parameters
 from tests.parties import parameters as homomorphic
 from tests.service.test_homomorphic import everyone, staffed
-from tests.loopback import PATIENT, check_mean, offers, parameters
 
 N = 4
 
