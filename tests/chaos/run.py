@@ -216,7 +216,8 @@ class Scene:
         elif one.name == SERVER and self._faults is not None and self._faults.full_lately:
             self.tally.faults["server's start failed, disk full"] += 1
         else:
-            self.tally.crashes.append(f"{one.name} ended by itself with {code}: {one.last_words}")
+            self.tally.crashes.append(f"{one.name} ended by itself with {code}")
+            self._screen.log(f"{one.name}, which ended by itself with {code},", one.last_words)
 
     async def _stop(self, server: Kept, running: "asyncio.Task[None]") -> None:
         """As an operator of the machine stops it; then its files are looked at."""
