@@ -1,17 +1,26 @@
-"""The aggregator: the very server that `sangam serve` runs, which SIGTERM stops gently."""
+"""The aggregator: the very server that `sangam serve` runs, which SIGTERM stops gently.
+
+One thing is as with rounds of a gigabyte: running sums are written down, so that uploads need not stay.
+"""
 
 import asyncio
 import signal
 from multiprocessing.connection import Connection
+from typing import Final
 
 from aggregator.config import ServerConfig
 from aggregator.local import child
+from aggregator.rounds import driver
 from aggregator.service.app import serve
+
+FOLD_BYTES: Final = 100_000
+FOLD_UPLOADS: Final = 3
 
 
 def main(config: ServerConfig, pipe: Connection) -> None:
     """Serve until SIGTERM, or until the starter hangs up; its port is the one message. The target of its process."""
     child.settle(config.identity)
+    driver.FOLD_BYTES, driver.FOLD_UPLOADS = FOLD_BYTES, FOLD_UPLOADS
     asyncio.run(_serve(config, pipe))
 
 

@@ -12,11 +12,12 @@ from aggregator.wire.operator_messages import RoundEvent
 from aggregator.wire.vocabulary import EventKind
 from clients.operator import Operator
 from clients.result import RoundResult
+from clients.retry import patiently
 from tests.chaos.evidence import Evidence, digest
 from tests.chaos.judge import faults_of_sum
 from tests.chaos.recovery import Recovery
 from tests.chaos.tally import Tally
-from tests.chaos.work import STUCK_AFTER_S, Study
+from tests.chaos.work import PATIENCE_S, STUCK_AFTER_S, Study
 
 ASKED_TWICE: Final = 0.3
 
@@ -155,6 +156,9 @@ class Lane:
                 self._tally.lost.append(f"{task}, round {number}: its sum is gone: {error}")
             if result and (digest(result.words), frozenset(result.participants)) != (sum_digest, participants):
                 self._tally.wrong.append(f"{task}, round {number}: another sum than before")
+
+    async def _listed(self, task: str) -> frozenset[int]:
+        return frozenset([summary.round async for summary in self._operator.rounds(task)])
 
     def _look_at_sites(self, task: str, number: int, participants: frozenset[str], sum_digest: str) -> None:
         missing = sorted(self._evidence.named(task, number, "ack") - participants)

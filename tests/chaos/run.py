@@ -36,9 +36,8 @@ from tests.chaos.lane import Lane
 from tests.chaos.recovery import Recovery
 from tests.chaos.site import Invitation
 from tests.chaos.tally import Tally
-from tests.chaos.work import DEADLINES, HOMOMORPHIC, LANES, RESULTS_KEPT
+from tests.chaos.work import DEADLINES, HOMOMORPHIC, LANES, PATIENCE_S, RESULTS_KEPT
 
-PATIENCE_S: Final = 60.0
 STOPPED_WITHIN_S: Final = 30.0
 SERVER, OPERATOR = "server", "operator"
 

@@ -22,9 +22,8 @@ from clients.site import joined
 from clients.transport import GrpcChannel, GrpcTransport
 from tests.chaos.evidence import Evidence
 from tests.chaos.witness import Witness
-from tests.chaos.work import CLIP, WEIGHT_MAX, Study
+from tests.chaos.work import CLIP, PATIENCE_S, WEIGHT_MAX, Study
 
-PATIENCE_S: Final = 60.0
 AGAIN: Final = "a run of chaos trains nothing"
 OF_A_ROUND: Final = (RoundAborted, Equivocation, ParameterError)  # the session goes on
 

@@ -11,6 +11,7 @@ from aggregator.wire.operator_messages import Deadlines, Opening, Retention
 
 CLIP: Final = 4.0
 WEIGHT_MAX: Final = 100
+PATIENCE_S: Final = 60.0  # of everybody, while the server is away
 STEP_S: Final = 20.0
 RECONNECT_S: Final = 5.0
 GATHER_S: Final = 20.0
