@@ -174,8 +174,12 @@ class Task:
         elif self.history.running is None or self._client_now(site) is None:
             self._host.roster().index_of(site.fingerprint)
 
-    def start_round(self, model_hash: bytes) -> int:
+    def start_round(self, model_hash: bytes, by: str = "") -> int:
         """Start the next round, which opens at once or gathers first; its number.
+
+        Args:
+            model_hash: of the model that all start from.
+            by: which operator starts it.
 
         Raises:
             Cancelled: the task was cancelled.
@@ -188,6 +192,7 @@ class Task:
         host, number = self._host, self._number + 1
         check_fits(self.parameters, self.spec.opening, len(host.roster()))
         records = self._records.begin(number, host.now(), model_hash)
+        records.decided("round started", operator=by)
         round_ = Round(number, host.now(), EventLog(host.clock, records.noted), self._gathered, records)
         if self._gathering.waits(self.lines):
             missing = " and ".join(sorted(self._gathering.parties - self.lines.connected))
