@@ -3,13 +3,13 @@
     TASK/ROUND/SITE.npy    the words that this site masked; written before any of its upload leaves
     TASK/ROUND/SITE.ack    the server has acknowledged the upload
     TASK/ROUND/SITE.sum    the SHA-256 of the sum that this site was given
-    SITE.txt               errors that its rounds ended with, one a line
+    SITE.errors            errors that its rounds ended with, one a line
+    SITE.repeats           what it sent twice, or again, one a line
 
 Nothing is forced to the disk: processes are killed, the machine is not. No real site has such a thing.
 """
 
 import hashlib
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,8 +43,11 @@ class Evidence:
 
     def complain(self, site: str, error: str) -> None:
         """A site's round ended with an error."""
-        with (self.directory / f"{site}.txt").open("a") as file:
-            file.write(f"{error}\n")
+        self._add(f"{site}.errors", error)
+
+    def repeat(self, site: str, what: str) -> None:
+        """A site said something once more."""
+        self._add(f"{site}.repeats", what)
 
     def masked(self, task: str, number: int, site: str) -> RingVector | None:
         """What a site masked; None where it says nothing of it."""
@@ -62,18 +65,18 @@ class Evidence:
         """By site, the digest of the sum that it was given."""
         return {path.stem: path.read_text() for path in self.of(task, number).glob("*.sum")}
 
-    def errors(self) -> list[str]:
-        """All sites' errors."""
-        return [line for path in sorted(self.directory.glob("*.txt")) for line in path.read_text().splitlines()]
+    def lines(self, ending: str) -> list[str]:
+        """All sites' lines of one kind, errors or repeats."""
+        return [line for path in self.directory.glob(f"*.{ending}") for line in path.read_text().splitlines()]
 
     def drop_words(self, task: str, number: int) -> None:
         """Give room back: a round was judged."""
         for path in self.of(task, number).glob("*.npy"):
             path.unlink()
 
-    def destroy(self) -> None:
-        """All of it."""
-        shutil.rmtree(self.directory)
+    def _add(self, name: str, line: str) -> None:
+        with (self.directory / name).open("a") as file:
+            file.write(f"{line}\n")
 
 
 def digest(words: RingVector) -> str:

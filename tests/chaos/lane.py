@@ -66,28 +66,29 @@ class Lane:
         """Round after round, until it is enough; the last ones end before this returns."""
         while not enough():
             for study in self._studies:
-                await self._round(study)
+                try:
+                    await self._round(study)
+                except SangamError as error:
+                    self._tally.stuck.append(f"{study.name}: {type(error).__name__}: {error}")
 
     async def _round(self, study: Study) -> None:
-        task, told = study.name, self.told[study.name]
-        number = await self._start(task, told)
+        task = study.name
+        number = await self._start(task, self.told[task])
         self._tally.rounds += 1
-        where = f"{task}, round {number}"
         try:
             async with asyncio.timeout(STUCK_AFTER_S):
                 end = await self._end(task, number)
         except TimeoutError:
-            self._tally.stuck.append(f"{where}: no end after {STUCK_AFTER_S:.0f} s")
+            self._tally.stuck.append(f"{task}, round {number}: no end after {STUCK_AFTER_S:.0f} s")
             await self._operator.abort_round(task, number, "stuck")
-            return
         except NotFound as error:
-            self._tally.lost.append(f"{where}: the operator was told of it, and now: {error}")
-            return
-        told.rounds[number] = None
-        if end.kind == EventKind.FAILED:
-            self._tally.aborted[end.detail] += 1
-            return
-        await self._judge(study, number, end)
+            self._tally.lost.append(f"{task}, round {number}: the operator was told of it, and now: {error}")
+        else:
+            self.told[task].rounds[number] = None
+            if end.kind == EventKind.FAILED:
+                self._tally.aborted[end.detail] += 1
+            else:
+                await self._judge(study, number)
 
     async def _start(self, task: str, told: Told) -> int:
         """Start a round, and perhaps ask for it once more by the same key."""
@@ -111,7 +112,7 @@ class Lane:
             raise SangamError(f"{task}, round {number}: its events ended with {last.kind}")
         return last
 
-    async def _judge(self, study: Study, number: int, end: RoundEvent) -> None:
+    async def _judge(self, study: Study, number: int) -> None:
         task, where = study.name, f"{study.name}, round {number}"
         try:
             result = await self._operator.fetch_result(task, number)
@@ -142,11 +143,9 @@ class Lane:
                     self._look_at_sites(task, number, *closed)
 
     async def _look_at_rounds(self, task: str, told: Told) -> None:
-        listed = {summary.round: summary async for summary in self._operator.rounds(task)}
-        if listed.keys() != set(told.keys.values()):
-            self._tally.lost.append(
-                f"{task}: rounds {sorted(listed.keys() ^ set(told.keys.values()))} are told of once"
-            )
+        listed: frozenset[int] = await patiently(PATIENCE_S)(self._listed, task)
+        if odd := sorted(listed ^ frozenset(told.keys.values())):
+            self._tally.lost.append(f"{task}: rounds {odd} are known to the server only, or to the operator only")
         closed = [(number, end) for number, end in told.rounds.items() if end is not None]
         for number, (participants, sum_digest) in closed[-1:]:
             result: RoundResult | None = None

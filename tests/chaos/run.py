@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import tempfile
 from collections.abc import AsyncIterator
@@ -16,7 +17,7 @@ from typing import Any, Final
 
 from aggregator.config import ServerConfig
 from aggregator.crypto import custody
-from aggregator.errors import StorageError
+from aggregator.errors import Equivocation, StorageError
 from aggregator.local import consortium, parties
 from aggregator.local.consortium import HOST, PARTIES, Consortium
 from aggregator.local.parties import Post
@@ -40,6 +41,8 @@ from tests.chaos.work import DEADLINES, HOMOMORPHIC, LANES, PATIENCE_S, RESULTS_
 
 STOPPED_WITHIN_S: Final = 30.0
 SERVER, OPERATOR = "server", "operator"
+NUMBER: Final = re.compile(r"\d{9,}")  # of a round
+ENTERED: Final = "was already entered"  # by a process of this site that was killed
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,7 @@ class Scene:
         )
 
         def enough() -> bool:
-            return self.tally.kills.total() >= settings.kills
+            return self.tally.kills.total() >= settings.kills or self.tally.hopeless
 
         with self._screen.bar("kills", settings.kills, f"{settings.kills} kills, seed {settings.seed}") as bar:
             self._bar = bar
@@ -235,8 +238,12 @@ class Scene:
         for task in (state / RESULTS).iterdir():
             left += sorted(task.iterdir())[RESULTS_KEPT:]
         tally.left += [str(path.relative_to(state)) for path in left]
-        tally.site_errors.update(self._evidence.errors())
-        for sentence in (*tally.wrong, *tally.lost, *tally.stuck, *tally.crashes, *tally.left):
+        for error in self._evidence.lines("errors"):
+            tally.site_errors[NUMBER.sub("N", error)] += 1
+            if error.startswith(Equivocation.__name__) and ENTERED not in error:
+                tally.alarms.append(f"a site says: {error}")
+        tally.faults.update(self._evidence.lines("repeats"))
+        for sentence in tally.failures:
             self._screen.console.print(sentence, markup=False, highlight=False)
 
 

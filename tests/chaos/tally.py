@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any, Final
 
 COMPLETED_LEAST: Final = 0.95
+HOPELESS: Final = 5
 
 
 @dataclass
@@ -25,6 +26,7 @@ class Tally:
     stuck: list[str] = field(default_factory=list)
     crashes: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)  # files
+    alarms: list[str] = field(default_factory=list)  # of sites that say the server lied; it did not
     listening_s: list[float] = field(default_factory=list)
     answered_s: list[float] = field(default_factory=list)
     rss_bytes: list[int] = field(default_factory=list)
@@ -39,9 +41,17 @@ class Tally:
     @property
     def passed(self) -> bool:
         """Whether all was as it must be."""
-        return (
-            not (self.wrong or self.lost or self.stuck or self.crashes or self.left) and self.share >= COMPLETED_LEAST
-        )
+        return not self.failures and self.share >= COMPLETED_LEAST
+
+    @property
+    def failures(self) -> list[str]:
+        """All that must not be."""
+        return [*self.wrong, *self.lost, *self.stuck, *self.crashes, *self.left, *self.alarms]
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether it makes no sense to go on."""
+        return len(self.stuck) + len(self.crashes) >= HOPELESS
 
     def line(self, **more: Any) -> str:
         """To programs: one JSON object."""
@@ -60,6 +70,7 @@ class Tally:
                 "stuck": len(self.stuck),
                 "crashes": len(self.crashes),
                 "files_left": len(self.left),
+                "false_alarms": len(self.alarms),
                 "seconds": round(seconds, 1),
                 "seconds_per_kill": round(seconds / kills, 2) if kills else None,
                 "start_to_listening_s": _spread(self.listening_s),

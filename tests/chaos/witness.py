@@ -64,7 +64,7 @@ class Witness:
     async def control(self) -> AsyncIterator[ControlStream]:
         """Open a control stream."""
         async with self._inner.control() as stream:
-            yield _Stream(stream, self._said, self._draws)
+            yield _Stream(stream, self)
 
     async def upload(self, parts: Iterable[UploadMessage]) -> UploadReceipt:
         """Send an upload; perhaps once more, or twice at once."""
@@ -75,40 +75,47 @@ class Witness:
             assert self._encoded is not None
             await asyncio.to_thread(self._evidence.mask, self._task, header.round, self._site, self._encoded)
             self._written = header.round
-        racing = [asyncio.create_task(self._again(whole))] if self._draws.random() < UPLOADS_RACE else []
+        race = self._draws.random() < UPLOADS_RACE
+        racing = [asyncio.create_task(self._again(whole, "upload raced"))] if race else []
         try:
             receipt = await self._inner.upload(iter(whole))
         finally:
             await asyncio.gather(*racing)
         self._evidence.acknowledge(self._task, header.round, self._site)
         if self._draws.random() < UPLOAD_AGAIN:
-            await self._again(whole)
+            await self._again(whole, "upload sent again")
         return receipt
 
     def fetch_result(self, request: ResultRequest) -> AsyncIterator[ResultMessage]:
         """Receive one result."""
         return self._inner.fetch_result(request)
 
-    async def _again(self, parts: list[UploadMessage]) -> None:
+    async def answer(self, stream: ControlStream, message: ClientMessage) -> None:
+        """Send one message, perhaps twice, and perhaps an old one behind it."""
+        await stream.send(message)
+        if message.round == 0:  # joining
+            return
+        if self._draws.random() < TWICE:
+            self._evidence.repeat(self._site, "answer sent twice")
+            await stream.send(message)
+        if self._said and self._draws.random() < OLD_AGAIN:
+            self._evidence.repeat(self._site, "old answer sent again")
+            await stream.send(self._draws.choice(self._said))
+        self._said.append(message)
+
+    async def _again(self, parts: list[UploadMessage], what: str) -> None:
+        self._evidence.repeat(self._site, what)
         with suppress(SangamError):  # the round may be over, or the line broken: nobody asked for it
             await self._inner.upload(iter(parts))
 
 
 class _Stream:
-    def __init__(self, inner: ControlStream, said: deque[ClientMessage], draws: Random) -> None:
+    def __init__(self, inner: ControlStream, witness: Witness) -> None:
         self._inner = inner
-        self._said = said
-        self._draws = draws
+        self._witness = witness
 
     async def send(self, message: ClientMessage) -> None:
-        await self._inner.send(message)
-        if message.round == 0:  # joining
-            return
-        if self._draws.random() < TWICE:
-            await self._inner.send(message)
-        if self._said and self._draws.random() < OLD_AGAIN:
-            await self._inner.send(self._draws.choice(self._said))
-        self._said.append(message)
+        await self._witness.answer(self._inner, message)
 
     async def receive(self) -> ServerMessage:
         return await self._inner.receive()

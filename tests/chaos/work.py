@@ -1,4 +1,4 @@
-"""What is summed: the tasks of a run, in all modes and of different lengths, and the lanes in which their rounds run."""
+"""What is summed: the tasks of a run, in all modes and of different lengths, and the lanes of their rounds."""
 
 from dataclasses import dataclass
 from typing import Final
