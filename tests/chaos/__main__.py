@@ -21,16 +21,19 @@ def main() -> int:
     words.add_argument("--kills", type=int, default=50, help="how many processes to kill")
     words.add_argument("--seed", type=int, default=None, help="of all that is drawn; by default a new one")
     words.add_argument("--sites", type=int, default=10, help="how many sites")
+    words.add_argument("--between-s", type=float, default=1.0, help="mean seconds between two faults")
+    words.add_argument("--no-mount", dest="mounts", action="store_false", help="limit file sizes to fill the disk")
     said = words.parse_args()
     seed = secrets.randbelow(1 << 32) if said.seed is None else said.seed
     gc.freeze()
     end_gently()
     try:
-        passed, line = asyncio.run(run(Settings(said.kills, seed, said.sites), Screen(Console(stderr=True))))
+        settings = Settings(said.kills, seed, said.sites, said.between_s, said.mounts)
+        tally, line = asyncio.run(run(settings, Screen(Console(stderr=True))))
     except KeyboardInterrupt:
         return INTERRUPTED
     sys.stdout.write(f"{line}\n")
-    return 0 if passed else 1
+    return 0 if tally.passed else 1
 
 
 if __name__ == "__main__":

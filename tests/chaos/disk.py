@@ -72,17 +72,19 @@ class SmallFiles(Disk):
 
 
 @contextmanager
-def small_disk(directory: Path) -> Iterator[Disk]:
+def small_disk(directory: Path, *, mounts: bool = True) -> Iterator[Disk]:
     """A disk at this place, which is made."""
     directory.mkdir()
-    options = f"size={TMPFS_BYTES},mode=700"
-    mount = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", directory], capture_output=True, check=False
-    )
-    if mount.returncode != 0:
+    if not mounts or not _mount(directory):
         yield SmallFiles(directory)
         return
     try:
         yield SmallDisk(directory)
     finally:
         subprocess.run(["umount", "-l", directory], check=True)
+
+
+def _mount(directory: Path) -> bool:
+    options = f"size={TMPFS_BYTES},mode=700"
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(directory)]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0

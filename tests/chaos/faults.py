@@ -14,7 +14,6 @@ from tests.chaos.keeper import Kept
 from tests.chaos.recovery import Recovery
 from tests.chaos.tally import Tally
 
-BETWEEN_S: Final = 1.0  # in the mean, between two faults
 AGAIN: Final = 0.25  # the share of the server's kills that are followed by another while it starts, or just after
 AGAIN_WITHIN_S: Final = 1.0
 SLOW_S: Final = 3.0
@@ -29,6 +28,7 @@ class Faults:
 
     Args:
         draws: all that is drawn.
+        between_s: the mean time between two faults, seconds.
         server: its process.
         sites: theirs.
         parties: key holder's and auditor's.
@@ -41,6 +41,7 @@ class Faults:
     def __init__(
         self,
         draws: Random,
+        between_s: float,
         server: Kept,
         sites: Sequence[Kept],
         parties: Sequence[Kept],
@@ -51,6 +52,7 @@ class Faults:
     ) -> None:
         self._full_until = -inf
         self._draws = draws
+        self._between_s = between_s
         self._server = server
         self._sites = sites
         self._parties = parties
@@ -78,7 +80,7 @@ class Faults:
         }
         try:
             while not enough():
-                await asyncio.sleep(self._draws.expovariate(1 / BETWEEN_S))
+                await asyncio.sleep(self._draws.expovariate(1 / self._between_s))
                 self._draws.choices(list(kinds), list(kinds.values()))[0]()
         finally:
             for one in self._lasting:

@@ -6,7 +6,7 @@ import re
 import signal
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing.context import ForkServerContext
@@ -47,22 +47,34 @@ ENTERED: Final = "was already entered"  # by a process of this site that was kil
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How many kills, from which seed, with how many sites."""
+    """What a run is asked for.
+
+    Args:
+        kills: how many, at least.
+        seed: of all that is drawn.
+        sites: how many.
+        between_s: the mean time between two faults, seconds.
+        mounts: whether to mount a small disk, where that is allowed.
+    """
 
     kills: int
     seed: int
     sites: int = 10
+    between_s: float = 1.0
+    mounts: bool = True
 
 
-async def run(settings: Settings, screen: Screen) -> tuple[bool, str]:
-    """Run it all; whether all was as it must be, and the JSON line. Nothing stays on this machine's disk."""
-    with tempfile.TemporaryDirectory(prefix="sangam-chaos-") as name, small_disk(Path(name) / "disk") as disk:
+async def run(settings: Settings, screen: Screen) -> tuple[Tally, str]:
+    """Run it all; what was counted, and the JSON line. Nothing stays on this machine's disk."""
+    with ExitStack() as stack:
+        name = stack.enter_context(tempfile.TemporaryDirectory(prefix="sangam-chaos-"))
+        disk = stack.enter_context(small_disk(Path(name) / "disk", mounts=settings.mounts))
         with screen.stage("a throw-away consortium: authority, certificates, signed roster"):
             names = consortium.site_names("hospital", settings.sites)
             members = consortium.found(Path(name) / "consortium", names, datetime.now(UTC))
         scene = Scene(settings, members, disk, Evidence(Path(name) / "evidence"), screen)
         await scene.play()
-        return scene.tally.passed, scene.tally.line(seed=settings.seed, sites=settings.sites, disk=disk.kind)
+        return scene.tally, scene.tally.line(seed=settings.seed, sites=settings.sites, disk=disk.kind)
 
 
 class Scene:
@@ -110,6 +122,7 @@ class Scene:
         settings, count = self._settings, self._settings.sites
         self._faults = Faults(
             Random(f"{settings.seed}"),
+            settings.between_s,
             server,
             others[:count],
             others[count:],
