@@ -47,7 +47,7 @@ CHUNK_DIGITS_MAX: Final = 10
 METHOD_UNKNOWN: Final = "Method not found!"  # gRPC's words; its code alone also stands for a compression that is off
 
 # gRPC's own back-off grows to 120 s and would dominate every recovery; 2 s is the most a client waits here. What it
-# calls the least back-off is the time that an attempt has for TCP and TLS: four times across a line, of a second perhaps.
+# calls the least back-off is the time that one attempt has for TCP and TLS, which go across a line four times.
 OPTIONS: Final = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),

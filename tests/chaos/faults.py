@@ -76,7 +76,7 @@ class Faults:
             self._kill_party: 6,
             self._cut: 12,
             self._slow: 6,
-            self._fill: 4,
+            self._fill: 6,
         }
         try:
             while not enough():

@@ -1,4 +1,4 @@
-"""The aggregator: the very server that `sangam serve` runs, which SIGTERM stops gently.
+"""The aggregator: the very server that `sangam serve` runs, which SIGTERM stops as gently.
 
 One thing is as with rounds of a gigabyte: running sums are written down, so that uploads need not stay.
 """
@@ -20,7 +20,7 @@ FOLD_UPLOADS: Final = 3
 def main(config: ServerConfig, pipe: Connection) -> None:
     """Serve until SIGTERM, or until the starter hangs up; its port is the one message. The target of its process."""
     child.settle(config.identity)
-    driver.FOLD_BYTES, driver.FOLD_UPLOADS = FOLD_BYTES, FOLD_UPLOADS
+    driver.FOLD_BYTES, driver.FOLD_UPLOADS = FOLD_BYTES, FOLD_UPLOADS  # type: ignore[misc]
     asyncio.run(_serve(config, pipe))
 
 
@@ -30,3 +30,4 @@ async def _serve(config: ServerConfig, pipe: Connection) -> None:
     async with serve(config) as running:
         starter.tell(port=running.port)
         await stopped.wait()
+        await running.drain(config.drain_s)

@@ -24,8 +24,8 @@ from aggregator.local.parties import Post
 from aggregator.local.processes import nursery
 from aggregator.local.screen import Bar, Screen
 from aggregator.protocol.parties import KEY_HOLDER
-from aggregator.storage.audit import verify
-from aggregator.storage.state import AUDIT_FILE, RESULTS, SPOOL
+from aggregator.storage.audit import AUDIT_FILE, verify
+from aggregator.storage.state import RESULTS, SPOOL
 from clients.operator import Operator, operate
 from tests.cable import Cable
 from tests.chaos import hub, site
@@ -251,10 +251,10 @@ class Scene:
         for task in (state / RESULTS).iterdir():
             left += sorted(task.iterdir())[RESULTS_KEPT:]
         tally.left += [str(path.relative_to(state)) for path in left]
-        for error in self._evidence.lines("errors"):
-            tally.site_errors[NUMBER.sub("N", error)] += 1
-            if error.startswith(Equivocation.__name__) and ENTERED not in error:
-                tally.alarms.append(f"a site says: {error}")
+        for complaint in self._evidence.lines("errors"):
+            tally.site_errors[NUMBER.sub("N", complaint)] += 1
+            if complaint.startswith(Equivocation.__name__) and ENTERED not in complaint:
+                tally.alarms.append(f"a site says: {complaint}")
         tally.faults.update(self._evidence.lines("repeats"))
         for sentence in tally.failures:
             self._screen.console.print(sentence, markup=False, highlight=False)
