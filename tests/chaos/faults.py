@@ -16,6 +16,7 @@ from tests.chaos.tally import Tally
 
 AGAIN: Final = 0.25  # the share of the server's kills that are followed by another while it starts, or just after
 AGAIN_WITHIN_S: Final = 1.0
+AWAY_S: Final = 5.0  # at most, of a server that is not started again at once
 SLOW_S: Final = 3.0
 HOLD_S: Final = 0.05  # of each piece that arrives, at most
 FULL_S: Final = 3.0
@@ -70,7 +71,8 @@ class Faults:
     async def run(self, enough: Callable[[], bool]) -> None:
         """One fault after the other until it is enough; then all that lasts is mended."""
         kinds: Mapping[Callable[[], None], int] = {
-            self._kill_server: 40,
+            self._kill_server: 36,
+            self._kill_server_for_long: 4,
             self._stop_server: 4,
             self._kill_site: 28,
             self._kill_party: 6,
@@ -92,6 +94,11 @@ class Faults:
             self._recovery.killed()
         if self._draws.random() < AGAIN:
             self._lasts(self._kill_server_again(self._draws.uniform(0, AGAIN_WITHIN_S)))
+
+    def _kill_server_for_long(self) -> None:
+        self._tally.faults["server away for seconds"] += 1
+        self._server.away_s = self._draws.uniform(0, AWAY_S)
+        self._kill_server()
 
     async def _kill_server_again(self, after_s: float) -> None:
         await asyncio.sleep(after_s)

@@ -42,6 +42,7 @@ class Kept:
         self.name = name
         self.starts = 0
         self.keep = True  # start it again
+        self.away_s = 0.0  # before it is started once more, the next time
         self._made = (context, name, directory, target)
         self._argument = argument
         self._ended = ended
@@ -53,7 +54,8 @@ class Kept:
         try:
             while self.keep:
                 await self._live()
-                await asyncio.sleep(AGAIN_S)
+                away_s, self.away_s = self.away_s, 0.0
+                await asyncio.sleep(AGAIN_S + away_s)
         finally:
             if self._child is not None:
                 self._child.kill()

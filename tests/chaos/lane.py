@@ -1,6 +1,7 @@
 """Rounds back to back, as an operator runs them, each judged at its end."""
 
 import asyncio
+import re
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from tests.chaos.tally import Tally
 from tests.chaos.work import PATIENCE_S, STUCK_AFTER_S, Study
 
 ASKED_TWICE: Final = 0.3
+RIGHTFUL: Final = re.compile(r", need \d+| did not (answer|come)$")
 
 
 @dataclass
@@ -86,9 +88,16 @@ class Lane:
         else:
             self.told[task].rounds[number] = None
             if end.kind == EventKind.FAILED:
-                self._tally.aborted[end.detail] += 1
+                self._note_failure(task, number, end.detail)
             else:
                 await self._judge(study, number)
+
+    def _note_failure(self, task: str, number: int, reason: str) -> None:
+        """A round may fail since too few were left of those who take part; never since something was lost."""
+        self._tally.aborted[reason] += 1
+        if not RIGHTFUL.search(reason):
+            acknowledged = len(self._evidence.named(task, number, "ack"))
+            self._tally.lost.append(f"{task}, round {number}, with {acknowledged} acknowledged uploads: {reason}")
 
     async def _start(self, task: str, told: Told) -> int:
         """Start a round, and perhaps ask for it once more by the same key."""

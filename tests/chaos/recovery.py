@@ -1,12 +1,10 @@
-"""How long the server was away, as its clients saw it: from a kill to the next answer that it accepted."""
+"""How long the server was away, as clients saw it: from a kill, and from its next start, to an answer it accepted."""
 
 from collections.abc import Callable
 
 from aggregator.wire.operator_messages import RoundEvent
 from aggregator.wire.vocabulary import EventKind
 from tests.chaos.tally import Tally
-
-BACK = frozenset({EventKind.RESUMED, EventKind.STEP, EventKind.GATHERING})
 
 
 class Recovery:
@@ -16,13 +14,13 @@ class Recovery:
         self._tally = tally
         self._clock = clock
         self._killed_at: float | None = None
-        self._started_at = clock()
-        self._back = False
+        self._started_at = self._listening_at = clock()
+        self._resumed = False
 
     def killed(self) -> None:
         """The server is gone."""
         self._killed_at = self._clock()
-        self._back = False
+        self._resumed = False
 
     def starting(self) -> None:
         """It is started."""
@@ -30,13 +28,15 @@ class Recovery:
 
     def listening(self) -> None:
         """It listens."""
-        self._tally.listening_s.append(self._clock() - self._started_at)
-        self._back = False
+        self._listening_at = self._clock()
+        self._tally.listening_s.append(self._listening_at - self._started_at)
+        self._resumed = False
 
     def heard(self, event: RoundEvent) -> None:
-        """One event of a round. An answer counts if the restarted server was heard before it."""
+        """One event of a round. An answer counts if a round was resumed before it."""
         if event.kind == EventKind.RESUMED:
-            self._back = True
-        if event.kind == EventKind.ANSWERED and self._back and self._killed_at is not None:
+            self._resumed = True
+        if event.kind == EventKind.ANSWERED and self._resumed and self._killed_at is not None:
             self._tally.answered_s.append(self._clock() - self._killed_at)
+            self._tally.reached_s.append(self._clock() - self._listening_at)
             self._killed_at = None

@@ -29,6 +29,7 @@ class Tally:
     alarms: list[str] = field(default_factory=list)  # of sites that say the server lied; it did not
     listening_s: list[float] = field(default_factory=list)
     answered_s: list[float] = field(default_factory=list)
+    reached_s: list[float] = field(default_factory=list)
     rss_bytes: list[int] = field(default_factory=list)
     site_errors: Counter[str] = field(default_factory=Counter)
     start: float = field(default_factory=monotonic)
@@ -74,6 +75,7 @@ class Tally:
                 "seconds": round(seconds, 1),
                 "seconds_per_kill": round(seconds / kills, 2) if kills else None,
                 "start_to_listening_s": _spread(self.listening_s),
+                "listening_to_next_answer_s": _spread(self.reached_s),
                 "kill_to_next_answer_s": _spread(self.answered_s),
                 "server_mib_at_start": _growth(self.rss_bytes),
                 "faults": dict(sorted(self.faults.items())),
