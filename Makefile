@@ -6,13 +6,19 @@ STUBS := aggregator/wire/_pb
 GRPCIO_TOOLS := 1.74.0
 MYPY_PROTOBUF := 5.1.0
 
-.PHONY: demo test check format proto bench bench-large bench-peers crowd wheel clean
+KILLS ?= 50
+SEED ?=
+
+.PHONY: demo test chaos check format proto bench bench-large bench-peers crowd wheel clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sangam demo $(ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -W error -m pytest -q $(ARGS)
+
+chaos: $(VENV)/.dev
+	$(BIN)/python -W error -m tests.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 check: $(VENV)/.dev .venv-proto/.installed
 	$(BIN)/ruff check .

@@ -50,12 +50,13 @@ RETRY_DIGITS_MAX: Final = 10
 RETRY_AFTER_MOST_S: Final = 60.0  # whatever a server says; an honest one says at most 30
 METHOD_UNKNOWN: Final = "Method not found!"  # gRPC's words; its code alone also stands for a compression that is off
 
-# gRPC's own back-off grows to 120 s and would dominate every recovery; 2 s is the most a client waits here.
+# gRPC's own back-off grows to 120 s and would dominate every recovery; 2 s is the most a client waits here. What it
+# calls the least back-off is the time that one attempt has for TCP and TLS, which go across a line four times.
 OPTIONS: Final = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 5_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.compression_enabled_algorithms_bitset", 1),  # none: ciphertext does not shrink, and a bomb is not inflated
     ("grpc.http2.max_pings_without_data", 0),

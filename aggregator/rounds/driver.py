@@ -269,7 +269,8 @@ class Driver:
                     raise OutOfTurn(f"client {upload.client}: round {self.round} is over")
                 await self._in_thread(f"{phase.step} add", phase.commit, upload)
             except (MessageError, StorageError):
-                self._records.refused(phase.step, upload.client)
+                if upload.client not in phase.answers:  # by a newer stream of the same upload
+                    self._records.refused(phase.step, upload.client)
                 raise
             await self._fold(phase)
         self._answered(upload.client)

@@ -3,6 +3,7 @@
 import grpc
 import pytest
 
+import clients
 from aggregator.errors import (
     Cancelled,
     Disconnected,
@@ -28,7 +29,7 @@ from aggregator.wire.messages import ERROR_NAME_KEY, RETRY_AFTER_KEY, ClientMess
 from clients.transport import RETRY_AFTER_MOST_S, GrpcChannel, GrpcTransport
 from tests.cable import Cable
 from tests.consortium import Consortium
-from tests.loopback import hub, parameters, raw
+from tests.loopback import hub, operator, parameters, raw
 
 ALL = [
     Cancelled,
@@ -166,3 +167,11 @@ async def test_the_servers_words_come_without_control_characters(tmp_path):
         none = grpc.aio.Metadata()
         error = channel.named(grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, none, none, "gone\x1b[2J"))
         assert str(error).endswith("gone [2J")
+
+
+async def test_a_slow_line_is_given_the_time_to_connect(tmp_path):
+    """0.1 s there and back: a first attempt of 0.1 s in all would end before TLS has."""
+    async with hub(tmp_path, 2) as h, Cable(h.port) as cable:
+        cable.hold_s = lambda: 0.05
+        async with clients.operate(f"localhost:{cable.port}", operator()) as slow:
+            assert [task async for task in slow.tasks()] == []
