@@ -85,7 +85,7 @@ async def _race(settings: Settings, members: Consortium, shared: Updates, screen
         async with AsyncExitStack() as stack:
             channel = GrpcChannel(hubs[0].address, Identity.load(members.operator))
             stack.push_async_callback(channel.close)
-            operators = {
+            operators: dict[Kind, Operator] = {
                 kind: await stack.enter_async_context(_operator(settings, members, addresses[kind]))
                 for kind in dict.fromkeys(settings.rounds)
                 if kind is not Kind.PLAIN

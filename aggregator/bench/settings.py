@@ -51,9 +51,7 @@ class Settings(Workload):
         if min(self.repeats, self.client_processes) < 1:
             raise ParameterError("repeats and client processes must be at least 1 each")
         if self.durable and self.mode == Kind.PLAIN:
-            raise ParameterError(
-                "a plain sum is written down nowhere: choose a secure mode to see what durability costs"
-            )
+            raise ParameterError("a plain sum is never written down: durable takes a secure mode")
 
     @property
     def deadlines(self) -> Deadlines:

@@ -72,8 +72,8 @@ async def _attend(invitation: Invitation, pipe: Connection) -> None:
         racers: dict[str, list[Racer]] = {address: [] for address in invitation.addresses.values()}
         for place, (address, found) in enumerate(racers.items()):
             for number, directory in invitation.clients:
-                journal = directory / f"{place}-{JOURNAL_FILE}"  # a site keeps one for each server
-                racer = Racer(number, directory, journal, address, updates.of(number), settings)
+                journal = f"{place}-{JOURNAL_FILE}"  # one for each server
+                racer = Racer(number, directory, address, updates.of(number), settings, journal=journal)
                 found.append(await stack.enter_async_context(racer))
         for index, kind in enumerate(settings.rounds):
             await starter.reaches(signals.begin(index))
@@ -113,18 +113,18 @@ class Racer:
 
     Args:
         number: from 0.
-        directory: its identity.
-        journal: the file of its memory.
+        directory: its identity and journal.
         address: host:port of the server.
         update: its values, the same in every round.
         settings: the run.
+        journal: the journal's name.
     """
 
     def __init__(
-        self, number: int, directory: Path, journal: Path, address: str, update: Update, settings: Settings
+        self, number: int, directory: Path, address: str, update: Update, settings: Settings, *, journal: str
     ) -> None:
         self.contender = Contender(_nobody, settings.vanishes(number))
-        self._journal = journal
+        self._journal = directory / journal
         self._update = update
         self._settings = settings
         self._weight = weight(number)
