@@ -194,7 +194,15 @@ class Settings:
         description = _Values.model_fields[name].description
         if name not in self.given:
             return f"{name} is not set: give --{name}, {PREFIX}{name.upper()}, or {name} = ... in the file of --config"
-        return f"{self.places[name]} must be {description}, not {repr(self.given[name])[:_SHOWN_MAX]}"
+        return f"{self.places[name]} must be {description}, not {_shown(self.given[name])}"
+
+
+def _shown(value: object) -> str:
+    """The beginning of a value; numbers of 5,000 digits and tables of 1,000 levels cannot be written out."""
+    try:
+        return repr(value)[:_SHOWN_MAX]
+    except (ValueError, RecursionError):
+        return f"a value of type {type(value).__name__} that is too long to show"
 
 
 NAMES: Final = tuple(_Values.model_fields)
@@ -234,7 +242,7 @@ def _from_file(path: Path) -> dict[str, object]:
         raise StorageError(f"cannot read {path}: there is no such file")
     try:
         found = TomlConfigSettingsSource(_Sources, path).toml_data
-    except ValueError as error:  # not UTF-8, or not TOML
+    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, or a thousand lists in each other
         raise ParameterError(f"{path} is not a TOML file: {error}") from None
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror}") from None

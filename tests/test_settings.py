@@ -24,7 +24,7 @@ def written(tmp_path):
 
 def test_only_identity_and_roster_must_be_said(written, tmp_path):
     config = read_settings(written(NEEDED)).config
-    assert config == ServerConfig("[::]:7443", tmp_path / "hub", tmp_path / "roster.json")
+    assert config == ServerConfig("[::]:7443", tmp_path / "hub", tmp_path / "roster.json", state=tmp_path / "hub/state")
 
 
 def test_every_setting_can_be_written(written, tmp_path):
@@ -34,6 +34,10 @@ def test_every_setting_can_be_written(written, tmp_path):
         roster = "lists/roster.json"
         staging_mib = 1
         staging_directory = "staging"
+        state = "state"
+        ephemeral = false
+        fsync = false
+        drain_s = 3
         revoked = "lists/revoked.txt"
         reload_s = 0
         keepalive_s = 15.5
@@ -48,6 +52,9 @@ def test_every_setting_can_be_written(written, tmp_path):
         roster=tmp_path / "lists/roster.json",
         staging_bytes=1 << 20,
         staging_directory=tmp_path / "staging",
+        state=tmp_path / "state",
+        fsync=False,
+        drain_s=3,
         revoked=tmp_path / "lists/revoked.txt",
         reload_s=0,
         keepalive_s=15.5,
@@ -159,6 +166,14 @@ def test_a_file_that_is_not_there_or_not_toml(tmp_path, written):
     (tmp_path / "hub.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ParameterError, match=r"hub\.toml is not a TOML file"):
         read_settings(tmp_path / "hub.toml")
+    with pytest.raises(ParameterError, match=r"hub\.toml is not a TOML file"):
+        read_settings(written("listen = " + "[" * 5_000))
+
+
+@pytest.mark.parametrize("text", ["tasks_max = 0x" + "f" * 5_000, "[tasks_max" + ".a" * 5_000 + "]"])
+def test_a_value_that_cannot_be_written_out_is_named_all_the_same(written, text):
+    (fault,) = read_settings(written(NEEDED + text)).faults
+    assert "tasks_max must be a whole number from 1 to 1000000, not a value of type " in fault
 
 
 @pytest.mark.parametrize(

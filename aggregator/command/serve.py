@@ -64,7 +64,7 @@ def serve(
     ] = None,
     ckks_mib: Annotated[int | None, typer.Option(help="Memory for such sums, MiB; a value takes 64 bytes.")] = None,
 ) -> None:
-    """Run the aggregator. It answers to certificates of its own consortium only; Ctrl-C or SIGTERM stops it.
+    """Run the aggregator. It answers to certificates of its own consortium only; Ctrl-C or SIGTERM stops it, once more at once.
 
     Identity, roster and revoked serials are read again when they change, and at once on SIGHUP.
 
@@ -111,7 +111,7 @@ async def _serve(config: "ServerConfig") -> None:
                 typer.echo(CKKS_WARNING, err=True)
             typer.echo(f"sangam: listening on {host}:{running.port}", err=True)
             await stopped.wait()
-            typer.echo("sangam: stopping; once more stops at once", err=True)
+            typer.echo("sangam: stopping", err=True)
             stopped.clear()
             draining = asyncio.create_task(running.drain(config.drain_s))
             await asyncio.wait({draining, asyncio.create_task(stopped.wait())}, return_when=asyncio.FIRST_COMPLETED)

@@ -24,6 +24,18 @@ from aggregator.errors import MessageError, NotAdmitted, ParameterError
 
 REASON_CHARACTERS_MAX = 200
 
+_MALFORMED = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,  # of Infinity for a number, and of a time zone that leads out of the calendar
+    RecursionError,
+    NotAdmitted,
+    ParameterError,
+)
+"""What reading a line that `encode` did not write raises."""
+
 _NOT_IN_A_LINE = frozenset({"Cc", "Cs", "Zl", "Zp"})  # controls, lone surrogates, line and paragraph separators
 
 
@@ -155,7 +167,7 @@ def _decode(number: int, line: bytes) -> Event:
     try:
         event = _event(json.loads(line))
         exact = encode(event) == line + b"\n"
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, NotAdmitted, ParameterError):
+    except _MALFORMED:
         exact = False
     if not exact:
         raise MessageError(f"ledger: line {number} is damaged; restore the consortium's directory from its backup")

@@ -32,7 +32,7 @@ def check_settings(settings: Settings, now: datetime, ignored: list[str]) -> Ite
     faults = [fault("values", says, "docs/operating.md has every setting") for says in settings.faults]
     yield from faults
     if faults:
-        yield from skipped(("files", "roster", "revoked", "staging"), faults)
+        yield from skipped(("files", "roster", "revoked", "staging", "state"), faults)
         return
     yield good("values", f"the server would listen on {settings.config.address}")
     if ignored:
@@ -48,6 +48,7 @@ def check_files(config: ServerConfig, now: datetime) -> Iterator[Finding]:
     yield look_at_roster(config.roster, identity, now) if identity else skipped(("roster",), findings)[0]
     yield look_at_revoked(config.revoked, identity)
     yield look_at_staging(config.staging_directory)
+    yield look_at_state(config.state)
 
 
 def look_at_roster(path: Path, identity: Identity, now: datetime) -> Finding:
@@ -80,7 +81,19 @@ def look_at_revoked(path: Path | None, identity: Identity | None) -> Finding:
 
 def look_at_staging(directory: Path | None) -> Finding:
     """Whether unlinked files can be made where uploads would go, and how much room there is."""
-    home = directory or Path(tempfile.gettempdir())
+    return _look_at_room("staging", "uploads can be staged", directory or Path(tempfile.gettempdir()))
+
+
+def look_at_state(directory: Path | None) -> Finding:
+    """Whether what must outlive the server can be written; the server makes the directory itself."""
+    if directory is None:
+        says = "nothing outlives the server: tasks, rounds and results are in memory (ephemeral)"
+        return warning("state", says, "set ephemeral = false for anything but a trial")
+    home = next(place for place in (directory, *directory.parents) if place.exists())
+    return _look_at_room("state", f"what outlives the server goes to {directory}, which can be written", home)
+
+
+def _look_at_room(check: str, says: str, home: Path) -> Finding:
     try:
         with tempfile.TemporaryFile(dir=home) as file:
             file.write(b"sangam")
@@ -88,8 +101,8 @@ def look_at_staging(directory: Path | None) -> Finding:
         free = shutil.disk_usage(home).free
     except OSError as error:
         remedy = f"make the directory, and let user {os.getuid()} write into it" if os.name == "posix" else "make it"
-        return fault("staging", f"uploads cannot be staged in {home}: {error.strerror}", remedy)
-    says = f"uploads can be staged in {home}, {free // MIB} MiB are free"
+        return fault(check, f"nothing can be written into {home}: {error.strerror}", remedy)
+    says = f"{says} in {home}, {free // MIB} MiB are free"
     if free < STAGING_FREE_BYTES:
-        return warning("staging", says, "an upload of a large model needs more: clear the disk, or set another")
-    return good("staging", says)
+        return warning(check, says, "an upload of a large model needs more: clear the disk, or set another")
+    return good(check, says)

@@ -318,11 +318,11 @@ class Driver:
 
     async def _end_step(self, phase: Phase[Any]) -> None:
         """Write down with whose answers a step ended: what the next one is made of."""
-        if isinstance(phase, Uploads) and phase.keeps_sum:
+        if isinstance(phase, Uploads) and phase.keeps_sum and self._records.durable:
             for client in phase.answers.keys() - phase.counted:
                 self._records.refused(phase.step, client)
-            keep = partial(self._records.keep_sum, phase.step, tuple(phase.counted), phase.sum_octets)
-            await self._on_disk(keep)
+            octets = await asyncio.to_thread(lambda: phase.sum_octets)
+            await self._on_disk(partial(self._records.keep_sum, phase.step, tuple(phase.counted), octets))
         if phase.frees is not None:
             self._records.let_go(phase.frees, self._stand.summed)
         self._records.ended_step(phase.step, phase.counted)

@@ -54,13 +54,21 @@ class Gathering:
         """Whether there is anything to wait for."""
         return bool(self.enough or self.parties - lines.connected)
 
-    async def wait(self, lines: Lines, roster: Callable[[], Roster], clock: Callable[[], float]) -> frozenset[str]:
+    async def wait(
+        self, lines: Lines, roster: Callable[[], Roster], clock: Callable[[], float], waited_s: float = 0.0
+    ) -> frozenset[str]:
         """Wait until enough have come, or until the time is over; the names of those who are there.
+
+        Args:
+            lines: who is connected.
+            roster: gives the present one.
+            clock: seconds, monotonic.
+            waited_s: how long the round has waited before, under a server that was started again.
 
         Raises:
             RoundAborted: the time is over, and fewer are there than a sum needs, or key holder or auditor are not.
         """
-        deadline = clock() + self.gather_s
+        deadline = clock() + self.gather_s - waited_s
         while True:
             lines.changed.clear()
             here = present(lines, roster())

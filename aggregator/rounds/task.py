@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from hashlib import sha256
 from typing import Final
 
 from aggregator.crypto.agreement import Entropy
@@ -134,6 +133,7 @@ class Task:
         stand = first(setting, stored.opening.invited)
         round_.driver = self._driver = self._new_driver(stand, setting, round_)  # tells all if it cannot go on
         if total is None:
+            _destroy_uncounted(stored)
             stand = await asyncio.to_thread(replay, stand.phase, stored.steps, stored.sum)
         driver = round_.driver = self._driver = self._new_driver(stand, setting, round_)
         for client in range(len(setting.roster)):
@@ -174,8 +174,12 @@ class Task:
         elif self.history.running is None or self._client_now(site) is None:
             self._host.roster().index_of(site.fingerprint)
 
-    def start_round(self, model_hash: bytes) -> int:
+    def start_round(self, model_hash: bytes, by: str = "") -> int:
         """Start the next round, which opens at once or gathers first; its number.
+
+        Args:
+            model_hash: of the model that all start from.
+            by: which operator starts it.
 
         Raises:
             Cancelled: the task was cancelled.
@@ -188,6 +192,7 @@ class Task:
         host, number = self._host, self._number + 1
         check_fits(self.parameters, self.spec.opening, len(host.roster()))
         records = self._records.begin(number, host.now(), model_hash)
+        records.decided("round started", operator=by)
         round_ = Round(number, host.now(), EventLog(host.clock, records.noted), self._gathered, records)
         if self._gathering.waits(self.lines):
             missing = " and ".join(sorted(self._gathering.parties - self.lines.connected))
@@ -293,7 +298,9 @@ class Task:
     async def _conduct(self, round_: Round, model_hash: bytes) -> Completed | None:
         driver = round_.driver
         if driver is None:
-            here = await self._gathering.wait(self.lines, self._host.roster, self._host.clock)
+            here = await self._gathering.wait(
+                self.lines, self._host.roster, self._host.clock, round_.events.seconds
+            )
             driver = self._open(round_, model_hash, self._gathering.invited(here, self._host.entropy))
         end = await driver.run()
         return end if isinstance(end, Completed) else None
@@ -366,9 +373,7 @@ class Task:
         if total is None:
             round_.records.decided("round failed", reason=round_.summary().reason)
             return
-        names = [total.setting.name(client) for client in total.survivors]
-        digest = sha256(total.total.data).hexdigest()
-        round_.records.decided("round closed", survivors=names, result_sha256=digest)
+        round_.records.decided("round closed", survivors=[total.setting.name(client) for client in total.survivors])
 
     def _terms(self, number: int, model_hash: bytes, roster: Roster) -> RoundTerms:
         terms = RoundTerms(
@@ -384,6 +389,14 @@ class Task:
         )
         homomorphic = self.parameters.parties is not None
         return coordinator.draft(terms, self._attending) if homomorphic else terms
+
+
+def _destroy_uncounted(stored: StoredRound) -> None:
+    """Inputs that came too late for a step that has ended; the server was killed before it destroyed them."""
+    for step in stored.steps:
+        for upload in step.uploads:
+            if step.ended_with is not None and upload.member not in step.ended_with:
+                stored.records.refused(step.step, upload.member)
 
 
 @lru_cache(maxsize=2)

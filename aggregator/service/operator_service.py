@@ -153,8 +153,7 @@ class OperatorService:
         known = self._keys.round_of(caller.name, request) if request.idempotency_key else None
         if known is not None:
             return RoundStarted(known, existed=True)
-        number = task.start_round(request.model_hash)
-        self._records.decided("round started", task=request.task, round=number, operator=caller.name)
+        number = task.start_round(request.model_hash, caller.name)
         if request.idempotency_key:
             self._keys.keep(caller.name, request, number)
             self._records.keep_key(caller.name, request, number)

@@ -76,13 +76,17 @@ class AuditFile:
         self._end = 0
         self.filed = Head.of(pending[-1]).seq if pending else -1
         if not path.exists() and pending and Head.of(pending[0]).seq > 0:
-            raise StorageError(f"{path} is gone: the records say that it had {Head.of(pending[0]).seq + 1} lines")
+            raise StorageError(f"{path} is gone: the records say that it had {Head.of(pending[-1]).seq + 1} lines")
         try:
             self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
             sync_directory(path.parent)
         except OSError as error:
             raise StorageError(f"cannot open {path}: {error.strerror}") from None
-        self.append(self._missing(pending))
+        try:
+            self.append(self._missing(pending))
+        except StorageError:
+            self.close()
+            raise
 
     def append(self, lines: Sequence[str]) -> None:
         """Add lines, on the disk when this returns. StorageError: the disk refuses; again it is tried anew."""

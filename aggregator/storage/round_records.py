@@ -145,11 +145,13 @@ class DurableRound:
     async def keep_result(self, terms: Terms, survivors: Sequence[int], words: Octets) -> None:
         """As `RoundRecords.keep_result`."""
         kept = await asyncio.to_thread(self._desk.results(self._key[0]).write, f"{self._key[1]}-", (words,))
+        digest = await asyncio.to_thread(sha256, words)
         sql = "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
         self._say(
             sql, *self._key, encode(terms), numbers(survivors), SumState.KEPT, kept.name, kept.size, kept.checksum
         )
         self.result = kept.name
+        self.decided("result", sha256=digest.hexdigest())
         await self.settled()
 
     def noted(self, event: RoundEvent) -> None:

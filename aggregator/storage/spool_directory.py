@@ -141,6 +141,8 @@ class KeptUpload(StagedUpload):
         """Write it into its file where it is not there yet, and force it to the disk."""
         with self._lock:
             self._require_open()
+            if self._persisted:
+                return  # by a stream that another one took the place of
             try:
                 self._round.settle(self._write_file() if self._in_memory else self._whole_file())
             except StorageError:

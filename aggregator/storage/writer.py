@@ -83,6 +83,7 @@ class Writer:
             return
         future = asyncio.get_running_loop().create_future()
         self._waiting.append((self._count, future))
+        self._set_to_work()
         await future
 
     async def close(self) -> None:
@@ -99,6 +100,9 @@ class Writer:
     def _add(self, item: Statement | Afterwards) -> None:
         self._said.append((self._count, item))
         self._count += 1
+        self._set_to_work()
+
+    def _set_to_work(self) -> None:
         if self._work is None or self._work.done():
             self._work = asyncio.create_task(self._write_all())
             self._work.add_done_callback(self._broke_off)

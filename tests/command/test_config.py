@@ -34,7 +34,7 @@ def test_a_configuration_in_order(file):
     assert result.exit_code == 0
     lines = result.output.splitlines()
     assert lines[0] == "✓ values      the server would listen on localhost:0"
-    assert [line[0] for line in lines] == ["✓"] * 8
+    assert [line[0] for line in lines] == ["✓"] * 9
     assert "roster.json is version 1, with 3 participants" in result.output
 
 

@@ -100,6 +100,9 @@ def test_a_damaged_file_is_named_wherever_it_was_damaged():
     for change in ({"index": 3}, {"threshold": 1}, {"custodians": 5}, {"key": "0" * 64}, {"share": "AAAA"}):
         with pytest.raises(MessageError, match=r"^c is damaged: its checksum does not fit"):
             CustodianFile.from_bytes(json.dumps(json.loads(data) | change).encode(), "c")
+    for change in ({"key": "\ud800"}, {"checksum": "\udcf0"}, {"checksum": "é"}, {"index": 10**40}):
+        with pytest.raises(MessageError, match=r"^c is damaged: its checksum does not fit"):
+            CustodianFile.from_bytes(json.dumps(json.loads(data) | change).encode(), "c")
     for change in ({"format": "sangam-custodian/2"}, {"index": "2"}, {"threshold": True}, {"more": 1}):
         with pytest.raises(MessageError, match=r"^c is no custodian's file that this version reads"):
             CustodianFile.from_bytes(json.dumps(json.loads(data) | change).encode(), "c")

@@ -15,11 +15,12 @@ from tests.consortium import Consortium
 from tests.doctor.stage import certified, foreign, levels, now, site
 from tests.loopback import aggregator, configured, issued
 
-CHECKS = ["files", "key", "certificate", "authority", "roster", "revoked", "staging"]
+CHECKS = ["files", "key", "certificate", "authority", "roster", "revoked", "staging", "state"]
 
 
 def checked(tmp_path, at=None, **config):
-    told = {f.check: f for f in check_files(configured(tmp_path, Consortium.of(3), **config), at or now())}
+    server = configured(tmp_path, Consortium.of(3), **{"state": tmp_path / "new" / "state"} | config)
+    told = {f.check: f for f in check_files(server, at or now())}
     assert list(told) == CHECKS
     return told
 
@@ -33,6 +34,7 @@ def test_a_server_that_would_start(tmp_path):
     assert told["roster"].says.endswith("roster.json is version 1, with 3 participants")
     assert told["revoked"].says.endswith("revokes 2 certificates")
     assert f"staged in {tmp_path}, " in told["staging"].says
+    assert f"goes to {tmp_path}/new/state, which can be written in {tmp_path}, " in told["state"].says
     assert sorted(path.name for path in tmp_path.iterdir()) == ["hub", "revoked.txt", "roster.json"]
 
 
@@ -114,7 +116,13 @@ def test_a_server_that_is_revoked_itself(tmp_path):
 def test_a_staging_directory_that_is_not_there(tmp_path):
     told = checked(tmp_path, staging_directory=tmp_path / "nowhere")
     assert levels(told, Level.FAULT) == ["staging"]
-    assert f"staged in {tmp_path}/nowhere: No such file" in told["staging"].says
+    assert f"nothing can be written into {tmp_path}/nowhere: No such file" in told["staging"].says
+
+
+def test_a_server_that_keeps_nothing_is_a_warning(tmp_path):
+    told = checked(tmp_path, state=None)
+    assert levels(told, Level.WARNING) == ["state"]
+    assert "nothing outlives the server" in told["state"].says
 
 
 def test_a_disk_that_is_nearly_full(tmp_path, monkeypatch):
@@ -124,8 +132,8 @@ def test_a_disk_that_is_nearly_full(tmp_path, monkeypatch):
 
 def test_wrong_values_come_first_and_files_are_not_looked_at():
     told = list(check_settings(Settings({}, {}), now(), []))
-    assert [finding.check for finding in told] == ["values", "values", "files", "roster", "revoked", "staging"]
-    assert [finding.level for finding in told] == [Level.FAULT] * 2 + [Level.SKIPPED] * 4
+    assert [finding.check for finding in told] == ["values", "values", "files", "roster", "revoked", "staging", "state"]
+    assert [finding.level for finding in told] == [Level.FAULT] * 2 + [Level.SKIPPED] * 5
 
 
 def test_strangers_in_the_environment_are_mentioned(tmp_path):

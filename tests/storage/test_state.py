@@ -1,0 +1,298 @@
+"""A state directory is closed, or its process killed, and opened again."""
+
+import sqlite3
+from contextlib import asynccontextmanager, closing
+from dataclasses import replace
+
+import pytest
+
+from aggregator.errors import StorageError
+from aggregator.storage import state as state_module
+from aggregator.storage.audit import AUDIT_FILE
+from aggregator.storage.spool import MemorySpool
+from aggregator.storage.state import DATABASE_FILE, State
+from aggregator.wire.messages import Advert, RoundFailed, SurvivorSignature, UploadHeader
+from aggregator.wire.operator_messages import Deadlines, RoundEvent, RoundRequest, RoundSummary, Task
+from aggregator.wire.vocabulary import EventKind, RoundState, Step, SumState
+from tests.consortium import Consortium
+from tests.harness import parameters
+
+CONSORTIUM = Consortium.of(3)
+TERMS = CONSORTIUM.terms(parameters(3))
+SPEC = Task("sepsis", TERMS.parameters.to_message(), Deadlines(1, 1, 1, 1, 1, 1), result_to_operator_only=False)
+ROSTER = CONSORTIUM.roster.to_bytes()
+ADVERT = Advert(bytes(32), bytes(32), bytes(32), bytes(32), bytes(64))
+EVENT = RoundEvent(0.5, EventKind.STEP, Step.ADVERTISE_KEYS, "", "", 3)
+SUMMARY = RoundSummary(7, RoundState.FAILED, Step.UNMASKING, 2, "why", 5.0, 1.5, SumState.NONE, 0)
+NOW = 1_000.0
+
+
+@asynccontextmanager
+async def opened(path, **options):
+    memory = options.pop("memory", None) or MemorySpool()
+    state = await State.open(path, memory, lambda: NOW, **options)
+    try:
+        yield state
+    finally:
+        await state.close()
+
+
+def header(number=7):
+    return UploadHeader("sepsis", number, 10, (), bytes(16))
+
+
+def begun(state, number=7):
+    task = state.create(SPEC, "ada", 2.0)
+    return task, task.begin(number, 5.0, bytes(32))
+
+
+async def arrive(records, member, data=b"0123456789", step=Step.MASKED_INPUT):
+    staged = records.spool.stage()
+    staged.write(data)
+    staged.persist()
+    records.arrived(step, member, header(), staged)
+    staged.close()
+    await records.settled()
+    return records.spool.directory / staged.name
+
+
+async def stored_round(path):
+    async with opened(path) as state:
+        (task,) = state.stored.tasks
+        (found,) = task.rounds
+        return found
+
+
+async def test_a_round_is_found_as_it_was_written_down(tmp_path):
+    async with opened(tmp_path) as state:
+        task, records = begun(state)
+        records.opened(TERMS.to_message(), ROSTER, frozenset({2, 0}), {-1: b"certificate"})
+        records.began(Step.ADVERTISE_KEYS, 10.0)
+        records.answered(Step.ADVERTISE_KEYS, 2, ADVERT)
+        records.noted(EVENT)
+        records.ended_step(Step.ADVERTISE_KEYS, {2})
+        records.began(Step.MASKED_INPUT, 5.0)  # earlier than the first one's: the order is the protocol's
+        await arrive(records, 2)
+        await records.keep_sum(Step.MASKED_INPUT, (2,), (b"sum", memoryview(b"med")))
+        await records.keep_result(TERMS.to_message(), (0, 2), b"words")
+    found = await stored_round(tmp_path)
+    assert (found.number, found.started_s, found.model_hash, found.events) == (7, 5.0, bytes(32), (EVENT,))
+    assert found.opening.terms == TERMS.to_message()
+    assert (found.opening.roster, found.opening.invited) == (ROSTER, frozenset({0, 2}))
+    assert found.opening.attending == {-1: b"certificate"}
+    first, second = found.steps
+    assert (first.step, first.deadline_s, first.answers, first.ended_with) == (
+        Step.ADVERTISE_KEYS,
+        10.0,
+        {2: ADVERT},
+        frozenset({2}),
+    )
+    assert (second.step, second.ended_with) == (Step.MASKED_INPUT, None)
+    (upload,) = second.uploads
+    assert (upload.member, upload.header, bytes(upload.staged.read(0, 10))) == (2, header(), b"0123456789")
+    assert (found.sum.members, bytes(found.sum.octets)) == (frozenset({2}), b"summed")
+    assert (found.result.survivors, bytes(found.result.words)) == ((0, 2), b"words")
+    assert found.end is None
+
+
+async def test_tasks_names_and_keys_are_found(tmp_path):
+    request = RoundRequest("sepsis", bytes(32), "key", NOW + 60)
+    old = replace(request, idempotency_key="old", key_expires_s=NOW - 60)
+    async with opened(tmp_path) as state:
+        begun(state)
+        state.keep_key("ada", old, 6)
+        state.keep_key("ada", request, 7)
+        state.create(replace(SPEC, name="stroke"), "bob", 3.0)
+        state.cancel("stroke")
+        for name in ("gone", "forgotten"):
+            state.create(replace(SPEC, name=name), "ada", 4.0)
+            state.delete(name, "ada")
+        state.free_name("forgotten")
+    async with opened(tmp_path) as state:
+        sepsis, stroke = state.stored.tasks
+        assert (sepsis.spec, sepsis.owner, sepsis.created_s, sepsis.cancelled) == (SPEC, "ada", 2.0, False)
+        assert (sepsis.started, len(sepsis.rounds)) == (1, 1)
+        assert (stroke.spec.name, stroke.cancelled, stroke.rounds) == ("stroke", True, ())
+        assert state.stored.deleted == (("gone", "ada"),)
+        assert state.stored.keys == (("ada", request, 7),)
+
+
+async def test_what_a_round_needed_goes_with_its_end_and_what_is_kept_stays(tmp_path):
+    async with opened(tmp_path) as state:
+        task, records = begun(state)
+        records.opened(TERMS.to_message(), ROSTER, None, {})
+        records.began(Step.MASKED_INPUT, 5.0)
+        path = await arrive(records, 1)
+        await records.keep_result(TERMS.to_message(), (0, 2), b"words")
+        records.ended(SUMMARY, RoundFailed("why"), {0, 1})
+        await records.settled()
+        assert not path.parent.exists()
+    found = await stored_round(tmp_path)
+    assert (found.end.summary, found.end.ended_s) == (SUMMARY, NOW)
+    assert (found.end.ending, found.end.told) == (RoundFailed("why"), frozenset({0, 1}))
+    assert (found.steps, found.sum, bytes(found.result.words)) == ((), None, b"words")
+
+
+async def test_a_sum_that_is_dropped_leaves_no_file(tmp_path):
+    async with opened(tmp_path) as state:
+        task, records = begun(state)
+        records.opened(TERMS.to_message(), ROSTER, None, {})
+        await records.keep_result(TERMS.to_message(), (0, 2), b"words")
+        task.drop_sum(7, SumState.DELETED)
+        await task.settled()
+        assert not list((tmp_path / "results" / "sepsis").iterdir())
+    assert (await stored_round(tmp_path)).result.state == SumState.DELETED
+    async with opened(tmp_path) as state:
+        state.stored.tasks[0].records.forget(7)
+    async with opened(tmp_path) as state:
+        assert not state.stored.tasks[0].rounds
+
+
+async def test_uploads_that_a_kept_sum_holds_are_let_go(tmp_path):
+    async with opened(tmp_path) as state:
+        _, records = begun(state)
+        records.began(Step.MASKED_INPUT, 5.0)
+        paths = [await arrive(records, member) for member in range(3)]
+        await records.keep_sum(Step.MASKED_INPUT, (0,), (b"one",))
+        await records.keep_sum(Step.MASKED_INPUT, (0, 1), (b"two",))
+        records.let_go(Step.MASKED_INPUT, (0, 1))
+        await records.settled()
+        assert [path.exists() for path in paths] == [False, False, True]
+        assert len(list(paths[0].parent.glob("sum-*"))) == 1
+    found = await stored_round(tmp_path)
+    assert bytes(found.sum.octets) == b"two"
+    assert [upload.staged is None for upload in found.steps[0].uploads] == [True, True, False]
+
+
+async def test_a_file_that_no_record_names_is_destroyed_at_the_start(tmp_path):
+    async with opened(tmp_path) as state:
+        _, records = begun(state)
+        path = await arrive(records, 1)
+        (path.parent / "upload-half").write_bytes(b"half written when the server was killed")
+        refused = await arrive(records, 2)
+        records.refused(Step.MASKED_INPUT, 2)
+        await records.settled()
+        assert not refused.exists()
+    await stored_round(tmp_path)
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("spoil", [lambda b: b[:-1], lambda b: b"?" + b[1:], lambda b: b""])
+async def test_an_upload_that_the_disk_has_changed_is_not_given(tmp_path, spoil, caplog):
+    async with opened(tmp_path) as state:
+        _, records = begun(state)
+        records.began(Step.MASKED_INPUT, 5.0)
+        path = await arrive(records, 1)
+        await arrive(records, 2)
+        await records.keep_result(TERMS.to_message(), (0, 2), b"words")
+    path.write_bytes(spoil(path.read_bytes()))
+    (result,) = (tmp_path / "results" / "sepsis").iterdir()
+    result.write_bytes(spoil(result.read_bytes()))
+    found = await stored_round(tmp_path)
+    assert [upload.member for upload in found.steps[0].uploads] == [2]
+    assert (found.result.state, found.result.words) == (SumState.LOST, None)
+    assert "damaged" in caplog.text or "cannot be read" in caplog.text
+
+
+async def test_a_second_server_on_one_directory_is_refused_and_the_first_goes_on(tmp_path):
+    async with opened(tmp_path) as state:
+        with pytest.raises(StorageError, match="in use by another process of this server"):
+            await State.open(tmp_path, MemorySpool(), lambda: NOW)
+        begun(state)
+    assert (await stored_round(tmp_path)).number == 7
+
+
+async def test_a_directory_that_cannot_be_made_or_written_is_named(tmp_path):
+    with pytest.raises(StorageError, match="cannot make the state directory /proc/nowhere"):
+        await State.open(state_module.Path("/proc/nowhere/state"), MemorySpool(), lambda: NOW)
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError, match="cannot make the state directory"):
+        await State.open(tmp_path / "file", MemorySpool(), lambda: NOW)
+
+
+async def test_records_of_a_newer_version_of_another_program_or_damaged_are_refused_as_they_are(tmp_path):
+    async with opened(tmp_path) as state:
+        begun(state)
+    path = tmp_path / DATABASE_FILE
+    whole = path.read_bytes()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA user_version = 99")
+    with pytest.raises(StorageError, match="has version 99, this Sangam reads up to 1: update it"):
+        await State.open(tmp_path, MemorySpool(), lambda: NOW)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA user_version = 1")
+        database.execute("PRAGMA application_id = 3")
+    with pytest.raises(StorageError, match="is a database of another program, not a server's records"):
+        await State.open(tmp_path, MemorySpool(), lambda: NOW)
+    path.write_bytes(whole[:5_000] + bytes(4_000) + whole[9_000:])
+    with pytest.raises(StorageError, match="records.sqlite"):
+        await State.open(tmp_path, MemorySpool(), lambda: NOW)
+    path.write_bytes(whole)
+    assert (await stored_round(tmp_path)).number == 7
+
+
+async def test_an_audit_log_that_was_cut_or_changed_at_its_end_is_found_at_the_start(tmp_path):
+    async with opened(tmp_path) as state:
+        begun(state)
+        for what in ("second", "third"):
+            await state.settled()
+            state.decided(what, sites=("a", "b"), count=2)
+    log = tmp_path / AUDIT_FILE
+    whole = log.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    assert len(lines) == 3
+    for spoilt in (lines[0], whole.replace(b"third", b"THIRD"), b""):
+        log.write_bytes(spoilt)
+        with pytest.raises(StorageError, match="audit.jsonl was cut or changed"):
+            await State.open(tmp_path, MemorySpool(), lambda: NOW)
+    log.unlink()
+    with pytest.raises(StorageError, match="is gone: the records say that it had 3 lines"):
+        await State.open(tmp_path, MemorySpool(), lambda: NOW)
+    log.write_bytes(whole + b'{"half a li')  # the server was killed while it wrote
+    async with opened(tmp_path) as state:
+        state.decided("fourth")
+    assert log.read_bytes().startswith(whole)
+    assert len(log.read_bytes().splitlines()) == 4
+
+
+async def test_a_log_that_lacks_what_the_records_have_gets_it_at_the_start(tmp_path):
+    async with opened(tmp_path) as state:
+        state.decided("first")
+        await state.settled()
+        before = (tmp_path / AUDIT_FILE).read_bytes()
+        state.decided("second")
+    whole = (tmp_path / AUDIT_FILE).read_bytes()
+    (tmp_path / AUDIT_FILE).write_bytes(before)  # killed between the records' commit and the log's line
+    async with opened(tmp_path):
+        assert (tmp_path / AUDIT_FILE).read_bytes() == whole
+
+
+async def test_records_that_the_disk_refuses_are_written_once_it_takes_them(tmp_path, monkeypatch):
+    monkeypatch.setattr("aggregator.storage.writer.RETRY_S", 0.0)
+    told = []
+    async with opened(tmp_path, failed=told.append) as state:
+        _, records = begun(state)
+        await state.settled()
+        await state._writer.read(lambda database: database.execute("PRAGMA max_page_count = 1").fetchall())
+        for member in range(200):
+            records.answered(Step.CONSISTENCY_CHECK, member, SurvivorSignature(bytes(64)))
+        with pytest.raises(StorageError, match="database or disk is full"):
+            await records.settled()
+        records.noted(EVENT)
+        await state._writer.read(lambda database: database.execute("PRAGMA max_page_count = 100000").fetchall())
+        await records.settled()
+        assert [one is None for one in told] == [False, True]
+    found = await stored_round(tmp_path)
+    assert found.events == (EVENT,)
+
+
+async def test_a_full_disk_costs_an_upload_and_leaves_nothing(tmp_path):
+    async with opened(tmp_path, memory=MemorySpool(4)) as state:
+        _, records = begun(state)
+        staged = records.spool.stage()
+        staged.write(b"0123456789")
+        (path,) = records.spool.directory.iterdir()
+        staged.close()
+        assert not path.exists()
+        with pytest.raises(StorageError):
+            staged.persist()
