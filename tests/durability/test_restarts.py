@@ -144,15 +144,19 @@ async def test_an_upload_that_the_disk_has_damaged_is_asked_for_again(tmp_path):
     async with killable(tmp_path, N) as hub:
         spec, offered = parameters(SHAPE, mode=Mode.LATTICE), offers(N, SHAPE)
         await hub.create(spec, PATIENT)
-        loop, spool, uploads = asyncio.get_running_loop(), tmp_path / "state" / "spool", []
+        loop, spool = asyncio.get_running_loop(), tmp_path / "state" / "spool"
 
         async def spoil():
-            while len(uploads) < N - 1:
-                uploads[:] = [path for path in spool.rglob("upload-*") if path.stat().st_size > 100_000]
-                await asyncio.sleep(0)
+            (running,) = [one async for one in hub.operator.rounds(TASK)]
+            answered = 0
+            async for event in hub.operator.watch(TASK, running.round):
+                answered += (event.kind, event.step) == (EventKind.ANSWERED, Step.MASKED_INPUT)
+                if answered == N - 1:
+                    break
             hub.kill()
-            whole = uploads[0].read_bytes()
-            uploads[0].write_bytes(whole[:50_000] + b"?" + whole[50_001:])
+            path = next(spool.rglob("upload-*"))
+            whole = path.read_bytes()
+            path.write_bytes(whole[:50_000] + b"?" + whole[50_001:])
             await hub.start()
 
         def wait(step):  # in the thread in which the last client works on its vector
