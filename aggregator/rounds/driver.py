@@ -207,6 +207,11 @@ class Driver:
             self._answered(client)
 
     @property
+    def durable(self) -> bool:
+        """Whether what arrives outlives the process."""
+        return self._records.durable
+
+    @property
     def chunks(self) -> int:
         """Of one client's input, or of a sum of ciphertexts."""
         return self._setting.terms.parameters.upload_plan.chunks

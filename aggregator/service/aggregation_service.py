@@ -164,6 +164,8 @@ class AggregationService:
         ):
             await go_on(upload.chunks)
             await self._receive(driver, phase, upload, messages, turn)
+            if driver.durable:
+                turn.end()  # the next one's bytes may come while the disk takes these
             await driver.close_upload(phase, upload)
         return UploadReceipt(already_accepted=False)
 
