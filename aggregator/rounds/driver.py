@@ -125,7 +125,7 @@ class Driver:
         """
         if self._stand.deadline_s is None:
             self._stand = self._begun(self._stand)
-            await self._on_disk(self._records.settled)
+            await self._on_disk(self._records.written)
             self.events.add(EventKind.STEP, self.step, clients=len(self._stand.phase.awaited))
         else:
             self.events.add(EventKind.RESUMED, self.step, clients=len(self._stand.phase.awaited))
@@ -207,6 +207,11 @@ class Driver:
             self._answered(client)
 
     @property
+    def durable(self) -> bool:
+        """Whether what arrives outlives the process."""
+        return self._records.durable
+
+    @property
     def chunks(self) -> int:
         """Of one client's input, or of a sum of ciphertexts."""
         return self._setting.terms.parameters.upload_plan.chunks
@@ -283,12 +288,12 @@ class Driver:
         if not self._records.durable:
             return
         try:
-            await asyncio.to_thread(upload.staged.persist)
+            await self._records.persist(upload.staged)
         except StorageError:
             phase.abandon(upload)
             raise
         self._records.arrived(phase.step, upload.client, upload.header, upload.staged)
-        await self._records.settled()
+        await self._records.written()
 
     async def _fold(self, phase: Uploads[Any]) -> None:
         """Let uploads go once a sum on the disk holds them, so that a round takes the room of some, not of all."""
@@ -314,7 +319,7 @@ class Driver:
             if isinstance(after, Phase):
                 await self._end_step(phase)
                 following = self._begun(following)
-                await self._on_disk(self._records.settled)
+                await self._on_disk(self._records.written)
                 for client in phase.standing - after.standing:  # of the first step: also who only looked on
                     self._exclude(client, following.summed)
             self._stand = following
