@@ -17,7 +17,7 @@ class Draws:
         """Bytes that were not drawn yet."""
         return max(len(self._data) - self._at, 0)
 
-    def bytes(self, size: int) -> bytes:
+    def take(self, size: int) -> bytes:
         """So many of them."""
         drawn = self._data[self._at : self._at + size]
         self._at += size
@@ -25,21 +25,21 @@ class Draws:
 
     def below(self, bound: int) -> int:
         """A number below `bound`, of one byte where that is enough."""
-        return int.from_bytes(self.bytes(1 if bound <= 256 else 4), "big") % bound
+        return int.from_bytes(self.take(1 if bound <= 256 else 4), "big") % bound
 
     def rest(self) -> bytes:
         """All that is left."""
-        return self.bytes(self.left)
+        return self.take(self.left)
 
     def damaged(self, valid: bytes) -> bytes:
         """Valid bytes with up to four bits of them flipped, or cut short, or longer."""
         if not valid:
-            return self.bytes(1)
+            return self.take(1)
         how, changed = self.below(8), bytearray(valid)
         if how == 0:
             return valid[: self.below(len(valid))]
         if how == 1:
-            return valid + self.bytes(1 + self.below(8))
+            return valid + self.take(1 + self.below(8))
         for _ in range(1 + how % 4):
             bit = self.below(8 * len(valid))
             changed[bit // 8] ^= 1 << bit % 8
