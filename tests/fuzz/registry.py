@@ -29,6 +29,7 @@ NAMES: Final = (
     "settings",
     "gateway",
     "frames",
+    "driver",
 )
 """Each is a file of `targets`."""
 
