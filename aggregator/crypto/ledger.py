@@ -157,6 +157,8 @@ def _decode(number: int, line: bytes) -> Event:
         exact = encode(event) == line + b"\n"
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, NotAdmitted, ParameterError):
         exact = False
+    except OverflowError:  # the year 1 may be the year 0 in UTC
+        exact = False
     if not exact:
         raise MessageError(f"ledger: line {number} is damaged; restore the consortium's directory from its backup")
     return event
