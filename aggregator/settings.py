@@ -225,7 +225,7 @@ def _from_file(path: Path) -> dict[str, object]:
         raise StorageError(f"cannot read {path}: there is no such file")
     try:
         found = TomlConfigSettingsSource(_Sources, path).toml_data
-    except ValueError as error:  # not UTF-8, or not TOML
+    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, or a thousand lists in each other
         raise ParameterError(f"{path} is not a TOML file: {error}") from None
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror}") from None
