@@ -18,12 +18,9 @@ SUFFIX = ".npy"  # of a member; its name without it is the tensor's
 # What reading a damaged, encrypted or foreign file raises; a header that lies may ask for any amount of memory.
 _MALFORMED: Final = (
     ValueError,
-    TypeError,
-    KeyError,
     EOFError,
     RuntimeError,
     MemoryError,
-    OverflowError,
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
