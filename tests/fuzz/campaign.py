@@ -74,6 +74,7 @@ def _fuzz(share: Share, watch: Watch) -> dict[str, Any]:
     command = [
         *(sys.executable, "-m", "tests.fuzz.worker", target.name, str(share.inputs), str(status)),
         *(f"-max_len={target.bytes_max}", f"-timeout={TIMEOUT_S}", f"-rss_limit_mb={RSS_MIB_MAX}"),
+        *("-keep_seed=1", "-use_value_profile=1"),  # JSON and ASN.1 are read by code that shows no coverage
         *(f"-artifact_prefix={found}/", str(corpus), str(seeds), str(CASES / target.name)),
     ]
     with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:

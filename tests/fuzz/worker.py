@@ -7,6 +7,7 @@ libFuzzer leaves without a way back into Python, so what is to be known is writt
 
 import gc
 import json
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.fuzz import registry
 MIB: Final = 1 << 20
 PAGE_BYTES: Final = 4096
 EVERY_S: Final = 0.5
+INSTRUMENTED: Final = ["aggregator", "clients", "zipfile", "tomllib", "numpy.lib", "google.protobuf.json_format"]
 WARM: Final = 4  # memory counts from a quarter of all inputs on: by then caches are full, and code is compiled
 
 
@@ -75,7 +77,8 @@ class Watched:
 def main() -> None:
     """Run until libFuzzer ends the process."""
     name, inputs, status, *rest = sys.argv[1:]
-    with atheris.instrument_imports(include=["aggregator", "clients"]):
+    logging.lastResort = None  # what a server would warn of is in every second sequence
+    with atheris.instrument_imports(include=INSTRUMENTED):
         found = registry.target(name)  # what is imported here is instrumented
         for seed in found.seeds():
             found.run(seed)  # so that kernels are compiled, and what is imported late is here
