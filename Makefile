@@ -5,14 +5,19 @@ BIN := $(VENV)/bin
 STUBS := aggregator/wire/_pb
 GRPCIO_TOOLS := 1.74.0
 MYPY_PROTOBUF := 5.1.0
+INPUTS ?= 200000
+SEQUENCES ?= 4000
 
-.PHONY: demo test check format proto bench bench-large bench-peers wheel clean
+.PHONY: demo test fuzz check format proto bench bench-large bench-peers wheel clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sangam demo $(ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -W error -m pytest -q $(ARGS)
+
+fuzz: $(VENV)/.fuzz
+	$(BIN)/python -m tests.fuzz --inputs $(INPUTS) --sequences $(SEQUENCES) $(ARGS)
 
 check: $(VENV)/.dev .venv-proto/.installed
 	$(BIN)/ruff check .
@@ -63,6 +68,10 @@ $(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[demo,dev,http]'
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.fuzz: $(VENV)/.dev
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[demo,dev,http,fuzz]'
+	@touch $@
 
 .venv-proto/.installed: Makefile
 	$(PYTHON) -m venv .venv-proto

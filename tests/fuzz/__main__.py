@@ -47,7 +47,7 @@ def main() -> int:
 
 def _keep(name: str, files: list[Path]) -> None:
     folder = CASES / name
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for file in files:
         data = file.read_bytes()
         (folder / sha256(data).hexdigest()[:12]).write_bytes(data)

@@ -67,6 +67,14 @@ class Loop(asyncio.BaseEventLoop):
             if not ready:
                 return
 
+    def end(self) -> None:
+        """Close it; whoever is still at work, as after a find, is cancelled first."""
+        left = asyncio.all_tasks(self)
+        for task in left:
+            task.cancel()
+        self.run_until_complete(asyncio.gather(*left, return_exceptions=True) if left else asyncio.sleep(0))
+        self.close()
+
     def _process_events(self, _: object) -> None:
         """There are none."""
 

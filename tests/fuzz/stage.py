@@ -111,9 +111,11 @@ class Stage:
     async def quiet(self) -> None:
         """Everything goes on until it waits for a message, for a thread or for time; errors come out here."""
         await self.loop.settle()
-        for task in [task for task in self._spawned if task.done()]:
-            self._spawned.remove(task)
-            task.result()
+        done = {task for task in self._spawned if task.done()}
+        self._spawned -= done
+        for error in [task.exception() for task in done]:
+            if error is not None:
+                raise error
         self._listen()
 
     async def work(self) -> None:

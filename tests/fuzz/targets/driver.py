@@ -43,7 +43,7 @@ def run(data: bytes) -> None:
         try:
             loop.run_until_complete(_play(Draws(data), loop))
         finally:
-            loop.close()
+            loop.end()
 
 
 async def _play(draws: Draws, loop: Loop) -> None:
