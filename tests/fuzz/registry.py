@@ -12,6 +12,7 @@ NAMES: Final = (
     "terms",
     "tasks",
     "participants",
+    "parties",
     "contributions",
     "ciphertexts",
     "seal",
