@@ -12,9 +12,8 @@ from typing import Any, Final
 from aggregator.errors import Equivocation, MessageError, OutOfTurn, SangamError
 from aggregator.protocol.parameters import Mode, Parameters
 from aggregator.protocol.parties import AUDITOR, KEY_HOLDER
-from aggregator.rounds.driver import EVENTS_PER_CLIENT_MAX, Driver
+from aggregator.rounds.driver import Driver
 from aggregator.rounds.lines import OUTBOX_MESSAGES_MAX, Line
-from aggregator.rounds.phase import Completed
 from aggregator.rounds.task import Host, Task
 from aggregator.rounds.uploads import Upload, Uploads
 from aggregator.storage.spool import MemorySpool
@@ -31,12 +30,12 @@ from aggregator.wire.messages import (
     UploadMessage,
     Welcome,
 )
-from aggregator.wire.vocabulary import HOMOMORPHIC_STEPS, EventKind
+from aggregator.wire.vocabulary import HOMOMORPHIC_STEPS
 from tests.consortium import TASK, Consortium, drbg
+from tests.fuzz import verdict
 from tests.fuzz.loop import Loop
 from tests.fuzz.members import Auditor, Encrypting, KeyHolder, Member, certificate, masked
 from tests.harness import Body, quantised_words
-from tests.reference import packing
 
 DEADLINES: Final = operator_messages.Deadlines(10.0, 10.0, 10.0, 10.0, 10.0, 3.0, 10.0)
 PATIENCE_S: Final = 10_000.0  # more than any step waits
@@ -78,12 +77,12 @@ class Stage:
         self.said: list[bytes] = []
         self.streams: dict[int, Stream] = {}
         self._members: dict[tuple[int, int], Member] = {}
-        self._answers: dict[tuple[int, int, type], tuple[Body, ...]] = {}
+        self.answers: dict[tuple[int, int, type], tuple[Body, ...]] = {}
         self._accepted: defaultdict[tuple[int, int, bytes], list[bytes]] = defaultdict(list)
-        self._counted: dict[tuple[int, int], bytes] = {}
-        self._had: set[tuple[int, int]] = set()  # whose upload the server says that it has
+        self.counted: dict[tuple[int, int], bytes] = {}
+        self.had: set[tuple[int, int]] = set()  # whose upload the server says that it has
         self._spawned: set[asyncio.Task[None]] = set()
-        self._rounds: list[asyncio.Task[None]] = []
+        self.rounds: list[asyncio.Task[None]] = []
 
     # ------------------------------------------------------------ the operator, and time
 
@@ -94,7 +93,7 @@ class Stage:
         except OutOfTurn:
             return
         assert self.task._running is not None
-        self._rounds.append(self.task._running)
+        self.rounds.append(self.task._running)
 
     async def abort(self) -> None:
         """End the round that is running. Work that has begun in a thread goes on, as threads do."""
@@ -169,14 +168,14 @@ class Stage:
             return ()
         message = self.heard[member].popleft()
         known = (member, message.round, type(message.body))
-        if known not in self._answers:
+        if known not in self.answers:
             try:
-                self._answers[known] = self._member(member, message.round).react(message.body)
+                self.answers[known] = self._member(member, message.round).react(message.body)
             except Equivocation:
                 raise AssertionError("an honest server was caught lying") from None
             except (SangamError, KeyError, AttributeError):
                 return ()  # KeyError, AttributeError: of a round that it did not enter
-        return self._answers[known]
+        return self.answers[known]
 
     def say(self, member: int, body: Body, number: int) -> bytes:
         """One message as it travels; what was said stays known, for who repeats it."""
@@ -227,7 +226,7 @@ class Stage:
         except SangamError:
             return None
         if opened is None:
-            self._had.add((header.round, member))
+            self.had.add((header.round, member))
             return None
         accepted = self._accepted[header.round, member, header.upload_id]
         if not opened[1].chunks:
@@ -268,7 +267,7 @@ class Stage:
         except SangamError:
             return
         assert len(payload) == header.payload_bytes
-        self._counted[header.round, member] = payload
+        self.counted[header.round, member] = payload
 
     def driver(self, number: int) -> Driver:
         """Of a round; OutOfTurn for another than the last."""
@@ -290,7 +289,10 @@ class Stage:
         assert self.task.history.running is None, "a round whose deadlines have all passed still runs"
         await self.work()
         assert not self._spawned, "somebody still waits for a round that has ended"
-        await self._check()
+        verdict.check(self)
+        self.spawn(self.task.close())
+        await self.work()
+        assert not self._spawned
 
     async def everybody_plays(self) -> None:
         """All come who are away, and answer what they have heard."""
@@ -301,53 +303,6 @@ class Stage:
         for member in self.everybody:
             self.spawn(self.play(member))
         await self.work()
-
-    async def _check(self) -> None:
-        for running in self._rounds:
-            assert running.done()
-            assert running.cancelled() or running.exception() is None, running.exception()
-        for number in range(1, self.task.history.started + 1):
-            self._check_round(number)
-        assert self._had <= self._counted.keys()
-        assert self.spool.held_bytes == 0
-        self.spawn(self.task.close())
-        await self.work()
-        assert not self._spawned
-
-    def _check_round(self, number: int) -> None:
-        events = self.task.history.events(number)._events
-        assert len(events) <= len(self.everybody) * EVENTS_PER_CLIENT_MAX + len(HOMOMORPHIC_STEPS) + 2
-        assert sum(event.kind in {EventKind.CLOSED, EventKind.FAILED} for event in events) == 1
-        closed = self.task.history.find(number).sum
-        if closed is not None:
-            self._check_sum(number, closed)
-
-    def _check_sum(self, number: int, closed: Completed) -> None:
-        """The sum is that of the survivors' words, changed by what they uploaded instead of their own."""
-        survivors, bits = closed.survivors, self.spec.ring_bits
-        assert len(survivors) >= self.spec.minimum_cohort
-        wanted = [sum(int(self.words[client][i]) for client in survivors) for i in range(self.spec.entries)]
-        for client in survivors:
-            sent, own = self._counted[number, client], self._own(number, client)
-            if sent == own:
-                continue
-            assert self.spec.mode is not Mode.HOMOMORPHIC, "ciphertexts that nobody committed to"
-            if self.spec.mode is Mode.LATTICE or own is None:
-                return  # what comes of residues that nobody encrypted is anybody's guess
-            for i, (theirs, ours) in enumerate(zip(self._unpacked(sent), self._unpacked(own), strict=True)):
-                wanted[i] += theirs - ours
-        assert closed.total.tolist() == [entry % 2**bits for entry in wanted]
-
-    def _own(self, number: int, client: int) -> bytes | None:
-        uploads = [
-            parts
-            for (who, which, _), parts in self._answers.items()
-            if (who, which) == (client, number) and isinstance(parts[0], UploadHeader)
-        ]
-        return b"".join(bytes(chunk.data) for chunk in uploads[0][1:]) if uploads else None
-
-    def _unpacked(self, payload: bytes) -> list[int]:
-        return packing.unpack(payload, self.spec.entries, self.spec.ring_bits)
 
     def _member(self, member: int, number: int) -> Member:
         known = (member, number)
