@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from aggregator.protocol.parameters import Mode
+from aggregator.protocol.parties import KEY_HOLDER
 from aggregator.rounds.driver import EVENTS_PER_CLIENT_MAX
 from aggregator.rounds.phase import Completed
 from aggregator.wire.messages import UploadHeader
@@ -34,15 +35,15 @@ def _check_events(stage: "Stage", number: int) -> None:
 
 
 def _check_sum(stage: "Stage", number: int, closed: Completed) -> None:
-    """The sum is that of the survivors' words, changed by what they uploaded instead of their own."""
+    """The sum is that of the survivors' words, changed by what was uploaded instead of them, or of their sum."""
     survivors, spec = closed.survivors, stage.spec
     assert len(survivors) >= spec.minimum_cohort
     wanted = [sum(int(stage.words[client][i]) for client in survivors) for i in range(spec.entries)]
-    for client in survivors:
-        sent, own = stage.counted[number, client], _own(stage, number, client)
+    for member in (*survivors, *(KEY_HOLDER,) * (spec.mode is Mode.HOMOMORPHIC)):  # who may lie of the words
+        sent, own = stage.counted[number, member], _own(stage, number, member)
         if sent == own:
             continue
-        assert spec.mode is not Mode.HOMOMORPHIC, "ciphertexts that nobody committed to"
+        assert spec.mode is not Mode.HOMOMORPHIC or member == KEY_HOLDER, "ciphertexts that nobody committed to"
         if spec.mode is Mode.LATTICE or own is None:
             return  # what comes of residues that nobody encrypted is anybody's guess
         theirs, ours = (packing.unpack(payload, spec.entries, spec.ring_bits) for payload in (sent, own))
@@ -50,9 +51,9 @@ def _check_sum(stage: "Stage", number: int, closed: Completed) -> None:
     assert closed.total.tolist() == [entry % 2**spec.ring_bits for entry in wanted]
 
 
-def _own(stage: "Stage", number: int, client: int) -> bytes | None:
-    """What a client would have uploaded, had it been left to itself; None where it never came so far."""
+def _own(stage: "Stage", number: int, member: int) -> bytes | None:
+    """What a member would have uploaded, had it been left to itself; None where it never came so far."""
     for (who, which, _), parts in stage.answers.items():
-        if (who, which) == (client, number) and isinstance(parts[0], UploadHeader):
+        if (who, which) == (member, number) and isinstance(parts[0], UploadHeader):
             return b"".join(bytes(chunk.data) for chunk in parts[1:])
     return None
