@@ -16,18 +16,18 @@ from typing import Final
 
 import atheris
 
+from aggregator.local.machine import resident_bytes
 from tests.fuzz import registry
 
 MIB: Final = 1 << 20
-PAGE_BYTES: Final = 4096
 EVERY_S: Final = 0.5
 INSTRUMENTED: Final = ["aggregator", "clients", "zipfile", "tomllib", "numpy.lib", "google.protobuf.json_format"]
 WARM: Final = 4  # memory counts from a quarter of all inputs on: by then caches are full, and code is compiled
 
 
 def resident_mib() -> float:
-    """Memory of this process now."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES / MIB
+    """Memory of this process now; nothing where the system does not say."""
+    return max(resident_bytes(), 0) / MIB
 
 
 class Watched:
