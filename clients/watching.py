@@ -3,15 +3,16 @@
 from collections.abc import AsyncIterator, Callable
 from typing import TypeAlias
 
-from aggregator.errors import Disconnected
 from aggregator.wire.operator_messages import RoundEvent
-from clients.retry import patiently
+from clients.retry import HEALS, patiently
 
 Events: TypeAlias = AsyncIterator[RoundEvent]
 
 
 async def follow(open_stream: Callable[[], Events], patience_s: float) -> Events:
     """All events of a round; when a stream breaks, another one goes on behind the last event that came.
+
+    So it does when the server's disk is full: an event that it cannot write down yet is not told.
 
     Args:
         open_stream: a stream of the round's events from its beginning, always the same ones.
@@ -31,7 +32,7 @@ async def follow(open_stream: Callable[[], Events], patience_s: float) -> Events
             async for event in stream:
                 seen += 1
                 yield event
-        except Disconnected:
+        except HEALS:
             continue
         return
 

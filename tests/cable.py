@@ -17,10 +17,15 @@ class Cable:
         port: the server's.
         connect: be a proxy that a client has to ask for its server (HTTP CONNECT).
         idle_s: cut a connection over which nothing went for so long; 0 is never.
+
+    Attributes:
+        target: the server's port; a server that was started anew may have another.
+        hold_s: how long what arrives is held before it goes on, seconds.
     """
 
     def __init__(self, port: int, *, connect: bool = False, idle_s: float = 0.0) -> None:
-        self._target = port
+        self.target = port
+        self.hold_s: Callable[[], float] = lambda: 0.0
         self._connect = connect
         self._idle_s = idle_s
         self._ends: set[asyncio.StreamWriter] = set()
@@ -61,7 +66,11 @@ class Cable:
             writer.transport.abort()
             self.refused.set()
             return
-        far_reader, far_writer = await asyncio.open_connection("localhost", self._target)
+        try:
+            far_reader, far_writer = await asyncio.open_connection("localhost", self.target)
+        except OSError:  # the server is away
+            writer.transport.abort()
+            return
         self._ends |= {writer, far_writer}
         line = _Idle(self._idle_s, self._cut_idle)
         for pump in (self._pump(reader, far_writer, line, up=True), self._pump(far_reader, writer, line, up=False)):
@@ -93,6 +102,8 @@ class Cable:
                 if self._breaks_after(len(data), up):
                     self.cut()
                     return
+                if hold_s := self.hold_s():
+                    await asyncio.sleep(hold_s)
                 writer.write(data)
                 await writer.drain()
         line.end()

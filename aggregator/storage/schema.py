@@ -56,8 +56,8 @@ CREATE TABLE events (
 CREATE TABLE audit (seq INTEGER PRIMARY KEY, line TEXT NOT NULL)
 """
 
-ROUND_NEEDS: Final = ("parties", "steps", "answers", "uploads", "sums")  # until it ends
-ROUND_KEEPS: Final = ("results", "ends", "events", "rounds")
+ROUND_NEEDS: Final = ("steps", "answers", "uploads", "sums")  # until it ends
+ROUND_KEEPS: Final = ("parties", "results", "ends", "events", "rounds")
 
 
 class RecordsDatabase(Database):

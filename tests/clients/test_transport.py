@@ -3,6 +3,7 @@
 import grpc
 import pytest
 
+import clients
 from aggregator.errors import (
     Cancelled,
     Disconnected,
@@ -24,11 +25,11 @@ from aggregator.errors import (
     VersionMismatch,
 )
 from aggregator.service.status import STATUS, code_of
-from aggregator.wire.messages import ERROR_NAME_KEY, ClientMessage, Join, SurvivorSignature
-from clients.transport import GrpcChannel, GrpcTransport
+from aggregator.wire.messages import ERROR_NAME_KEY, RETRY_AFTER_KEY, ClientMessage, Join, SurvivorSignature
+from clients.transport import RETRY_AFTER_MOST_S, GrpcChannel, GrpcTransport
 from tests.cable import Cable
 from tests.consortium import Consortium
-from tests.loopback import hub, parameters, raw
+from tests.loopback import hub, operator, parameters, raw
 
 ALL = [
     Cancelled,
@@ -100,6 +101,18 @@ async def test_what_no_server_named(code, kind):
         assert str(error).startswith("localhost:1")
 
 
+@pytest.mark.parametrize(
+    ("said", "heard"),
+    [("4.250", 4.25), ("0.500", 0.5), ("30", 30.0), ("86400", RETRY_AFTER_MOST_S)]
+    + [(lie, None) for lie in ("", ".", "-1", "nan", "inf", "1e9", "1.2.3", "9" * 99, "\u0664")],
+)
+async def test_when_to_come_back_as_the_server_says_it_and_as_a_lying_one_does(said, heard):
+    metadata = [(ERROR_NAME_KEY, "Overloaded")] + ([(RETRY_AFTER_KEY, said)] if said else [])
+    error = await named(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", *metadata)
+    assert type(error) is Overloaded
+    assert error.retry_after_s == heard
+
+
 async def test_a_stream_that_the_server_ended_names_its_error_to_sender_and_receiver(tmp_path):
     """Also to a sender that has not read yet: gRPC itself only says that the call is over."""
     async with hub(tmp_path, 2) as h, raw(h.address, h.consortium.identities[0]) as channel:
@@ -154,3 +167,11 @@ async def test_the_servers_words_come_without_control_characters(tmp_path):
         none = grpc.aio.Metadata()
         error = channel.named(grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, none, none, "gone\x1b[2J"))
         assert str(error).endswith("gone [2J")
+
+
+async def test_a_slow_line_is_given_the_time_to_connect(tmp_path):
+    """0.1 s there and back: a first attempt of 0.1 s in all would end before TLS has."""
+    async with hub(tmp_path, 2) as h, Cable(h.port) as cable:
+        cable.hold_s = lambda: 0.05
+        async with clients.operate(f"localhost:{cable.port}", operator()) as slow:
+            assert [task async for task in slow.tasks()] == []

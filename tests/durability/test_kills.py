@@ -6,6 +6,7 @@ import pytest
 
 from aggregator.protocol.parameters import Mode
 from aggregator.wire.vocabulary import MASKED_STEPS
+from tests.consortium import TASK
 from tests.killing import killable
 from tests.loopback import PATIENT, check_mean, offers, parameters
 from tests.parties import parameters as homomorphic
@@ -47,3 +48,17 @@ async def test_a_server_killed_in_every_homomorphic_step_ends_its_round_with_the
         run = await hub.run_round(offered, calls={0: kill}, how=everyone())
         assert killed == ["commit_input", "upload"]
         check_mean(run, offered, range(N), spec.ring_bits)
+
+
+async def test_a_server_starts_again_behind_a_homomorphic_round_that_has_ended(tmp_path):
+    spec = homomorphic((4,))
+    async with killable(tmp_path, N) as hub, staffed(hub):
+        await hub.create(spec, PATIENT)
+        for seed in range(2):
+            offered = offers(N, seed=seed)
+            run = await hub.run_round(offered, how=everyone(), base={"round": [float(seed)]})
+            check_mean(run, offered, range(N), spec.ring_bits)
+            hub.kill()
+            await hub.start()
+            result = await hub.operator.fetch_result(TASK, run.number)
+            assert result.words.tolist() == run.operator.words.tolist()

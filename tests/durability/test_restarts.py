@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import clients
-from aggregator.errors import Gone, NameTaken, RoundAborted, SangamError
+from aggregator.errors import Gone, NameTaken, SangamError
 from aggregator.protocol.parameters import Mode
 from aggregator.storage.audit import AUDIT_FILE, verify
 from aggregator.wire.operator_messages import Deadlines, Opening
@@ -116,10 +116,8 @@ async def test_a_round_whose_deadline_passed_meanwhile_ends_with_a_reason(tmp_pa
         hub.kill()
         await asyncio.sleep(0.5)  # the deadline is a time of the clock
         await hub.start()
-        with pytest.raises(RoundAborted, match="advertise keys: 0 clients, need 2"):
-            async for event in hub.operator.watch(TASK, number):
-                if event.kind == EventKind.FAILED:
-                    raise RoundAborted(event.detail)
+        *_, end = [event async for event in hub.operator.watch(TASK, number)]
+        assert (end.kind, end.detail) == (EventKind.FAILED, "advertise keys: 0 clients, need 2")
 
 
 async def test_a_round_that_gathered_gathers_on(tmp_path):
@@ -147,21 +145,21 @@ async def test_an_upload_that_the_disk_has_damaged_is_asked_for_again(tmp_path):
         loop, spool = asyncio.get_running_loop(), tmp_path / "state" / "spool"
 
         async def spoil():
-            (running,) = [one async for one in hub.operator.rounds(TASK)]
-            answered = 0
-            async for event in hub.operator.watch(TASK, running.round):
-                answered += (event.kind, event.step) == (EventKind.ANSWERED, Step.MASKED_INPUT)
-                if answered == N - 1:
+            uploads = []
+            (number,) = [one.round async for one in hub.operator.rounds(TASK)]
+            async for event in hub.operator.watch(TASK, number):  # which are on the disk
+                uploads += [event.client] * (event.kind == EventKind.ANSWERED and event.step == Step.MASKED_INPUT)
+                if len(uploads) == N - 1:
                     break
             hub.kill()
-            path = next(spool.rglob("upload-*"))
-            whole = path.read_bytes()
-            path.write_bytes(whole[:50_000] + b"?" + whole[50_001:])
+            uploads = sorted(spool.rglob("upload-*"))
+            whole = uploads[0].read_bytes()
+            uploads[0].write_bytes(whole[:50_000] + b"?" + whole[50_001:])
             await hub.start()
 
         def wait(step):  # in the thread in which the last client works on its vector
             if step == Step.MASKED_INPUT:
-                asyncio.run_coroutine_threadsafe(spoil(), loop).result()
+                asyncio.run_coroutine_threadsafe(spoil(), loop).result(15.0)
 
         run = await hub.run_round(offered, calls={3: wait})
         check_mean(run, offered, range(N), spec.ring_bits)
@@ -202,7 +200,7 @@ async def test_sigterm_ends_the_command_cleanly_and_the_round_goes_on_at_the_nex
 
         run = await hub.run_round(offered, calls={0: terminate})
         check_mean(run, offered, range(N), spec.ring_bits)
-        assert (b"sangam: stopping\n", 0) in ended
+        assert [code for words, code in map(tuple, ended[2:]) if words.endswith(b"stopping\n")] == [0]
         assert EventKind.RESUMED in [event.kind for event in run.events]
 
 

@@ -52,10 +52,32 @@ def client_of(line):
     return int(line.site.removeprefix("site-"))
 
 
+class SlowRecords(ForgetfulRound):
+    """A disk on which the first upload that arrives takes until `stuck` is set; and whose uploads were taken back."""
+
+    __slots__ = ("arrivals", "stuck", "taken_back")
+    durable = True
+
+    def __init__(self, spool):
+        super().__init__(spool)
+        for name, value in (("arrivals", []), ("stuck", asyncio.Event()), ("taken_back", [])):
+            object.__setattr__(self, name, value)
+
+    def arrived(self, step, member, header, staged):
+        self.arrivals.append(member)
+
+    def refused(self, step, member):
+        self.taken_back.append(member)
+
+    async def settled(self):
+        if len(self.arrivals) == 1:
+            await self.stuck.wait()
+
+
 class Room:
     """A task's lines, one driver, and the players; `now` is the time."""
 
-    def __init__(self, n, **changes):
+    def __init__(self, n, records=ForgetfulRound, **changes):
         consortium = Consortium.of(n)
         self.terms = consortium.terms(parameters(n, **changes))
         words = ring_words(self.terms, range(n))
@@ -63,9 +85,9 @@ class Room:
         self.now = 0.0
         self.lines = Lines(lambda: self.now)
         setting = consortium.setting(self.terms)
-        records = ForgetfulRound(setting.spool)
+        self.records = records(setting.spool)
         clock = {"clock": lambda: self.now, "now": lambda: self.now}
-        self.driver = Driver(first(setting), setting, DEADLINES, self.lines, records, result_shared=True, **clock)
+        self.driver = Driver(first(setting), setting, DEADLINES, self.lines, self.records, result_shared=True, **clock)
         self.heard = {client: [] for client in range(n)}
 
     def connect(self, *clients):
@@ -408,3 +430,31 @@ async def test_an_answer_that_arrives_while_the_round_ends_does_not_reopen_it():
     run.cancel()
     assert not room.driver._stand.phase.answers
     assert [event.kind for event in await logged(room.driver)] == [EventKind.STEP, EventKind.FAILED]
+
+
+async def test_a_stream_whose_place_a_newer_one_took_takes_nothing_back(monkeypatch):
+    """Both have come to the end of one upload; the older one's words reach the disk last."""
+    room, refusals = Room(3, SlowRecords), []
+    answer, arrivals = room.answer, room.records.arrivals
+
+    async def twice(client, bodies):
+        if client or not isinstance(bodies[0], UploadHeader):
+            if isinstance(bodies[0], UploadHeader):
+                await until(lambda: refusals)
+            await answer(client, bodies)
+            return
+        older = await room.driver.open_upload(client, bodies[0])
+        for chunk in bodies[1:]:
+            older[0].receive(older[1], chunk)
+        late = asyncio.create_task(room.driver.close_upload(*older))
+        await until(lambda: arrivals)
+        await room.driver.close_upload(*await room.driver.open_upload(client, bodies[0]))
+        room.records.stuck.set()
+        refusals.extend(await asyncio.gather(late, return_exceptions=True))
+
+    monkeypatch.setattr(room, "answer", twice)
+    end, _ = await room.play({})
+    assert isinstance(end, Completed)
+    assert end.total.tolist() == room.sum_of(range(3))
+    assert [type(refusal) for refusal in refusals] == [OutOfTurn]
+    assert room.records.taken_back == []
