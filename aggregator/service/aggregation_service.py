@@ -195,26 +195,15 @@ class AggregationService:
         opened = await driver.open_upload(driver.client_of(caller), header)
         if opened is None:
             return UploadReceipt(already_accepted=True)
-<<<<<<< HEAD
-        phase, upload = opened
-        async with (
-            self._uploading.stream((header.task, header.round, upload.client)),
-            self._turns.turn(header.task, phase.bytes_left(upload)) as turn,
-        ):
-            await go_on(upload.chunks)
-            await self._receive(driver, phase, upload, messages, turn)
-            if driver.durable:
-                turn.end()  # the next one's bytes may come while the disk takes these
-            await driver.close_upload(phase, upload)
-=======
         half = _Half(driver, *opened, self._uploading)
         with self._room(half) as place:
             async with self._uploading.stream(half.key), self._turns.turn(header.task, half.bytes_left) as turn:
                 await go_on(half.upload.chunks)
                 await self._receive(half, messages, turn, place)
                 place.rests()
+                if driver.durable:
+                    turn.end()  # the next one's bytes may come while the disk takes these
                 await driver.close_upload(half.phase, half.upload)
->>>>>>> main
         return UploadReceipt(already_accepted=False)
 
     @contextmanager

@@ -207,28 +207,10 @@ class Writer:
         else:
             self._refused.add(progress)
         if bool(self._refused) != before:
-            _LOG.error("records are not written: %s", reason) if reason else _LOG.info("records are written again")
             self._failed(reason)
 
-<<<<<<< HEAD
 
 def _take_error(future: "asyncio.Future[None]") -> None:
     """Mark an error as seen."""
     if not future.cancelled():
         future.exception()
-=======
-    def _tell(self, error: StorageError | None) -> None:
-        """Whoever waits learns that its words are written, or that they are not."""
-        due = [one for one in self._waiting if error is not None or one[0] <= self._written]
-        self._waiting = [one for one in self._waiting if one not in due]
-        for _, future in due:
-            if future.done():
-                continue
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(StorageError(str(error)))
-        if (error is not None) != self._refused:
-            self._refused = error is not None
-            self._failed(str(error) if error else None)
->>>>>>> main
