@@ -141,8 +141,14 @@ async def test_what_is_written_does_not_wait_for_what_follows(tmp_path):
 
 async def test_a_file_that_the_disk_refuses_holds_no_row_up(tmp_path, monkeypatch):
     monkeypatch.setattr(writer_module, "RETRY_S", 0.0)
-    told, full = [], [True]
-    writer = await opened(tmp_path / "notes", told.append)
+    told, full, taken = [], [True], asyncio.Event()
+
+    def tell(reason):
+        told.append(reason)
+        if reason is None:
+            taken.set()
+
+    writer = await opened(tmp_path / "notes", tell)
 
     def act():
         if full:
@@ -156,8 +162,7 @@ async def test_a_file_that_the_disk_refuses_holds_no_row_up(tmp_path, monkeypatc
     await writer.written()
     assert told == ["no room"]
     full.clear()
-    while len(told) < 2:
-        await asyncio.sleep(0)
+    await taken.wait()
     assert told == ["no room", None]
     await writer.settled()
     await writer.close()
