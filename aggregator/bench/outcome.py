@@ -48,7 +48,7 @@ class SecureRound:
         end_s: from the last whole upload until the round had closed.
         step_s: of every step; in masked input, all wait until the last one stands at the start line.
         sent_bytes: the most that a survivor sent, in all messages.
-        written_bytes: what the server had the disk write; -1 where it is not known.
+        written_bytes: what the server had the disk write; -1 where it is not known, 0 where it writes to no disk.
     """
 
     stream_s: float
@@ -123,7 +123,7 @@ class Outcome:
         """What it costs that nothing is forgotten."""
         pairs = list(zip(self.durable, self.secure, strict=True))
         ephemeral_s = median(one.stream_s for one in self.secure)
-        written = _median(one.written_bytes for one in self.durable if one.written_bytes >= 0)
+        written = _median(one.written_bytes for one in self.durable if one.written_bytes > 0)
         bound_s = None if written is None else disk.bound_s(written)
         return {
             "ephemeral_s": ephemeral_s,
