@@ -9,7 +9,7 @@ MYPY_PROTOBUF := 5.1.0
 KILLS ?= 50
 SEED ?=
 
-.PHONY: demo test chaos check format proto bench bench-large bench-peers wheel clean
+.PHONY: demo test chaos check format proto bench bench-large bench-peers crowd wheel clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sangam demo $(ARGS)
@@ -43,6 +43,9 @@ bench-peers: $(VENV)/.dev .venv-peers/.installed
 bench-large: $(VENV)/.dev
 	$(BIN)/sangam bench --mode lattice --entries 100000000 --clients 4 --dropouts 0 --repeats 1 --json $(ARGS)
 
+crowd: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.crowd --clients $(or $(CLIENTS),1000) $(ARGS)
+
 wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel --outdir dist
 
@@ -67,7 +70,7 @@ $(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[demo,dev,http]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[demo,dev,http,otel]'
 	@touch $@ $(VENV)/.demo
 
 .venv-proto/.installed: Makefile

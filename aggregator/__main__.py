@@ -20,6 +20,7 @@ from aggregator.command.round import app as round_app
 from aggregator.command.serve import serve
 from aggregator.command.simulate import simulate
 from aggregator.command.site import app as site
+from aggregator.command.status import status
 from aggregator.command.task import app as task
 from aggregator.errors import SangamError
 from aggregator.wire.messages import PROTOCOL_VERSION
@@ -48,6 +49,7 @@ app.command("gateway")(gateway)
 app.command("demo")(demo)
 app.command("bench")(bench)
 app.command("simulate")(simulate)
+app.command("status")(status)
 
 
 @app.command()

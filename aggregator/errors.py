@@ -84,7 +84,16 @@ class RoundAborted(SangamError):
 
 
 class Overloaded(SangamError):
-    """No room now; the caller may try again later."""
+    """No room now; the caller may try again later.
+
+    Args:
+        message: one sentence.
+        retry_after_s: when to come back, where the server knows; the caller's place is kept until then.
+    """
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class Disconnected(SangamError):

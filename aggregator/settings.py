@@ -31,9 +31,12 @@ from aggregator.config import (
     DEFAULT_DRAIN_S,
     DEFAULT_KEEPALIVE_S,
     DEFAULT_RELOAD_S,
+    DEFAULT_ROUNDS_MAX,
+    DEFAULT_SPOOL_BYTES,
     DEFAULT_STAGING_BYTES,
     DEFAULT_TASKS_MAX,
     MIB,
+    LogFormat,
     ServerConfig,
 )
 from aggregator.crypto.certificates import check_name
@@ -101,6 +104,9 @@ class _Values(BaseModel):
     staging_mib: Annotated[_Whole, Field(ge=0, le=1 << 24, description="a whole number of MiB from 0")] = (
         DEFAULT_STAGING_BYTES // MIB
     )
+    spool_mib: Annotated[_Whole, Field(ge=0, le=1 << 24, description="a whole number of MiB from 0")] = (
+        DEFAULT_SPOOL_BYTES // MIB
+    )
     staging_directory: Annotated[Path | None, Field(description="a directory for uploads beyond staging_mib")] = None
     state: Annotated[Path | None, Field(description="a directory for all that must outlive the server")] = None
     ephemeral: Annotated[bool, Field(description="true or false")] = False
@@ -117,10 +123,16 @@ class _Values(BaseModel):
     tasks_max: Annotated[_Whole, Field(ge=1, le=1_000_000, description="a whole number from 1 to 1000000")] = (
         DEFAULT_TASKS_MAX
     )
+    rounds_max: Annotated[_Whole, Field(ge=1, le=1_000_000, description="a whole number from 1 to 1000000")] = (
+        DEFAULT_ROUNDS_MAX
+    )
     ckks: Annotated[bool, Field(description="true or false")] = False
     ckks_mib: Annotated[_Whole, Field(ge=1, le=1 << 24, description="a whole number of MiB from 1")] = (
         DEFAULT_CKKS_BYTES // MIB
     )
+    metrics: Annotated[Annotated[str, AfterValidator(_address)] | None, Field(description="host:port")] = None
+    insecure_loopback: Annotated[bool, Field(description="true or false")] = False
+    log_format: Annotated[LogFormat, Field(description="text or json")] = LogFormat.TEXT
 
 
 class _Sources(BaseSettings, _Values):
@@ -171,6 +183,7 @@ class Settings:
             identity=values.identity,
             roster=values.roster,
             staging_bytes=values.staging_mib * MIB,
+            spool_bytes=values.spool_mib * MIB,
             staging_directory=values.staging_directory,
             state=None if values.ephemeral else values.state or values.identity / _STATE,
             fsync=values.fsync,
@@ -180,8 +193,12 @@ class Settings:
             keepalive_s=values.keepalive_s,
             task_creators=values.task_creators,
             tasks_max=values.tasks_max,
+            rounds_max=values.rounds_max,
             ckks=values.ckks,
             ckks_bytes=values.ckks_mib * MIB,
+            metrics=values.metrics,
+            insecure_loopback=values.insecure_loopback,
+            log_format=values.log_format,
         )
 
     def effective(self) -> dict[str, tuple[object, str]]:

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+from aggregator import tracing
 from aggregator.crypto.agreement import Entropy
 from aggregator.errors import Equivocation, MessageError
 from aggregator.protocol import participant
@@ -129,6 +130,7 @@ class Contribution(ABC):
         self._journal.record_answer(terms.deployment, terms.task, terms.round, terms.model_hash)
 
     def _watch(self, step: Step) -> None:
+        tracing.rename(step)
         if self._observer is not None:
             self._observer.step(step)
 

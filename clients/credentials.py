@@ -46,7 +46,7 @@ class IdentityFiles:
         refusal, newest = self._files.look(), self._files.present
         if refusal is not None:
             name = newest.certificate.name
-            _LOG.warning("%s: the new identity in %s is not used: %s", name, self._directory, refusal)
+            _LOG.warning("%s: the new identity in %s is not used: %s", name, str(self._directory), refusal)
         return newest
 
     def _read(self, old: Identity | None) -> Identity:
@@ -93,7 +93,7 @@ class Credentials:
         if newest.certificate == self.site.certificate:
             return False
         self.site = newest
-        _LOG.info("%s: takes up its renewed certificate %#x", newest.certificate.name, newest.certificate.serial)
+        _LOG.info("%s: takes up its renewed certificate %s", newest.certificate.name, f"{newest.certificate.serial:#x}")
         return True
 
     def renew_for(self, roster: Roster) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
 
+from aggregator import tracing
 from aggregator.crypto.agreement import Entropy
 from aggregator.crypto.keystream import SEED_BYTES
 from aggregator.errors import Equivocation, OutOfTurn, ParameterError, RoundAborted, SangamError, StorageError
@@ -45,6 +46,7 @@ from clients.line import Line
 from clients.result import RoundResult, collect
 from clients.retry import DEFAULT_PATIENCE_S
 from clients.rosters import OF_THIS_PROCESS, Rosters
+from clients.tracing import RoundTrace
 from clients.transport import Transport
 from clients.uploading import WholeUpload, send_whole
 
@@ -108,6 +110,7 @@ class Session:
         self._invitations = Invitations(self._line, credentials, journal, rosters, now)
         self._engaged = 0  # the round that this process holds secrets of
         self._busy = False
+        self._trace = RoundTrace()
 
     @property
     def task(self) -> str:
@@ -205,9 +208,14 @@ class Session:
                         raise RoundAborted(sentence(reason))
                     case Excluded():
                         part = None  # only public keys have left: the update may wait for the next round
+                        self._trace.end()
                     case _:
                         await self._answer(part, message)
+        except BaseException as error:
+            self._trace.end(error)
+            raise
         finally:
+            self._trace.end()
             self._engaged = 0
             if part is not None:
                 part.forget()
@@ -223,14 +231,19 @@ class Session:
         accepting = self._invitations.accept(opened, offer.model_hash, offer.again)
         accepted = await self._withdrawing(message.round, accepting)
         invited = accepted.invited if isinstance(accepted, Keyed) else accepted
-        encoding = asyncio.to_thread(self._encode, invited, offer)
-        encoded = await self._withdrawing(message.round, encoding, reason=REFUSED_UPDATE)
+        self._trace.end()  # of a round that another one has overtaken
+        self._trace = RoundTrace.of(invited.terms, self._credentials.site.certificate.name)
+        with self._trace.part("encode"):
+            encoding = asyncio.to_thread(self._encode, invited, offer)
+            encoded = await self._withdrawing(message.round, encoding, reason=REFUSED_UPDATE)
         self._engaged = message.round
         own = Own(self._journal, self._entropy, offer.observer)
         if not isinstance(accepted, Keyed):
             return MaskedContribution(invited, encoded, own, self._each)
-        encrypting = asyncio.to_thread(encrypt, encoded, accepted, self._entropy, self._each)
-        return EncryptedContribution(accepted, encoded, own, await self._withdrawing(message.round, encrypting))
+        with self._trace.part("encrypt"):
+            encrypting = asyncio.to_thread(encrypt, encoded, accepted, self._entropy, self._each)
+            encrypted = await self._withdrawing(message.round, encrypting)
+        return EncryptedContribution(accepted, encoded, own, encrypted)
 
     def _encode(self, invited: Invited, offer: _Offer) -> Encoded:
         parameters = invited.terms.parameters
@@ -238,6 +251,10 @@ class Session:
         return encode(offer.update, offer.weight, parameters, invited.ctx0, seed, each=self._each)
 
     async def _answer(self, part: Contribution, message: ServerMessage) -> None:
+        with self._trace.part("answer again"):  # or the step's name, which comes with what is answered first
+            await self._answer_now(part, message)
+
+    async def _answer_now(self, part: Contribution, message: ServerMessage) -> None:
         if isinstance(message.body, ShareList):  # the masking; it touches no journal
             work: Awaitable[Answer] = asyncio.to_thread(part.answer, message.body)
         else:
@@ -253,14 +270,16 @@ class Session:
 
         After a broken line the server says which chunks it holds; the others are sent, byte for byte the same.
         """
-        with suppress(OutOfTurn):
+        facts = {"bytes": len(upload.payload), "chunks": upload.plan.chunks}
+        with suppress(OutOfTurn), tracing.span("upload", facts=facts):
             await send_whole(self._transport, upload, self._patience_s)
 
     async def _closed(self, part: Contribution, closed: RoundClosed) -> RoundResult | None:
         part.check_closed(closed.survivors)
         if not closed.result_shared:
             return None
-        result = await self._fetch(part.round, part.invited.ctx0)
+        with self._trace.part("fetch result"):
+            result = await self._fetch(part.round, part.invited.ctx0)
         names = tuple(part.invited.roster.name(client) for client in closed.survivors)
         if result.participants != names:
             raise Equivocation(f"round {part.round}: the result names other participants than the round")

@@ -24,11 +24,13 @@ from aggregator.errors import (
     SangamError,
     by_name,
 )
+from aggregator.tracing import outgoing
 from aggregator.wire import messages
 from aggregator.wire.codec import MESSAGE_BYTES_MAX, decode, encode
 from aggregator.wire.messages import (
     ERROR_NAME_KEY,
     GO_ON_KEY,
+    RETRY_AFTER_KEY,
     CiphertextsRequest,
     ClientMessage,
     ResultMessage,
@@ -44,6 +46,8 @@ KEEPALIVE_S: Final = 20.0  # hospital firewalls cut lines that are silent for a 
 KEEPALIVE_LEAST_S: Final = 1.0  # the server hangs up on whom it takes for a flood
 STALLED_AFTER: Final = 3  # keepalives without a step forward
 CHUNK_DIGITS_MAX: Final = 10
+RETRY_DIGITS_MAX: Final = 10
+RETRY_AFTER_MOST_S: Final = 60.0  # whatever a server says; an honest one says at most 30
 METHOD_UNKNOWN: Final = "Method not found!"  # gRPC's words; its code alone also stands for a compression that is off
 
 # gRPC's own back-off grows to 120 s and would dominate every recovery; 2 s is the most a client waits here. What it
@@ -127,7 +131,7 @@ class GrpcChannel:
     async def unary(self, method: str, request: object, response: type[T]) -> T:
         """One request, one response."""
         with self.errors():
-            return decode(response, await self._channel.unary_unary(method)(encode(request)))
+            return decode(response, await self._channel.unary_unary(method)(encode(request), metadata=outgoing()))
 
     async def downward(self, method: str, request: object, response: type[T]) -> AsyncIterator[T]:
         """One request, a stream of responses."""
@@ -147,7 +151,7 @@ class GrpcChannel:
             Equivocation: the server says that it holds more than there is.
             MessageError: the server asks for something that is no number.
         """
-        call = self._channel.stream_unary(method)()
+        call = self._channel.stream_unary(method)(metadata=outgoing())
         try:
             with self.errors():
                 await self._send(call, iter(requests))
@@ -212,6 +216,8 @@ class GrpcChannel:
         name = str(metadata.get(ERROR_NAME_KEY, "")) if metadata is not None else ""
         kind = by_name(name)
         detail = sentence(error.details() or error.code().name)  # the server's words, for a terminal
+        if kind is Overloaded:
+            return Overloaded(detail, _seconds(str(metadata.get(RETRY_AFTER_KEY, ""))))
         if kind is not None:
             return kind(detail)
         if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
@@ -232,6 +238,15 @@ def _line_options(proxy: str, keepalive_s: float) -> list[tuple[str, int | str]]
     times = ("grpc.keepalive_time_ms", "grpc.keepalive_timeout_ms")
     options: list[tuple[str, int | str]] = [(name, round(keepalive_s * 1000)) for name in times]
     return [*options, ("grpc.http_proxy", proxy)] if proxy else options
+
+
+def _seconds(told: str) -> float | None:
+    """When to come back, as the server says; None for what no honest server says, which counts as not said."""
+    whole, _, part = told.partition(".")
+    digits = whole + part
+    if not digits.isascii() or not digits.isdigit() or len(digits) > RETRY_DIGITS_MAX:
+        return None
+    return min(float(told), RETRY_AFTER_MOST_S)
 
 
 def _place_of(proxy: str) -> str:

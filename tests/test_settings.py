@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.config import ServerConfig
+from aggregator.config import LogFormat, ServerConfig
 from aggregator.errors import ParameterError, StorageError
 from aggregator.settings import NAMES, ignored_variables, read_settings, split_address
 
@@ -33,6 +33,7 @@ def test_every_setting_can_be_written(written, tmp_path):
         identity = "/etc/sangam/hub"
         roster = "lists/roster.json"
         staging_mib = 1
+        spool_mib = 3
         staging_directory = "staging"
         state = "state"
         ephemeral = false
@@ -43,14 +44,19 @@ def test_every_setting_can_be_written(written, tmp_path):
         keepalive_s = 15.5
         task_creators = ["alice", "bob"]
         tasks_max = 7
+        rounds_max = 8
         ckks = true
         ckks_mib = 2
+        metrics = "127.0.0.1:9464"
+        insecure_loopback = true
+        log_format = "json"
     """
     expected = ServerConfig(
         address="localhost:0",
         identity=Path("/etc/sangam/hub"),
         roster=tmp_path / "lists/roster.json",
         staging_bytes=1 << 20,
+        spool_bytes=3 << 20,
         staging_directory=tmp_path / "staging",
         state=tmp_path / "state",
         fsync=False,
@@ -60,8 +66,12 @@ def test_every_setting_can_be_written(written, tmp_path):
         keepalive_s=15.5,
         task_creators=("alice", "bob"),
         tasks_max=7,
+        rounds_max=8,
         ckks=True,
         ckks_bytes=2 << 20,
+        metrics="127.0.0.1:9464",
+        insecure_loopback=True,
+        log_format=LogFormat.JSON,
     )
     settings = read_settings(written(text))
     assert settings.config == expected
@@ -116,6 +126,10 @@ WRONG = [
     ("task_creators = ['Alice']", "{file}: task_creators must be a list of operators' names, not ['Alice']"),
     ("listen = 7443", "{file}: listen must be host:port; port 0 lets the system choose, not 7443"),
     ("listen = 'hub'", "{file}: listen must be host:port; port 0 lets the system choose, not 'hub'"),
+    ("metrics = 9464", "{file}: metrics must be host:port, not 9464"),
+    ("metrics = '127.0.0.1'", "{file}: metrics must be host:port, not '127.0.0.1'"),
+    ("insecure_loopback = 'perhaps'", "{file}: insecure_loopback must be true or false, not 'perhaps'"),
+    ("log_format = 'xml'", "{file}: log_format must be text or json, not 'xml'"),
     ("revoked = 3", "{file}: revoked must be a file of revoked serial numbers, one per line, not 3"),
 ]
 

@@ -5,7 +5,7 @@ thread once whole; a half-arrived upload never touches the sum. No keys, no chec
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from functools import partial
 from time import monotonic, thread_time
 
@@ -100,7 +100,7 @@ class PlainService:
         }
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
-    async def watch(self, caller: Certificate, request: RoundReference) -> AsyncIterator[RoundEvent]:
+    async def watch(self, caller: Certificate, request: RoundReference) -> AsyncGenerator[RoundEvent, None]:
         """Open a round, and follow it to its end."""
         self.round = self._new_sum(request.round)
         async for event in self.round.events.follow():
@@ -134,7 +134,7 @@ class PlainService:
             raise
         return staged
 
-    async def fetch_result(self, caller: Certificate, request: ResultRequest) -> AsyncIterator[ResultMessage]:
+    async def fetch_result(self, caller: Certificate, request: ResultRequest) -> AsyncGenerator[ResultMessage, None]:
         """The sum, as float32 chunks without a header; it is then given up."""
         summed = self._current(request.round)
         for chunk in summed.plan.cut(summed.total.data):

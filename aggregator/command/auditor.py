@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from aggregator.command.logged import logging_to_stderr, until_stopped
-from aggregator.command.options import AttendedTasks, Ledger
+from aggregator.command.options import AttendedTasks, Ledger, LogFormatOption
+from aggregator.config import LogFormat
 
 app = typer.Typer(
     name="auditor",
@@ -29,6 +30,7 @@ def serve(
     task: AttendedTasks,
     *,
     ledger: Ledger = None,
+    log_format: LogFormatOption = LogFormat.TEXT,
 ) -> None:
     """Audit tasks: freeze the list of each round before anybody uploads, read the ciphertexts, sign their sum.
 
@@ -39,5 +41,5 @@ def serve(
     """
     from clients.attendance import attend_as_auditor
 
-    with logging_to_stderr("clients"):
+    with logging_to_stderr(log_format):
         asyncio.run(until_stopped(attend_as_auditor(address, identity, task, ledger=ledger)))

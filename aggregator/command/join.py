@@ -9,6 +9,7 @@ from rich.console import Console
 
 from aggregator.command.arrays import check_target, read_arrays, write_arrays
 from aggregator.command.options import Exclude, Include, chosen, read_model
+from aggregator.command.traced import tracing_as_told
 from aggregator.errors import ParameterError
 from aggregator.wire.vocabulary import Step
 
@@ -79,7 +80,9 @@ def join(
             line = StepLine(console)
             return await session.contribute(arrays, weight=weight, base=start, again=again, observer=line)
 
-    _show(asyncio.run(contribute()), out)
+    with tracing_as_told("sangam-site"):
+        result = asyncio.run(contribute())
+    _show(result, out)
 
 
 def _show(result: "RoundResult | None", out: Path | None) -> None:

@@ -1,6 +1,7 @@
 """`sangam keyholder`: make a task key for custodians to share, and hold the keys of homomorphic rounds."""
 
 import asyncio
+import logging
 import os
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +9,10 @@ from typing import Annotated
 import typer
 
 from aggregator.command.logged import logging_to_stderr, until_stopped
-from aggregator.command.options import AttendedTasks, Ledger
+from aggregator.command.options import AttendedTasks, Ledger, LogFormatOption
+from aggregator.config import LogFormat
+
+_LOG = logging.getLogger(__name__)
 
 app = typer.Typer(
     name="keyholder",
@@ -46,6 +50,7 @@ def serve(
     custodian: Annotated[list[Path], typer.Option(help="A custodian's file; as many as the threshold.")],
     *,
     ledger: Ledger = None,
+    log_format: LogFormatOption = LogFormat.TEXT,
 ) -> None:
     """Hold the keys of tasks: make a pair for each round, decrypt the sum that its auditor signed, destroy the secret.
 
@@ -58,6 +63,6 @@ def serve(
     from clients.attendance import attend_as_key_holder
 
     safe = custody.load(custodian)
-    typer.echo(f"sangam: the task key is open, by {safe.threshold} of {safe.custodians} custodians", err=True)
-    with logging_to_stderr("clients"):
+    with logging_to_stderr(log_format):
+        _LOG.info("the task key is open, by %d of %d custodians", safe.threshold, safe.custodians)
         asyncio.run(until_stopped(attend_as_key_holder(address, identity, task, safe, ledger=ledger)))

@@ -1,28 +1,43 @@
-"""What a process that runs until it is stopped notes meanwhile goes where its other words go: to stderr."""
+"""What a process that runs until it is stopped notes goes to stderr, of libraries too, written by `loglines`."""
 
 import asyncio
 import logging
 import signal
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
+from typing import Final, TextIO
 
-import typer
+from aggregator.config import LogFormat
+from aggregator.loglines import JsonLines, TextLines
+
+_LOG = logging.getLogger(__name__)
+
+OURS: Final = ("aggregator", "clients")
+LINES: Final = {LogFormat.TEXT: TextLines, LogFormat.JSON: JsonLines}
+
+
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes lines, and nothing in the place of one that cannot be written."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name for it
+        """Logging's own would print the arguments as they came."""
 
 
 @contextmanager
-def logging_to_stderr(*names: str) -> Iterator[None]:
-    """The notes of these loggers, a sentence a line."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("sangam: %(message)s"))
-    loggers = [logging.getLogger(name) for name in names]
-    for one in loggers:
-        one.addHandler(handler)
-        one.setLevel(logging.INFO)
+def logging_to_stderr(log_format: LogFormat = LogFormat.TEXT) -> Iterator[None]:
+    """The notes of ours, and the warnings of libraries, a line each."""
+    handler, root = _Stderr(), logging.getLogger()
+    handler.setFormatter(LINES[log_format]())
+    root.addHandler(handler)
+    before = {name: logging.getLogger(name).level for name in OURS}
+    for name in OURS:
+        logging.getLogger(name).setLevel(logging.INFO)
     try:
         yield
     finally:
-        for one in loggers:
-            one.removeHandler(handler)
+        root.removeHandler(handler)
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
 
 
 async def until_stopped(work: Awaitable[None]) -> None:
@@ -36,7 +51,7 @@ async def until_stopped(work: Awaitable[None]) -> None:
         if working.done():
             working.result()
         else:
-            typer.echo("sangam: stopping", err=True)
+            _LOG.info("stopping")
     finally:
         for task in (working, waiting):
             task.cancel()

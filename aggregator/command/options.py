@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from aggregator.command.arrays import read_arrays
+from aggregator.config import LogFormat
 
 if TYPE_CHECKING:
     from aggregator.protocol.encoding import Update
@@ -33,6 +34,10 @@ AttendedTasks: TypeAlias = Annotated[
 ]
 Ledger: TypeAlias = Annotated[
     Path | None, typer.Option(help="What must not be forgotten; by default ledger.sqlite beside the identity.")
+]
+
+LogFormatOption: TypeAlias = Annotated[
+    LogFormat, typer.Option("--log-format", envvar="SANGAM_LOG_FORMAT", help="Of the lines on stderr.")
 ]
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from time import monotonic
 
 import typer
@@ -32,6 +33,19 @@ def following(console: Console, *, as_json: bool = False) -> Iterator[Callable[[
         yield lambda event: console.print(sentence(event), highlight=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a round is: its step ("gathering" before the first), how many have answered in it of how many, how many
+    sites it has gone on without, and how long it has taken, seconds.
+    """
+
+    step: str
+    answered: int
+    of: int
+    dropouts: int
+    seconds: float
+
+
 class Board:
     """The steps of one round with how many sites have answered, and what was remarkable; a rich renderable.
 
@@ -59,6 +73,16 @@ class Board:
                 self._answered[event.step] += 1
             case _:
                 self._notes.append(event)
+
+    @property
+    def standing(self) -> Standing | None:
+        """Where the round is; None before its first event has come."""
+        if not self._began:
+            return None
+        step, event = next(reversed(self._began.items()))
+        dropouts = sum(note.kind in {EventKind.DROPPED, EventKind.WITHDREW} for note in self._notes)
+        seconds = self._ended_s or self._clock() - self._start
+        return Standing(step, self._answered[step], event.clients, dropouts, seconds)
 
     def __rich__(self) -> Table:
         page = Table.grid()

@@ -1,19 +1,21 @@
 """`sangam serve`: run the aggregator until it is told to stop."""
 
 import asyncio
+import logging
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 
 from aggregator.command.logged import logging_to_stderr
+from aggregator.command.traced import tracing_as_told
+from aggregator.config import LogFormat, ServerConfig
 
-if TYPE_CHECKING:
-    from aggregator.config import ServerConfig
+_LOG = logging.getLogger(__name__)
 
 CKKS_WARNING: Final = (
-    "sangam: warning: CKKS sums are offered. Whoever sees a decrypted CKKS result beside its ciphertexts can solve for "
+    "CKKS sums are offered. Whoever sees a decrypted CKKS result beside its ciphertexts can solve for "
     "the secret key (Li and Micciancio 2021), so results must stay with those who hold it; whoever holds that key "
     "reads every vector sent here, sums are approximate, and a client may send the negated sum of the others: "
     "see docs/ckks.md."
@@ -32,6 +34,9 @@ def serve(
     listen: Annotated[str | None, typer.Option(help="host:port; port 0 lets the system choose.")] = None,
     staging_mib: Annotated[
         int | None, typer.Option(help="Memory for half-arrived uploads, MiB; beyond it they go to unlinked files.")
+    ] = None,
+    spool_mib: Annotated[
+        int | None, typer.Option(help="Room on disk for them, MiB; uploads beyond both are told to come back.")
     ] = None,
     staging_directory: Annotated[Path | None, typer.Option(help="Where those files go.")] = None,
     state: Annotated[
@@ -58,13 +63,23 @@ def serve(
         list[str] | None, typer.Option(help="An operator that may create tasks, by name; repeatable. Default: all.")
     ] = None,
     tasks_max: Annotated[int | None, typer.Option(help="Most tasks of one operator at once.")] = None,
+    rounds_max: Annotated[int | None, typer.Option(help="Most rounds of one operator's tasks at once.")] = None,
     ckks: Annotated[
         bool | None,
         typer.Option("--ckks/--no-ckks", help="Sum vectors of TenSEAL's CKKS, too; read docs/ckks.md first."),
     ] = None,
     ckks_mib: Annotated[int | None, typer.Option(help="Memory for such sums, MiB; a value takes 64 bytes.")] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="host:port for Prometheus' metrics, over mutual TLS to operators. Default: none.")
+    ] = None,
+    insecure_loopback: Annotated[
+        bool | None,
+        typer.Option("--insecure-loopback", help="Metrics over plain HTTP; only on a loopback address."),
+    ] = None,
+    log_format: Annotated[LogFormat | None, typer.Option(help="Of the lines on stderr.")] = None,
 ) -> None:
-    """Run the aggregator. It answers to certificates of its own consortium only; Ctrl-C or SIGTERM stops it, once more at once.
+    """Run the aggregator. It answers to certificates of its own consortium only; Ctrl-C or SIGTERM stops it,
+    once more at once.
 
     Identity, roster and revoked serials are read again when they change, and at once on SIGHUP.
 
@@ -79,6 +94,7 @@ def serve(
         "roster": roster,
         "listen": listen,
         "staging_mib": staging_mib,
+        "spool_mib": spool_mib,
         "staging_directory": staging_directory,
         "state": state,
         "ephemeral": ephemeral,
@@ -89,13 +105,17 @@ def serve(
         "keepalive_s": keepalive_s,
         "task_creators": task_creator or None,
         "tasks_max": tasks_max,
+        "rounds_max": rounds_max,
         "ckks": ckks,
         "ckks_mib": ckks_mib,
+        "metrics": metrics,
+        "insecure_loopback": insecure_loopback,
+        "log_format": log_format,
     }
     asyncio.run(_serve(read_settings(config, options).config))
 
 
-async def _serve(config: "ServerConfig") -> None:
+async def _serve(config: ServerConfig) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to read again
     from aggregator.service import app as service
 
@@ -103,15 +123,19 @@ async def _serve(config: "ServerConfig") -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
-    with logging_to_stderr("aggregator"):
+    with logging_to_stderr(config.log_format), tracing_as_told("sangam-aggregator"):
         async with service.serve(config) as running:
             loop.add_signal_handler(signal.SIGHUP, running.reload_soon)
             host = config.address.rpartition(":")[0]
             if config.ckks:
-                typer.echo(CKKS_WARNING, err=True)
-            typer.echo(f"sangam: listening on {host}:{running.port}", err=True)
+                _LOG.warning(CKKS_WARNING)
+            if config.metrics:
+                scheme = "http" if config.insecure_loopback else "https"
+                shown = f"{scheme}://{config.metrics.rpartition(':')[0]}:{running.metrics_port}/metrics"
+                _LOG.info("metrics on %s", shown)
+            _LOG.info("listening on %s:%d", host, running.port)
             await stopped.wait()
-            typer.echo("sangam: stopping", err=True)
+            _LOG.info("stopping")
             stopped.clear()
             draining = asyncio.create_task(running.drain(config.drain_s))
             await asyncio.wait({draining, asyncio.create_task(stopped.wait())}, return_when=asyncio.FIRST_COMPLETED)

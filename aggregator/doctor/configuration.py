@@ -16,7 +16,8 @@ from aggregator.crypto.revocation import read_revoked
 from aggregator.doctor.disk import look_at_identity
 from aggregator.doctor.finding import Finding, fault, good, skipped, warning
 from aggregator.errors import SangamError
-from aggregator.settings import Settings
+from aggregator.service.telemetry.exposition import is_loopback
+from aggregator.settings import Settings, split_address
 
 STAGING_FREE_BYTES: Final = 1024 * MIB  # below this, one upload of a large model may fill the disk
 
@@ -32,7 +33,7 @@ def check_settings(settings: Settings, now: datetime, ignored: list[str]) -> Ite
     faults = [fault("values", says, "docs/operating.md has every setting") for says in settings.faults]
     yield from faults
     if faults:
-        yield from skipped(("files", "roster", "revoked", "staging", "state"), faults)
+        yield from skipped(("files", "roster", "revoked", "staging", "state", "metrics"), faults)
         return
     yield good("values", f"the server would listen on {settings.config.address}")
     if ignored:
@@ -42,13 +43,14 @@ def check_settings(settings: Settings, now: datetime, ignored: list[str]) -> Ite
 
 
 def check_files(config: ServerConfig, now: datetime) -> Iterator[Finding]:
-    """Identity, roster, revoked serials and staging directory."""
+    """Identity, roster, revoked serials and staging directory; and where metrics are shown."""
     findings, identity = look_at_identity(config.identity, (Role.AGGREGATOR,), now)
     yield from findings
     yield look_at_roster(config.roster, identity, now) if identity else skipped(("roster",), findings)[0]
     yield look_at_revoked(config.revoked, identity)
     yield look_at_staging(config.staging_directory)
     yield look_at_state(config.state)
+    yield look_at_metrics(config)
 
 
 def look_at_roster(path: Path, identity: Identity, now: datetime) -> Finding:
@@ -106,3 +108,15 @@ def _look_at_room(check: str, says: str, home: Path) -> Finding:
     if free < STAGING_FREE_BYTES:
         return warning(check, says, "an upload of a large model needs more: clear the disk, or set another")
     return good(check, says)
+
+
+def look_at_metrics(config: ServerConfig) -> Finding:
+    """Where they are shown, and to whom; nowhere in the clear but on loopback."""
+    if config.metrics is None:
+        return good("metrics", "no metrics are shown")
+    if not config.insecure_loopback:
+        return good("metrics", f"metrics are shown on {config.metrics}, over mutual TLS to operators")
+    if is_loopback(split_address(config.metrics)[0]):
+        return good("metrics", f"metrics are shown on {config.metrics} in the clear, to all who are on this machine")
+    remedy = "choose a loopback address such as 127.0.0.1:9464, or leave insecure_loopback out for mutual TLS"
+    return fault("metrics", f"{config.metrics} is not loopback, and insecure_loopback is set", remedy)

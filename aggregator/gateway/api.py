@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from math import ceil
 from typing import Any, Final
 
 import grpc
@@ -25,7 +26,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from aggregator.errors import MessageError, NotAdmitted, NotFound, SangamError
+from aggregator.errors import MessageError, NotAdmitted, NotFound, Overloaded, SangamError
 from aggregator.service.status import code_of
 from aggregator.wire import messages, operator_messages
 from aggregator.wire._pb import aggregation_pb2, operator_pb2
@@ -174,5 +175,7 @@ async def _failed(_: Request, error: Exception) -> Response:
         said = _said(kind(error.detail))
         return JSONResponse(said, error.status_code, error.headers)
     if isinstance(error, SangamError):
-        return JSONResponse(_said(error), HTTP.get(code_of(error), HTTPStatus.INTERNAL_SERVER_ERROR))
+        status = HTTP.get(code_of(error), HTTPStatus.INTERNAL_SERVER_ERROR)
+        told = error.retry_after_s if isinstance(error, Overloaded) else None
+        return JSONResponse(_said(error), status, None if told is None else {"retry-after": str(ceil(told))})
     raise error

@@ -221,6 +221,11 @@ class Driver:
             raise OutOfTurn(f"round {request.round} is over")
         return self._stand.phase.chunk(member, request, index)
 
+    def awaits(self, phase: Uploads[Any], client: ClientId) -> bool:
+        """Whether the round is still in this step, and this client's input may still come."""
+        here = self.ending is None and self._stand.phase is phase
+        return here and client in phase.members and client not in phase.answers
+
     async def open_upload(self, client: ClientId, header: UploadHeader) -> tuple[Uploads[Any], Upload] | None:
         """Begin an upload, or go on with it; None when this client's input has already arrived.
 
@@ -347,7 +352,8 @@ class Driver:
         await _patiently(write)
 
     async def _in_thread(self, part: str, work: Callable[..., T], *arguments: object) -> T:
-        return await asyncio.to_thread(self._meter.run, part, work, *arguments)
+        with self.events.observer.working(part):
+            return await asyncio.to_thread(self._meter.run, part, work, *arguments)
 
     def _is_late(self, client: ClientId, body: object) -> bool:
         """Whether a message belongs to an earlier step: a resend is ignored, a straggler is told."""
@@ -393,12 +399,12 @@ class Driver:
             self.ending = RoundFailed(sentence(end.reason))
             told = self._stand.entered | self._stand.phase.members | self._setting.attending.keys()
             self.events.add(EventKind.FAILED, end.step, detail=end.reason)
+        self.events.observer.ended(self._meter.seconds)
         self.told = told
         last = self._stand.phase
         last.close()  # of a round that was ended in this step, nothing that has arrived stays
-        self._stand = Stand(
-            Over(last.step, last.members, last.standing)
-        )  # what was said, and the masked sum, need room and are needed no more
+        # What was said, and the masked sum, need room and are needed no more.
+        self._stand = Stand(Over(last.step, last.members, last.standing))
         for client in told:
             self._tell(client, self.ending)
 

@@ -1,9 +1,10 @@
-"""What happened in a round, in order, for whoever watches: operators now, metrics and logs later."""
+"""What happened in a round, in order, for whoever watches: operators, and the round's observer."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
+from aggregator.rounds.observing import UNOBSERVED, Observer
 from aggregator.wire.operator_messages import RoundEvent
 from aggregator.wire.vocabulary import EventKind, Step, sentence
 
@@ -15,7 +16,8 @@ class EventLog:
 
     Args:
         clock: seconds, monotonic.
-        noted: is told of each event that is added.
+        observer: is told of each event at once.
+        noted: the same, to write it down.
         past: the events that there were before the server started again.
         age_s: since the round's start.
     """
@@ -23,11 +25,13 @@ class EventLog:
     def __init__(
         self,
         clock: Callable[[], float],
+        observer: Observer = UNOBSERVED,
         noted: Callable[[RoundEvent], None] | None = None,
         past: Sequence[RoundEvent] = (),
         age_s: float = 0.0,
     ) -> None:
         self._clock = clock
+        self.observer = observer
         self._noted = noted
         self._start = clock() - age_s
         self._events = list(past)
@@ -54,6 +58,7 @@ class EventLog:
         self._events.append(event)
         if self._end is None and kind in ENDS:
             self._end = event
+        self.observer.happened(event)
         if self._noted is not None:
             self._noted(event)
         self._grown.set()

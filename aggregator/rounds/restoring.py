@@ -13,6 +13,7 @@ from aggregator.protocol.encoding import RingVector
 from aggregator.protocol.parameters import Mode, Parameters
 from aggregator.protocol.spread import Each
 from aggregator.rounds.events import EventLog
+from aggregator.rounds.observing import UNOBSERVED, Observer
 from aggregator.rounds.phase import Completed, Setting
 from aggregator.rounds.round import Round
 from aggregator.storage.base import StoredOpening, StoredResult, StoredRound
@@ -29,11 +30,18 @@ class Restorer:
         each: as a round's setting has it.
         clock: seconds, monotonic.
         now: the wall clock, unix seconds.
+        observer: who looks on a round that goes on, by its number.
     """
 
     def __init__(
-        self, parameters: Parameters, each: Each, clock: Callable[[], float], now: Callable[[], float]
+        self,
+        parameters: Parameters,
+        each: Each,
+        clock: Callable[[], float],
+        now: Callable[[], float],
+        observer: Callable[[int], Observer],
     ) -> None:
+        self._observer = observer
         self._parameters = parameters
         self._each = each
         self._clock = clock
@@ -43,7 +51,8 @@ class Restorer:
     def round(self, stored: StoredRound, gathered: Callable[[], int]) -> Round:
         """One round; with its end, and its sum, where it has ended."""
         age_s = max(0.0, self._now() - stored.started_s)
-        events = EventLog(self._clock, stored.records.noted, stored.events or (), age_s)
+        observer = self._observer(stored.number) if stored.end is None else UNOBSERVED
+        events = EventLog(self._clock, observer, stored.records.noted, stored.events or (), age_s)
         round_ = Round(stored.number, stored.started_s, events, gathered, stored.records)
         if stored.end is not None:
             if stored.events is None:

@@ -23,6 +23,7 @@ from aggregator.rounds.events import EventLog
 from aggregator.rounds.history import History
 from aggregator.rounds.lines import Line, Lines
 from aggregator.rounds.meter import Meter, stopped_clock
+from aggregator.rounds.observing import Observe, Observer, unobserved
 from aggregator.rounds.opening import Gathering, check_fits, present
 from aggregator.rounds.phase import Completed, Setting
 from aggregator.rounds.restoring import Restorer
@@ -48,7 +49,7 @@ class Host:
     monotonic, in seconds; `now` is the wall clock, in seconds since 1970. `first_round` gives a new task's first round
     number; it must never recur, even after a restart, since clients enter a round once for ever. `each` runs
     independent parts of the work on a vector, perhaps in several threads. `cpu_clock` gives the CPU seconds of the
-    thread that asks, for `Task.cpu_seconds`.
+    thread that asks, for `Task.cpu_seconds`. `observe` gives who looks on a round of a task: its name, number and mode.
     """
 
     authority: Certificate
@@ -60,6 +61,7 @@ class Host:
     first_round: Callable[[], int] = field(repr=False)
     each: Each = field(repr=False, default=map)
     cpu_clock: Callable[[], float] = field(repr=False, default=stopped_clock)
+    observe: Observe = field(repr=False, default=unobserved)
 
 
 class Task:
@@ -105,7 +107,7 @@ class Task:
             StorageError: something of a round that has ended is lost.
         """
         host = self._host
-        restorer = Restorer(self.parameters, host.each, host.clock, host.now)
+        restorer = Restorer(self.parameters, host.each, host.clock, host.now, self._observer)
         self.cancelled = stored.cancelled
         rounds = [restorer.round(one, self._gathered) for one in stored.rounds]
         self.history.restore(rounds, stored.started)
@@ -193,7 +195,8 @@ class Task:
         check_fits(self.parameters, self.spec.opening, len(host.roster()))
         records = self._records.begin(number, host.now(), model_hash)
         records.decided("round started", operator=by)
-        round_ = Round(number, host.now(), EventLog(host.clock, records.noted), self._gathered, records)
+        events = EventLog(host.clock, self._observer(number), records.noted)
+        round_ = Round(number, host.now(), events, self._gathered, records)
         if self._gathering.waits(self.lines):
             missing = " and ".join(sorted(self._gathering.parties - self.lines.connected))
             round_.events.add(EventKind.GATHERING, None, clients=self._gathering.enough, detail=missing)
@@ -298,9 +301,7 @@ class Task:
     async def _conduct(self, round_: Round, model_hash: bytes) -> Completed | None:
         driver = round_.driver
         if driver is None:
-            here = await self._gathering.wait(
-                self.lines, self._host.roster, self._host.clock, round_.events.seconds
-            )
+            here = await self._gathering.wait(self.lines, self._host.roster, self._host.clock, round_.events.seconds)
             driver = self._open(round_, model_hash, self._gathering.invited(here, self._host.entropy))
         end = await driver.run()
         return end if isinstance(end, Completed) else None
@@ -340,6 +341,9 @@ class Task:
             events=round_.events,
             meter=self._meter,
         )
+
+    def _observer(self, number: int) -> Observer:
+        return self._host.observe(self.spec.name, number, self.parameters.mode)
 
     def _gathered(self) -> int:
         return len(present(self.lines, self._host.roster()))

@@ -5,9 +5,10 @@ step ends, it is destroyed. An upload that was refused for its bytes is refused 
 """
 
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Protocol
+from typing import Final, Protocol
 
 from aggregator.errors import Disconnected, Equivocation, MessageError, OutOfTurn, StorageError
 from aggregator.protocol.cohort import ClientId
@@ -16,6 +17,8 @@ from aggregator.rounds.phase import Answer, Phase, Setting
 from aggregator.storage.base import Octets, Staged
 from aggregator.wire.chunks import ChunkPlan
 from aggregator.wire.messages import Chunk, UploadHeader
+
+TIMES_MAX: Final = 8  # the payload; a line that breaks costs an honest client no byte that was staged
 
 
 class Upload:
@@ -51,6 +54,7 @@ class Uploads(Phase[Answer]):
         self._plan = plan
         self._check = check
         self._open: dict[ClientId, Upload] = {}
+        self._sent_bytes: Counter[ClientId] = Counter()  # over all uploads of a member, those that broke off included
         self._refused: dict[ClientId, tuple[bytes, MessageError]] = {}  # the last upload's id, and why
 
     @abstractmethod
@@ -126,15 +130,21 @@ class Uploads(Phase[Answer]):
         """What is still to come of an upload, in bytes."""
         return self._plan.payload_bytes - min(self._plan.start(upload.chunks), self._plan.payload_bytes)
 
+    def holds(self, upload: Upload) -> bool:
+        """Whether this upload, or a newer stream's, is half arrived."""
+        return upload.client in self._open
+
     def receive(self, upload: Upload, chunk: Chunk) -> None:
         """Stage one chunk.
 
         Raises:
-            MessageError: not the next chunk whole, values that cannot be, or the step is over.
+            MessageError: not the next chunk whole, values that cannot be, the step is over, or this member has sent
+                its payload `TIMES_MAX` times and never to its end.
             Disconnected: a newer stream goes on with this upload.
             StorageError: no room; the upload is lost, the round goes on.
         """
         self._require_open(upload)
+        self._count(upload, len(chunk.data))
         self._plan.check(upload.chunks, chunk)
         try:
             self._check(chunk.index, chunk.data)
@@ -180,6 +190,15 @@ class Uploads(Phase[Answer]):
     def close(self) -> None:
         """Destroy what is staged."""
         self.abandon_all()
+
+    def _count(self, upload: Upload, size: int) -> None:
+        """Who sends nearly all of its payload, and begins again for ever, is stopped."""
+        self._sent_bytes[upload.client] += size
+        if self._sent_bytes[upload.client] > TIMES_MAX * self._plan.payload_bytes:
+            raise MessageError(
+                f"{who(upload.client)} has sent {self._plan.payload_bytes} bytes {TIMES_MAX} times, and never to their "
+                f"end: nothing more of it is taken in this round"
+            )
 
     def _begun(self, client: ClientId, header: UploadHeader) -> Upload:
         """A new upload, or the one that is half arrived, with what is held of it."""

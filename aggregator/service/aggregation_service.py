@@ -1,25 +1,36 @@
 """What participants call: each method hands its messages to a task and passes on what the task says."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version as installed_version
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import grpc
 
 from aggregator.crypto.certificates import Certificate, Role
-from aggregator.errors import Disconnected, MessageError, NotAdmitted, ParameterError, SangamError, VersionMismatch
+from aggregator.errors import (
+    Disconnected,
+    MessageError,
+    NotAdmitted,
+    Overloaded,
+    ParameterError,
+    SangamError,
+    VersionMismatch,
+)
+from aggregator.protocol.cohort import ClientId
 from aggregator.rounds.driver import Driver
 from aggregator.rounds.lines import Line
 from aggregator.rounds.phase import Completed
 from aggregator.rounds.task import Task
 from aggregator.rounds.uploads import Upload, Uploads
+from aggregator.service.admission import Admission, Place
 from aggregator.service.announcing import Announcing
 from aggregator.service.newest_streams import NewestStreams
 from aggregator.service.results import kept_result_messages
-from aggregator.service.rpc import ANY_ROLE, Gate, GoOn, both_ways, downward, unary, upward
+from aggregator.service.rpc import ANY_ROLE, STALLED_S, Gate, GoOn, both_ways, downward, first, unary, upward, within
 from aggregator.service.tasks import Tasks
 from aggregator.service.turns import Turn, Turns
 from aggregator.wire.messages import (
@@ -39,8 +50,6 @@ from aggregator.wire.messages import (
     UploadReceipt,
 )
 
-Message = TypeVar("Message")
-
 PARTIES: Final = frozenset({Role.KEY_HOLDER, Role.AUDITOR})
 MEMBERS: Final = PARTIES | {Role.PARTICIPANT}
 UPLOADERS: Final = frozenset({Role.PARTICIPANT, Role.KEY_HOLDER})
@@ -48,12 +57,41 @@ UPLOADERS: Final = frozenset({Role.PARTICIPANT, Role.KEY_HOLDER})
 SOFTWARE: Final = f"sangam {installed_version('sangam')}"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Half:
+    """One stream's upload, as `Admission` asks after it."""
+
+    driver: Driver
+    phase: Uploads[Any]
+    upload: Upload
+    streams: NewestStreams
+
+    @property
+    def key(self) -> tuple[str, int, ClientId]:
+        return self.upload.header.task, self.upload.header.round, self.upload.client
+
+    @property
+    def bytes_left(self) -> int:
+        return self.phase.bytes_left(self.upload)
+
+    def is_expected(self) -> bool:
+        return self.driver.awaits(self.phase, self.upload.client)
+
+    def is_held(self) -> bool:
+        return self.phase.holds(self.upload)
+
+    def give_way(self, error: Overloaded) -> None:
+        self.phase.abandon(self.upload)
+        self.streams.end(self.key, error)
+
+
 class AggregationService:
     """What participants call."""
 
-    def __init__(self, tasks: Tasks, turns: Turns) -> None:
+    def __init__(self, tasks: Tasks, turns: Turns, admission: Admission) -> None:
         self._tasks = tasks
         self._turns = turns
+        self._admission = admission
         self._uploading = NewestStreams()
         self._announcing = Announcing()
         self._joined_by: dict[Line, tuple[Task, Certificate]] = {}
@@ -103,7 +141,7 @@ class AggregationService:
 
     async def participate(
         self, caller: Certificate, messages: AsyncIterator[ClientMessage]
-    ) -> AsyncIterator[ServerMessage]:
+    ) -> AsyncGenerator[ServerMessage, None]:
         """One participant's control stream. It ends when the client ends it, errs, or opens a newer one."""
         task, line = await self._joined(caller, messages)
         self._joined_by[line] = task, caller
@@ -124,12 +162,12 @@ class AggregationService:
             reader.cancel()
 
     async def upload(self, caller: Certificate, messages: AsyncIterator[UploadMessage], go_on: GoOn) -> UploadReceipt:
-        """One masked input: its header is looked at at once, its chunks come when it is this upload's turn.
+        """One masked input: its header is looked at at once, its chunks come when it has room and its turn.
 
         A stream that breaks leaves what it brought for the next one with the same header, which is told from where to
         go on. What is refused is destroyed, and refused again: the first stream may have missed why.
         """
-        header = (await _first(messages)).body
+        header = (await first(messages)).body
         if not isinstance(header, UploadHeader):
             raise MessageError("an upload starts with its header")
         with self._on_its_way():
@@ -157,17 +195,27 @@ class AggregationService:
         opened = await driver.open_upload(driver.client_of(caller), header)
         if opened is None:
             return UploadReceipt(already_accepted=True)
-        phase, upload = opened
-        async with (
-            self._uploading.stream((header.task, header.round, upload.client)),
-            self._turns.turn(header.task, phase.bytes_left(upload)) as turn,
-        ):
-            await go_on(upload.chunks)
-            await self._receive(driver, phase, upload, messages, turn)
-            await driver.close_upload(phase, upload)
+        half = _Half(driver, *opened, self._uploading)
+        with self._room(half) as place:
+            async with self._uploading.stream(half.key), self._turns.turn(header.task, half.bytes_left) as turn:
+                await go_on(half.upload.chunks)
+                await self._receive(half, messages, turn, place)
+                place.rests()
+                await driver.close_upload(half.phase, half.upload)
         return UploadReceipt(already_accepted=False)
 
-    async def fetch_result(self, caller: Certificate, request: ResultRequest) -> AsyncIterator[ResultMessage]:
+    @contextmanager
+    def _room(self, half: "_Half") -> Iterator[Place]:
+        header = half.upload.header
+        try:
+            with self._admission.room(header.task, half.key, header.payload_bytes, half) as place:
+                yield place
+        except Overloaded:
+            if not half.upload.chunks:  # what a server that restarted still holds stays
+                half.phase.abandon(half.upload)
+            raise
+
+    async def fetch_result(self, caller: Certificate, request: ResultRequest) -> AsyncGenerator[ResultMessage, None]:
         """A closed round's sum, for participants of the roster, unless the task keeps it for its operator.
 
         A stream ends by name when the sum is kept no longer: by reading slowly a site cannot keep it in memory.
@@ -181,7 +229,9 @@ class AggregationService:
         for message in kept_result_messages(found, request.first_chunk):
             yield message
 
-    async def fetch_ciphertexts(self, caller: Certificate, request: CiphertextsRequest) -> AsyncIterator[ResultMessage]:
+    async def fetch_ciphertexts(
+        self, caller: Certificate, request: CiphertextsRequest
+    ) -> AsyncGenerator[ResultMessage, None]:
         """One client's ciphertexts, or their sum, while the round is in the step that shows them."""
         driver = self._tasks.find(request.task).driver(request.round)
         member = driver.client_of(caller)
@@ -198,29 +248,27 @@ class AggregationService:
         except NotAdmitted:
             result.setting.roster.index_of(caller.fingerprint)
 
-    async def _receive(
-        self,
-        driver: Driver,
-        phase: Uploads[Any],
-        upload: Upload,
-        messages: AsyncIterator[UploadMessage],
-        turn: Turn,
-    ) -> None:
+    async def _receive(self, half: "_Half", messages: AsyncIterator[UploadMessage], turn: Turn, place: Place) -> None:
+        phase, upload = half.phase, half.upload
+        place.begins()
         try:
-            async for message in messages:
+            async for message in within(STALLED_S, messages):
                 if not isinstance(message.body, Chunk):
                     raise MessageError("an upload has one header, then chunks")
-                driver.receive(phase, upload, message.body)
+                half.driver.receive(phase, upload, message.body)
                 turn.progress()
+                place.reached(upload.chunks)
         except MessageError as error:  # what a caller that has left brought is kept, a lie is not
             phase.refuse(upload, error)
+            raise
+        except Disconnected:
             raise
         except SangamError:
             phase.abandon(upload)
             raise
 
     async def _joined(self, caller: Certificate, messages: AsyncIterator[ClientMessage]) -> tuple[Task, Line]:
-        join = (await _first(messages)).body
+        join = (await first(messages)).body
         if not isinstance(join, Join):
             raise MessageError("a control stream starts with Join")
         version = common_version(join)
@@ -247,9 +295,3 @@ def common_version(join: Join) -> int:
             f"this server {OLDEST_VERSION} to {PROTOCOL_VERSION}"
         )
     return version
-
-
-async def _first(messages: AsyncIterator[Message]) -> Message:
-    async for message in messages:
-        return message
-    raise MessageError("the stream ended before its first message")

@@ -10,20 +10,27 @@ from time import monotonic, thread_time, time, time_ns
 from typing import Final, TypeAlias
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1.health import SERVICE_NAME as HEALTH
 from grpc_reflection.v1alpha import reflection
 
 from aggregator.config import ServerConfig
 from aggregator.cores import Cores
 from aggregator.rounds.task import Host
 from aggregator.service import heap
+from aggregator.service.admission import Admission
 from aggregator.service.aggregation_service import AggregationService
+from aggregator.service.allowance import Allowance
 from aggregator.service.ckks_service import CkksService
+from aggregator.service.health import Health
 from aggregator.service.listening import listen
 from aggregator.service.membership import Members, Watch
 from aggregator.service.operator_service import OperatorService
 from aggregator.service.rpc import Gate
 from aggregator.service.tasks import Tasks
+from aggregator.service.telemetry.calls import Calls
+from aggregator.service.telemetry.exposition import Door, Mutual, Plain, exposed
+from aggregator.service.telemetry.metrics import Metrics
+from aggregator.service.telemetry.rounds import RoundsTelemetry
 from aggregator.service.turns import Turns
 from aggregator.storage.base import Records, Spool
 from aggregator.storage.forgetful import Forgetful
@@ -58,6 +65,10 @@ OPTIONS: Final = (
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 500),  # what clients choose is at least a second
     ("grpc.max_concurrent_streams", STREAMS_MAX),
+    ("grpc.server_handshake_timeout_ms", 20_000),  # TCP, TLS and HTTP/2 together; a site over a bad line needs 2 s
+    ("grpc.max_connection_idle_ms", 600_000),  # without any call; the next call connects anew
+    ("grpc.max_metadata_size", 8 << 10),
+    ("grpc.absolute_max_metadata_size", 16 << 10),
 )
 
 
@@ -66,11 +77,14 @@ Service: TypeAlias = Callable[[Gate, Spool, Turns], grpc.GenericRpcHandler]
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that listens on `port`."""
+    """A server that listens on `port`, and shows its metrics on `metrics_port` where they are shown (0: nowhere)."""
 
     port: int
     server: grpc.aio.Server
     tasks: Tasks
+    metrics: Metrics
+    metrics_port: int
+    health: Health
     _watch: Watch = field(repr=False)
     _aggregation: AggregationService = field(repr=False)
 
@@ -110,18 +124,22 @@ async def serve(config: ServerConfig, further: Iterable[Service] = ()) -> AsyncI
         StorageError: a file cannot be read.
         ParameterError: the address cannot be listened on, or a file does not hold what it should.
     """
+    metrics = Metrics()
     members = Members(config, _now)
     heap.settle(len(members.present.roster))
     spool = MemorySpool(config.staging_bytes, config.staging_directory)
     cores = Cores()
-    records = await _records(config, spool)
-    host = _host(members, records, cores)
-    tasks = Tasks(host, frozenset(config.task_creators), config.tasks_max)
-    gate = Gate(host.authority, lambda: members.present.revoked_serials, _now)
-    server = grpc.aio.server(options=(*OPTIONS, *_keepalive(config.keepalive_s)))
+    health = Health(SERVICES, () if config.ckks else (CKKS,), metrics)
+    records = await _records(config, spool, health)
+    host = _host(members, records, cores, RoundsTelemetry(metrics, members.present.identity.authority.fingerprint))
+    tasks = Tasks(host, frozenset(config.task_creators), config.tasks_max, config.rounds_max)
+    gate = Gate(host.authority, lambda: members.present.revoked_serials, _now, Allowance(monotonic))
+    server = grpc.aio.server(options=(*OPTIONS, *_keepalive(config.keepalive_s)), interceptors=[Calls(metrics)])
     port = listen(server, config.address, lambda: members.present.identity)
     turns = Turns()
-    aggregation = AggregationService(tasks, turns)
+    admission = Admission(config.staging_bytes + config.spool_bytes, monotonic)
+    metrics.watch(lambda: spool.held_bytes, lambda: turns.waiting + admission.waiting, lambda: len(tasks.connected))
+    aggregation = AggregationService(tasks, turns, admission)
 
     def review() -> None:
         heap.settle(len(members.present.roster))
@@ -132,12 +150,13 @@ async def serve(config: ServerConfig, further: Iterable[Service] = ()) -> AsyncI
     ckks = CkksService(spool, turns, cores.each, config.ckks_bytes if config.ckks else 0)
     ours = aggregation.handlers(gate), OperatorService(tasks).handlers(gate), ckks.handlers(gate)
     server.add_generic_rpc_handlers((*ours, *(service(gate, spool, turns) for service in further)))
-    await _add_health(server, silent=() if config.ckks else (CKKS,))
+    await health.serve(server)
     _add_reflection(server)
     await server.start()
     watching = asyncio.create_task(watch.run())
     try:
-        yield Running(port, server, tasks, watch, aggregation)
+        async with _shown(config, metrics, gate, members) as metrics_port:
+            yield Running(port, server, tasks, metrics, metrics_port, health, watch, aggregation)
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
@@ -148,13 +167,26 @@ async def serve(config: ServerConfig, further: Iterable[Service] = ()) -> AsyncI
         cores.close()
 
 
-async def _records(config: ServerConfig, spool: MemorySpool) -> Records:
+async def _records(config: ServerConfig, spool: MemorySpool, health: Health) -> Records:
     if config.state is None:
         return Forgetful(spool)
-    return await State.open(config.state, spool, time, sync=config.fsync)
+    return await State.open(config.state, spool, time, sync=config.fsync, failed=health.storage)
 
 
-def _host(members: Members, records: Records, cores: Cores) -> Host:
+@asynccontextmanager
+async def _shown(config: ServerConfig, metrics: Metrics, gate: Gate, members: Members) -> AsyncIterator[int]:
+    """The metrics, where they are to be shown; the port, 0 for nowhere."""
+    if config.metrics is None:
+        yield 0
+        return
+    door: Door = Plain()
+    if not config.insecure_loopback:
+        door = Mutual(gate, lambda: members.present.identity, config.identity)
+    async with exposed(config.metrics, metrics.registry, door) as port:
+        yield port
+
+
+def _host(members: Members, records: Records, cores: Cores, telemetry: RoundsTelemetry) -> Host:
     return Host(
         authority=members.present.identity.authority,
         roster=lambda: members.present.roster,
@@ -165,6 +197,7 @@ def _host(members: Members, records: Records, cores: Cores) -> Host:
         first_round=_milliseconds,
         each=cores.each,
         cpu_clock=thread_time,
+        observe=telemetry.observe,
     )
 
 
@@ -175,7 +208,7 @@ def _keepalive(every_s: float) -> tuple[tuple[str, int], ...]:
 
 
 def _milliseconds() -> int:
-    """The wall clock as a round number: tasks live in memory, and no round is shorter than a millisecond."""
+    """The wall clock as a round number, also after a restart: no round is shorter than a millisecond."""
     return time_ns() // 1_000_000
 
 
@@ -183,14 +216,6 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-async def _add_health(server: grpc.aio.Server, silent: Iterable[str]) -> None:
-    servicer = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    for service in ("", *SERVICES):
-        status = health_pb2.HealthCheckResponse
-        await servicer.set(service, status.NOT_SERVING if service in silent else status.SERVING)
-
-
 def _add_reflection(server: grpc.aio.Server) -> None:
     """Let any certificate of the consortium ask for the .proto's content, so that a client needs no file of ours."""
-    reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    reflection.enable_server_reflection((*SERVICES, HEALTH, reflection.SERVICE_NAME), server)

@@ -66,7 +66,7 @@ class CkksService:
         methods = {"Sum": both_ways(gate, Role.OPERATOR, CkksMessage, self.sum)}
         return grpc.method_handlers_generic_handler("sangam.v1.Ckks", methods)
 
-    async def sum(self, caller: Certificate, messages: AsyncIterator[CkksMessage]) -> AsyncIterator[CkksAnswer]:
+    async def sum(self, caller: Certificate, messages: AsyncIterator[CkksMessage]) -> AsyncGenerator[CkksAnswer, None]:
         """One sum. The first vector that is refused ends it."""
         if not self._budget_bytes:
             raise NotOffered(

@@ -1,7 +1,7 @@
 """What operators call: each method finds the caller's task, hands the message to it, and passes on what it says."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import grpc
 
@@ -117,13 +117,13 @@ class OperatorService:
         """One round as it stands."""
         return self._task(caller, request.task).history.find(request.round).summary()
 
-    async def watch_round(self, caller: Certificate, request: RoundReference) -> AsyncIterator[RoundEvent]:
+    async def watch_round(self, caller: Certificate, request: RoundReference) -> AsyncGenerator[RoundEvent, None]:
         """The events of one round, from its beginning until it ends; none that a killed server could forget."""
         async for event in self._task(caller, request.task).history.events(request.round).follow():
             await self._records.settled()
             yield event
 
-    async def fetch_result(self, caller: Certificate, request: ResultRequest) -> AsyncIterator[ResultMessage]:
+    async def fetch_result(self, caller: Certificate, request: ResultRequest) -> AsyncGenerator[ResultMessage, None]:
         """A closed round's sum. A stream that has begun goes on even if the sum is deleted meanwhile."""
         result = self._task(caller, request.task).history.result(request.round)
         for message in result_messages(result, request.first_chunk):
@@ -149,11 +149,12 @@ class OperatorService:
         """Nothing awaits here: two requests cannot both find no round."""
         if self._tasks.draining:
             raise Disconnected("this server is stopping: its rounds go on when it is back")
-        task = self._task(caller, request.task)
+        owned = self._tasks.used_by(caller.name, request.task)
         known = self._keys.round_of(caller.name, request) if request.idempotency_key else None
         if known is not None:
             return RoundStarted(known, existed=True)
-        number = task.start_round(request.model_hash, caller.name)
+        self._tasks.check_rounds(owned)
+        number = owned.task.start_round(request.model_hash, caller.name)
         if request.idempotency_key:
             self._keys.keep(caller.name, request, number)
             self._records.keep_key(caller.name, request, number)

@@ -1,12 +1,14 @@
 """How a method becomes a gRPC handler: admit the caller by certificate, decode, call, encode, report errors.
 
 There is no way to register a method without a role, so none can be forgotten; where any will do, ANY_ROLE says so.
+Every method is a stream of requests to gRPC, which then reads none before the caller is admitted and its call counted:
+of a unary method it would read the request first, of any length and for as long as it takes.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, TypeAlias, TypeVar
@@ -14,13 +16,14 @@ from typing import Any, Final, TypeAlias, TypeVar
 import grpc
 
 from aggregator.crypto.certificates import Certificate, Role
-from aggregator.errors import NotAdmitted, Overloaded
+from aggregator.errors import Disconnected, MessageError, NotAdmitted, Overloaded
+from aggregator.service.allowance import CALL_BYTES, Allowance
 from aggregator.service.status import reporting
-from aggregator.wire.codec import decode, encode
-from aggregator.wire.messages import GO_ON_KEY
+from aggregator.wire.codec import CHUNK_CARRIERS, decode, encode
+from aggregator.wire.messages import GO_ON_KEY, Chunk
 
 Request = TypeVar("Request")
-Response = TypeVar("Response")
+T = TypeVar("T")
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
 GoOn: TypeAlias = Callable[[int], Awaitable[None]]
@@ -34,6 +37,8 @@ ANY_ROLE: Final = AnyRole()
 Admitted: TypeAlias = "Role | frozenset[Role] | AnyRole"
 
 _END: Final[object] = grpc.aio.EOF  # of which the type stub of `read` does not know
+FIRST_S: Final = 20.0  # until a call's first message is there
+STALLED_S: Final = 60.0  # until a caller has read a message, or sent an upload's next chunk; clients give up then, too
 CERTIFICATES_REMEMBERED = 20_000
 CALLS_PER_CERTIFICATE_MAX = 32  # over all its connections; a participant needs two for each task
 
@@ -48,6 +53,7 @@ class Gate:
     authority: Certificate
     revoked: Callable[[], frozenset[int]] = field(repr=False)
     now: Callable[[], datetime] = field(repr=False)
+    allowance: Allowance = field(repr=False)
     _seen: dict[bytes, Certificate] = field(default_factory=dict, repr=False)
     _calls: Counter[bytes] = field(default_factory=Counter, repr=False)
 
@@ -57,9 +63,10 @@ class Gate:
 
         Raises:
             NotAdmitted: as `admit`.
-            Overloaded: this certificate has as many calls open as one site needs, and more.
+            Overloaded: this certificate has as many calls open as one site needs, and more; or it calls too often.
         """
         caller = self.admit(context, role)
+        self.allowance.charge(caller, CALL_BYTES)
         if self._calls[caller.fingerprint] >= CALLS_PER_CERTIFICATE_MAX:
             raise Overloaded(f"{caller.name} has {CALLS_PER_CERTIFICATE_MAX} calls open")
         self._calls[caller.fingerprint] += 1
@@ -76,7 +83,12 @@ class Gate:
         Raises:
             NotAdmitted: no certificate, another consortium's, another role's, expired or revoked.
         """
-        certificate = self._certificate(context)
+        auth: Any = context.auth_context()
+        return self.admit_certificate(next(iter(auth.get("x509_pem_cert", ())), b""), role)
+
+    def admit_certificate(self, pem: bytes, role: Admitted) -> Certificate:
+        """The same for a certificate that TLS has checked elsewhere; empty for none. Errors as `admit`."""
+        certificate = self._certificate(pem)
         roles = frozenset({role}) if isinstance(role, Role) else role
         if not isinstance(roles, AnyRole) and certificate.role not in roles:
             wanted = " or ".join(sorted(roles))
@@ -90,9 +102,7 @@ class Gate:
             raise NotAdmitted(f"the certificate of {certificate.name} was revoked")
         certificate.check_valid_at(self.now())
 
-    def _certificate(self, context: Context) -> Certificate:
-        auth: Any = context.auth_context()
-        pem = next(iter(auth.get("x509_pem_cert", ())), b"")
+    def _certificate(self, pem: bytes) -> Certificate:
         if not pem:
             raise NotAdmitted("this call needs a client certificate")
         if pem not in self._seen:
@@ -110,31 +120,33 @@ def unary(
 ) -> Handler:
     """One request, one response."""
 
-    async def call(data: bytes, context: Context) -> bytes:
-        async with reporting(context):
-            with gate.admitted(context, role) as caller:
-                response = await method(caller, decode(kind, data))
+    async def call(_: AsyncIterator[bytes], context: Context) -> bytes:
+        async with _admitted(gate, context, role) as caller:
+            response = await method(caller, await first(_decoded(gate, context, role, kind)))
         return encode(response)
 
-    return grpc.unary_unary_rpc_method_handler(call)
+    return grpc.stream_unary_rpc_method_handler(call)
 
 
 def downward(
     gate: Gate,
     role: Admitted,
     kind: type[Request],
-    method: Callable[[Certificate, Request], AsyncIterator[object]],
+    method: Callable[[Certificate, Request], AsyncGenerator[object, None]],
 ) -> Handler:
     """One request, a stream of responses."""
 
-    async def call(data: bytes, context: Context) -> AsyncIterator[bytes]:
-        async with reporting(context):
-            with gate.admitted(context, role) as caller:
-                async for response in method(caller, decode(kind, data)):
-                    gate.check(caller)  # it may be revoked while it listens
-                    yield encode(response)
+    async def call(_: AsyncIterator[bytes], context: Context) -> None:
+        async with (
+            _admitted(gate, context, role) as caller,
+            aclosing(method(caller, await first(_decoded(gate, context, role, kind)))) as responses,
+        ):
+            async for response in responses:
+                gate.check(caller)  # it may be revoked while it listens
+                await _write(context, encode(response))
+                del response  # or it would stay until there is another one
 
-    return grpc.unary_stream_rpc_method_handler(call)
+    return grpc.stream_stream_rpc_method_handler(call)
 
 
 def upward(
@@ -149,9 +161,8 @@ def upward(
         async def go_on(first_chunk: int) -> None:
             await _whole(context.send_initial_metadata(((GO_ON_KEY, str(first_chunk)),)))
 
-        async with reporting(context):
-            with gate.admitted(context, role) as caller:
-                response = await method(caller, _decoded(gate, context, role, kind), go_on)
+        async with _admitted(gate, context, role) as caller:
+            response = await method(caller, _decoded(gate, context, role, kind), go_on)
         return encode(response)
 
     return grpc.stream_unary_rpc_method_handler(call)
@@ -161,18 +172,61 @@ def both_ways(
     gate: Gate,
     role: Admitted,
     kind: type[Request],
-    method: Callable[[Certificate, AsyncIterator[Request]], AsyncIterator[object]],
+    method: Callable[[Certificate, AsyncIterator[Request]], AsyncGenerator[object, None]],
 ) -> Handler:
     """A stream each way. Responses are written, not yielded: gRPC would keep each in memory until the next."""
 
     async def call(_: AsyncIterator[bytes], context: Context) -> None:
-        async with reporting(context):
-            with gate.admitted(context, role) as caller:
-                async for response in method(caller, _decoded(gate, context, role, kind)):
-                    await context.write(encode(response))
-                    del response  # as would this loop
+        async with (
+            _admitted(gate, context, role) as caller,
+            aclosing(method(caller, _decoded(gate, context, role, kind))) as responses,
+        ):
+            async for response in responses:
+                await _write(context, encode(response))
+                del response  # as would this loop
 
     return grpc.stream_stream_rpc_method_handler(call)
+
+
+async def first(messages: AsyncIterator[Request]) -> Request:
+    """The first message of a stream.
+
+    Raises:
+        MessageError: it ended before.
+        Disconnected: nothing has come for too long.
+    """
+    message = await _in_time(FIRST_S, anext(messages, None))
+    if message is None:
+        raise MessageError("the stream ended before its first message")
+    return message
+
+
+async def within(seconds: float, messages: AsyncIterator[Request]) -> AsyncIterator[Request]:
+    """Messages, each of which has so long to come; Disconnected when one does not."""
+    while (message := await _in_time(seconds, anext(messages, None))) is not None:
+        yield message
+        del message  # or it would stay until the next one comes
+
+
+@asynccontextmanager
+async def _admitted(gate: Gate, context: Context, role: Admitted) -> AsyncIterator[Certificate]:
+    """The caller. An error is sent while its call still counts: one that reads nothing takes nobody else's place."""
+    async with reporting(context):
+        with gate.admitted(context, role) as caller:
+            async with reporting(context):
+                yield caller
+
+
+async def _write(context: Context, data: bytes) -> None:
+    await _in_time(STALLED_S, context.write(data), "the caller has read nothing")
+
+
+async def _in_time(seconds: float, step: Awaitable[T], what: str = "nothing has come") -> T:
+    try:
+        async with asyncio.timeout(seconds):
+            return await step
+    except TimeoutError:
+        raise Disconnected(f"{what} for {seconds:g} s") from None
 
 
 async def _whole(sending: Coroutine[Any, Any, None]) -> None:
@@ -192,7 +246,18 @@ async def _decoded(gate: Gate, context: Context, role: Admitted, kind: type[Requ
     streams that wait for the next step 20 MB of dealt shares.
     """
     while (data := await context.read()) is not _END:
-        gate.admit(context, role)
-        yield decode(kind, data)
+        yield _charged(gate, gate.admit(context, role), kind, data)
         del data  # as would this loop
     gate.admit(context, role)
+
+
+def _charged(gate: Gate, caller: Certificate, kind: type[Request], data: bytes) -> Request:
+    """One message, and what it counts for; chunks count in their round (`rounds.uploads`), or are an operator's."""
+    if kind not in CHUNK_CARRIERS:
+        gate.allowance.charge(caller, len(data))
+        return decode(kind, data)
+    message: Any = decode(kind, data)
+    if not isinstance(message.body, Chunk):
+        gate.allowance.charge(caller, len(data))
+    carried: Request = message
+    return carried

@@ -23,7 +23,7 @@ from aggregator.errors import (
     StorageError,
     VersionMismatch,
 )
-from aggregator.wire.messages import ERROR_NAME_KEY
+from aggregator.wire.messages import ERROR_NAME_KEY, RETRY_AFTER_KEY
 from aggregator.wire.vocabulary import sentence
 
 STATUS: Final[dict[type[SangamError], grpc.StatusCode]] = {
@@ -55,5 +55,12 @@ async def reporting(context: "grpc.aio.ServicerContext[bytes, bytes]") -> AsyncI
     try:
         yield
     except SangamError as error:
-        name = ((ERROR_NAME_KEY, type(error).__name__),)
-        await context.abort(code_of(error), sentence(str(error)), trailing_metadata=name)
+        await context.abort(code_of(error), sentence(str(error)), trailing_metadata=_named(error))
+
+
+def _named(error: SangamError) -> tuple[tuple[str, str], ...]:
+    """What goes along with an error: its name, and when to come back."""
+    name = ((ERROR_NAME_KEY, type(error).__name__),)
+    if isinstance(error, Overloaded) and error.retry_after_s is not None:
+        return *name, (RETRY_AFTER_KEY, f"{error.retry_after_s:.3f}")
+    return name

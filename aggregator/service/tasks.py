@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from aggregator.config import DEFAULT_TASKS_MAX
+from aggregator.config import DEFAULT_ROUNDS_MAX, DEFAULT_TASKS_MAX
 from aggregator.crypto.certificates import check_name
 from aggregator.errors import Gone, NameTaken, NotAdmitted, NotFound, OutOfTurn, Overloaded
 from aggregator.rounds.task import Host, Task
@@ -68,13 +68,21 @@ class Tasks:
         host: what every task gets from the server.
         creators: the operators that may create tasks; empty for every operator.
         tasks_max: how many tasks one operator may have at once, cancelled ones included.
+        rounds_max: how many rounds of one operator's tasks may run at once, whoever starts them.
     """
 
-    def __init__(self, host: Host, creators: frozenset[str] = frozenset(), tasks_max: int = DEFAULT_TASKS_MAX) -> None:
+    def __init__(
+        self,
+        host: Host,
+        creators: frozenset[str] = frozenset(),
+        tasks_max: int = DEFAULT_TASKS_MAX,
+        rounds_max: int = DEFAULT_ROUNDS_MAX,
+    ) -> None:
         self.host = host
         self._creators = creators
         self._tasks_max = tasks_max
         self.draining = False
+        self._rounds_max = rounds_max
         self._tasks: dict[str, Owned] = {}
         self._deleted: dict[str, dict[str, None]] = {}  # by owner: names, oldest first
 
@@ -119,6 +127,15 @@ class Tasks:
         for name, owner in stored.deleted:
             self._deleted.setdefault(owner, {})[name] = None
 
+    def check_rounds(self, owned: Owned) -> None:
+        """Whether one more round of this task's owner may start; Overloaded when as many run as may."""
+        mine = (other for other in self._tasks.values() if other.owner == owned.owner and other is not owned)
+        if sum(other.task.history.running is not None for other in mine) >= self._rounds_max:
+            raise Overloaded(
+                f"this server runs at most {self._rounds_max} rounds of operator {owned.owner} at once (rounds_max): "
+                "wait for one to end, or abort one"
+            )
+
     def find(self, name: str) -> Task:
         """A task by name, for participants; the empty name finds the only one.
 
@@ -162,6 +179,11 @@ class Tasks:
         """So many of the operator's tasks after a name, and the name after which the next page begins, or nothing."""
         names, following = page_by_name(self._names(operator), str, size, after)
         return tuple(self._tasks[name] for name in names), following
+
+    @property
+    def connected(self) -> frozenset[str]:
+        """The sites, key holders and auditors whose lines to any task are open."""
+        return frozenset[str]().union(*(owned.task.lines.connected for owned in self._tasks.values()))
 
     async def cancel(self, operator: str, name: str) -> Owned:
         """End a task: its running round too, with its participants told; again changes nothing. As `owned_by`."""

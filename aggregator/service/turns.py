@@ -7,10 +7,11 @@ of three: the tasks take turns, and within each the transfers do, in the order i
 """
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+
+from aggregator.service.fair_queue import FairQueue
 
 AT_ONCE_BYTES = 16 << 20
 IDLE_S = 2.0
@@ -69,7 +70,12 @@ class Turns:
         self._idle_s = idle_s
         self._patience_s = patience_s
         self._reading_bytes = 0
-        self._queues: dict[str, deque[_Waiting]] = {}  # of the tasks that wait, the one whose turn is next first
+        self._queue: FairQueue[_Waiting] = FairQueue()
+
+    @property
+    def waiting(self) -> int:
+        """How many transfers wait for their turn."""
+        return len(self._queue)
 
     @asynccontextmanager
     async def turn(self, task: str, payload_bytes: int) -> AsyncIterator[Turn]:
@@ -87,7 +93,7 @@ class Turns:
             turn.end()
 
     async def _called(self, task: str, mine: _Waiting) -> None:
-        self._queues.setdefault(task, deque()).append(mine)
+        self._queue.add(task, mine)
         self._call()
         try:
             async with asyncio.timeout(self._patience_s):
@@ -104,9 +110,7 @@ class Turns:
             raise
 
     def _leave(self, task: str, waiting: _Waiting) -> None:
-        self._queues[task].remove(waiting)
-        if not self._queues[task]:
-            del self._queues[task]
+        self._queue.remove(task, waiting)
         self._call()
 
     def _give_back(self, payload_bytes: int) -> None:
@@ -114,15 +118,9 @@ class Turns:
         self._call()
 
     def _call(self) -> None:
-        """Call whose turn it is, as many as there is room for; a task that was served goes to the end."""
-        while self._queues:
-            task, queue = next(iter(self._queues.items()))
-            if not self._fits(queue[0].payload_bytes):
-                return
-            called = queue.popleft()
-            del self._queues[task]
-            if queue:
-                self._queues[task] = queue
+        """Call whose turn it is, as many as there is room for."""
+        while self._queue and self._fits(self._queue.first.payload_bytes):
+            called = self._queue.take()
             self._reading_bytes += called.payload_bytes
             called.called.set()
 

@@ -152,5 +152,4 @@ class Writer:
                 future.set_exception(StorageError(str(error)))
         if (error is not None) != self._refused:
             self._refused = error is not None
-            _LOG.error("records are not written: %s", error) if error else _LOG.info("records are written again")
             self._failed(str(error) if error else None)

@@ -26,6 +26,7 @@ UPLOAD_ID_BYTES = 16
 CHUNKS_MAX = 2_000_000
 WEEK_S = 604_800.0
 GO_ON_KEY = "sangam-go-on"  # initial metadata: it is this upload's turn, its chunks may come, from this one on
+RETRY_AFTER_KEY = "sangam-retry-after"  # trailing metadata, with Overloaded: seconds, decimal; a place is kept so long
 ERROR_NAME_KEY = "sangam-error"  # trailing metadata: the error's class, so that the client can raise the same
 
 Bytes32: TypeAlias = Annotated[bytes, Length(32, 32)]

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import weakref
 from contextlib import suppress
+from time import monotonic
 
 import grpc
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from aggregator.errors import Gone, MessageError, NotAdmitted
 from aggregator.service import app
+from aggregator.service.admission import Admission
 from aggregator.service.aggregation_service import AggregationService
 from aggregator.service.turns import Turns
 from aggregator.storage.spool import MemorySpool
@@ -101,7 +103,7 @@ async def test_a_reader_that_takes_no_chunks_keeps_no_sum_that_has_expired(tmp_p
     async with hub(tmp_path, N) as h:
         await h.create(spec, PATIENT, retention=Retention(results=1))
         first = await h.run_round(offered)
-        service = AggregationService(h.running.tasks, Turns())
+        service = AggregationService(h.running.tasks, Turns(), Admission(0, monotonic))
         total = weakref.ref(h.running.tasks.find("sepsis").history.result(0).total)
         stream = service.fetch_result(h.consortium.identities[0].certificate, ResultRequest("sepsis", 0))
         assert isinstance((await anext(stream)).body, ResultHeader)

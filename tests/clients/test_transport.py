@@ -25,8 +25,8 @@ from aggregator.errors import (
     VersionMismatch,
 )
 from aggregator.service.status import STATUS, code_of
-from aggregator.wire.messages import ERROR_NAME_KEY, ClientMessage, Join, SurvivorSignature
-from clients.transport import GrpcChannel, GrpcTransport
+from aggregator.wire.messages import ERROR_NAME_KEY, RETRY_AFTER_KEY, ClientMessage, Join, SurvivorSignature
+from clients.transport import RETRY_AFTER_MOST_S, GrpcChannel, GrpcTransport
 from tests.cable import Cable
 from tests.consortium import Consortium
 from tests.loopback import hub, operator, parameters, raw
@@ -99,6 +99,18 @@ async def test_what_no_server_named(code, kind):
         error = await named(code, "why", *metadata)
         assert type(error) is kind
         assert str(error).startswith("localhost:1")
+
+
+@pytest.mark.parametrize(
+    ("said", "heard"),
+    [("4.250", 4.25), ("0.500", 0.5), ("30", 30.0), ("86400", RETRY_AFTER_MOST_S)]
+    + [(lie, None) for lie in ("", ".", "-1", "nan", "inf", "1e9", "1.2.3", "9" * 99, "\u0664")],
+)
+async def test_when_to_come_back_as_the_server_says_it_and_as_a_lying_one_does(said, heard):
+    metadata = [(ERROR_NAME_KEY, "Overloaded")] + ([(RETRY_AFTER_KEY, said)] if said else [])
+    error = await named(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", *metadata)
+    assert type(error) is Overloaded
+    assert error.retry_after_s == heard
 
 
 async def test_a_stream_that_the_server_ended_names_its_error_to_sender_and_receiver(tmp_path):

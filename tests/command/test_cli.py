@@ -43,6 +43,7 @@ def test_there_is_no_other_command():
         "simulate",
         "gateway",
         "version",
+        "status",
         "doctor",
         "config check",
         "config show",

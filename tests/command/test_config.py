@@ -1,7 +1,9 @@
 """`sangam config`, and `sangam serve --config`, as an operator meets them."""
 
+import asyncio
 import json
 import signal
+import urllib.request
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -34,7 +36,7 @@ def test_a_configuration_in_order(file):
     assert result.exit_code == 0
     lines = result.output.splitlines()
     assert lines[0] == "✓ values      the server would listen on localhost:0"
-    assert [line[0] for line in lines] == ["✓"] * 9
+    assert [line[0] for line in lines] == ["✓"] * 10
     assert "roster.json is version 1, with 3 participants" in result.output
 
 
@@ -142,3 +144,21 @@ def test_the_handbook_has_every_setting_and_its_default():
         if place == "default" and value not in (None, ()):
             written = f"{value:g}" if isinstance(value, float) else str(value).lower()
             assert row.split("|")[2].strip().strip("`") == written
+
+
+async def test_serve_writes_objects_of_json_and_shows_metrics_when_told(file):
+    options = ("--log-format", "json", "--metrics", "127.0.0.1:0", "--insecure-loopback")
+    async with running("serve", "--config", file, *options) as server:
+        told = [json.loads(await server.stderr.readline()) for _ in range(2)]
+        assert [line["level"] for line in told] == ["info", "info"]
+        assert told[1]["event"].startswith("listening on localhost:")
+        url = told[0]["event"].removeprefix("metrics on ")
+        with await asyncio.to_thread(urllib.request.urlopen, url) as answer:
+            assert b"sangam_rounds_started_total" in answer.read()
+        server.send_signal(signal.SIGTERM)
+        assert json.loads(await server.stderr.read())["event"] == "stopping"
+
+
+def test_serve_refuses_to_show_metrics_in_the_clear_to_others(file, refusal):
+    said = refusal("serve", "--config", file, "--metrics", "0.0.0.0:0", "--insecure-loopback")
+    assert said.startswith("sangam: metrics: 0.0.0.0:0 is not loopback")

@@ -15,7 +15,7 @@ from tests.consortium import Consortium
 from tests.doctor.stage import certified, foreign, levels, now, site
 from tests.loopback import aggregator, configured, issued
 
-CHECKS = ["files", "key", "certificate", "authority", "roster", "revoked", "staging", "state"]
+CHECKS = ["files", "key", "certificate", "authority", "roster", "revoked", "staging", "state", "metrics"]
 
 
 def checked(tmp_path, at=None, **config):
@@ -36,6 +36,20 @@ def test_a_server_that_would_start(tmp_path):
     assert f"staged in {tmp_path}, " in told["staging"].says
     assert f"goes to {tmp_path}/new/state, which can be written in {tmp_path}, " in told["state"].says
     assert sorted(path.name for path in tmp_path.iterdir()) == ["hub", "revoked.txt", "roster.json"]
+
+
+@pytest.mark.parametrize(
+    ("config", "level", "says"),
+    [
+        ({"metrics": "[::]:9464"}, Level.GOOD, "[::]:9464, over mutual TLS to operators"),
+        ({"metrics": "[::1]:9464", "insecure_loopback": True}, Level.GOOD, "in the clear, to all who are on this"),
+        ({"metrics": "[::]:9464", "insecure_loopback": True}, Level.FAULT, "[::]:9464 is not loopback"),
+    ],
+)
+def test_where_metrics_are_shown(tmp_path, config, level, says):
+    told = checked(tmp_path, **config)
+    assert told["metrics"].level is level
+    assert says in told["metrics"].says
 
 
 def test_the_roster_of_another_consortium(tmp_path):
@@ -132,8 +146,8 @@ def test_a_disk_that_is_nearly_full(tmp_path, monkeypatch):
 
 def test_wrong_values_come_first_and_files_are_not_looked_at():
     told = list(check_settings(Settings({}, {}), now(), []))
-    assert [finding.check for finding in told] == ["values", "values", "files", "roster", "revoked", "staging", "state"]
-    assert [finding.level for finding in told] == [Level.FAULT] * 2 + [Level.SKIPPED] * 5
+    assert [finding.check for finding in told] == ["values"] * 2 + CHECKS[:1] + CHECKS[4:]
+    assert [finding.level for finding in told] == [Level.FAULT] * 2 + [Level.SKIPPED] * 6
 
 
 def test_strangers_in_the_environment_are_mentioned(tmp_path):

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aggregator.errors import Disconnected, NotAdmitted, ParameterError
-from aggregator.gateway.api import build
+from aggregator.errors import Disconnected, NotAdmitted, Overloaded, ParameterError
+from aggregator.gateway.api import _failed, build
 from aggregator.gateway.server import read_token, serve
 from aggregator.protocol.context import hash_model
 from aggregator.wire._pb import operator_pb2
@@ -74,6 +74,14 @@ async def watch(channel):
     scope = {"type": "http", "method": "POST", "headers": headers, "asgi": {"spec_version": "2.3"}, **where}
     await build(channel, None)(scope, receive, send)
     return b"".join(sent)
+
+
+@pytest.mark.parametrize(("told_s", "header"), [(4.25, ("retry-after", "5")), (None, None)])
+async def test_when_to_come_back_is_a_header(told_s, header):
+    answer = await _failed(None, Overloaded("full", told_s))
+    assert answer.status_code == 429
+    assert json.loads(answer.body) == {"error": "Overloaded", "detail": "full"}
+    assert [pair for pair in answer.headers.items() if pair[0] == "retry-after"] == ([header] if header else [])
 
 
 async def test_a_caller_who_hangs_up_ends_the_call():

@@ -3,6 +3,7 @@
 import socket
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 
 import grpc
 import pytest
@@ -22,6 +23,7 @@ from aggregator.errors import (
     SangamError,
     StorageError,
 )
+from aggregator.service.allowance import Allowance
 from aggregator.service.app import serve
 from aggregator.service.rpc import Gate
 from aggregator.wire._pb import aggregation_pb2, operator_pb2
@@ -215,7 +217,7 @@ def test_the_gate_checks_what_tls_does_not_know():
     """A connection may outlive its certificate."""
     consortium, now = Consortium.of(N), datetime.now(UTC)
     clock = [now]
-    gate = Gate(consortium.authority.certificate, frozenset, lambda: clock[0])
+    gate = Gate(consortium.authority.certificate, frozenset, lambda: clock[0], Allowance(monotonic))
     short = issued("short", Role.PARTICIPANT, days=3)
     caller = Caller(short.certificate.pem)
     assert gate.admit(caller, Role.PARTICIPANT) == short.certificate
@@ -228,7 +230,7 @@ def test_the_gate_checks_what_tls_does_not_know():
         gate.admit(Caller(b"garbage"), Role.PARTICIPANT)
     other = authorities.create_authority(DEPLOYMENT, now, timedelta(days=9)).certificate
     with pytest.raises(NotAdmitted, match="was not issued by this consortium"):
-        Gate(other, frozenset, lambda: now).admit(caller, Role.PARTICIPANT)
+        Gate(other, frozenset, lambda: now, Allowance(monotonic)).admit(caller, Role.PARTICIPANT)
 
 
 @pytest.mark.parametrize("service", ["", "sangam.v1.Aggregation", "sangam.v1.Operator"])

@@ -312,3 +312,18 @@ async def test_two_platforms_two_tasks_three_rounds_each_at_once(tmp_path):
             assert run.operator.words.tolist() == run.plain_sum(halves["sepsis"], SHAPE_OF_12.ring_bits)
         assert [task.rounds async for task in h.operator.tasks()] == [3]
         assert [task.rounds async for task in other.tasks()] == [3]
+
+
+async def test_so_many_rounds_of_one_operator_run_at_once_whoever_starts_them(tmp_path):
+    async with hub(tmp_path, 3, rounds_max=2) as h:
+        for name in ("a", "b", "c"):
+            await h.create(SHAPE, task=name)
+        first = await h.operator.start_round("a")
+        second = await h.operator.start_round("b", key="b's")
+        with pytest.raises(Overloaded, match=r"at most 2 rounds of operator operator at once .*: wait for one to end"):
+            await h.operator.start_round("c")
+        with pytest.raises(OutOfTurn, match="is still running"):
+            await h.operator.start_round("a")
+        assert await h.operator.start_round("b", key="b's") == second
+        await h.operator.abort_round("a", first)
+        await h.operator.start_round("c")

@@ -65,7 +65,7 @@ async def stored_round(path):
 
 async def test_a_round_is_found_as_it_was_written_down(tmp_path):
     async with opened(tmp_path) as state:
-        task, records = begun(state)
+        _, records = begun(state)
         records.opened(TERMS.to_message(), ROSTER, frozenset({2, 0}), {-1: b"certificate"})
         records.began(Step.ADVERTISE_KEYS, 10.0)
         records.answered(Step.ADVERTISE_KEYS, 2, ADVERT)
@@ -119,7 +119,7 @@ async def test_tasks_names_and_keys_are_found(tmp_path):
 
 async def test_what_a_round_needed_goes_with_its_end_and_what_is_kept_stays(tmp_path):
     async with opened(tmp_path) as state:
-        task, records = begun(state)
+        _, records = begun(state)
         records.opened(TERMS.to_message(), ROSTER, None, {})
         records.began(Step.MASKED_INPUT, 5.0)
         path = await arrive(records, 1)
@@ -225,7 +225,7 @@ async def test_records_of_a_newer_version_of_another_program_or_damaged_are_refu
     with pytest.raises(StorageError, match="is a database of another program, not a server's records"):
         await State.open(tmp_path, MemorySpool(), lambda: NOW)
     path.write_bytes(whole[:5_000] + bytes(4_000) + whole[9_000:])
-    with pytest.raises(StorageError, match="records.sqlite"):
+    with pytest.raises(StorageError, match=r"records\.sqlite"):
         await State.open(tmp_path, MemorySpool(), lambda: NOW)
     path.write_bytes(whole)
     assert (await stored_round(tmp_path)).number == 7
@@ -243,7 +243,7 @@ async def test_an_audit_log_that_was_cut_or_changed_at_its_end_is_found_at_the_s
     assert len(lines) == 3
     for spoilt in (lines[0], whole.replace(b"third", b"THIRD"), b""):
         log.write_bytes(spoilt)
-        with pytest.raises(StorageError, match="audit.jsonl was cut or changed"):
+        with pytest.raises(StorageError, match=r"audit\.jsonl was cut or changed"):
             await State.open(tmp_path, MemorySpool(), lambda: NOW)
     log.unlink()
     with pytest.raises(StorageError, match="is gone: the records say that it had 3 lines"):

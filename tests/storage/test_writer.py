@@ -7,6 +7,7 @@ from aggregator.database import Database
 from aggregator.errors import StorageError
 from aggregator.storage import writer as writer_module
 from aggregator.storage.writer import Writer
+from tests.loopback import until
 
 
 class Notes(Database):
@@ -56,8 +57,7 @@ async def test_one_batch_is_all_or_nothing_and_is_written_once(tmp_path, monkeyp
     writer.say("INSERT INTO notes VALUES ('too')")
     with pytest.raises(StorageError, match="No space left"):
         await writer.settled()
-    while broken:
-        await asyncio.sleep(0)
+    await until(lambda: not broken)
     await writer.settled()
     assert await written(writer) == ["once", "too"]
     await writer.close()
