@@ -22,6 +22,7 @@ from tests.chaos.work import PATIENCE_S, STUCK_AFTER_S, Study
 
 ASKED_TWICE: Final = 0.3
 KEYS_ASKED: Final = 3  # of each task, when all has ended
+LEFT: Final = frozenset({EventKind.DROPPED, EventKind.WITHDREW, EventKind.REFUSED})
 RIGHTFUL: Final = re.compile(r", need \d+| did not (answer|come)$")
 
 
@@ -123,6 +124,8 @@ class Lane:
         last: RoundEvent | None = None
         async for event in self._operator.watch(task, number):
             self._recovery.heard(event)
+            if event.kind in LEFT:
+                self._tally.left_rounds[f"{event.kind}: {event.detail}"] += 1
             self._said(f"{task} {event.step}")
             last = event
         assert last is not None

@@ -32,6 +32,7 @@ class Tally:
     answered_s: list[float] = field(default_factory=list)
     reached_s: list[float] = field(default_factory=list)
     rss_bytes: list[int] = field(default_factory=list)
+    left_rounds: Counter[str] = field(default_factory=Counter)
     site_errors: Counter[str] = field(default_factory=Counter)
     start: float = field(default_factory=monotonic)
 
@@ -87,6 +88,7 @@ class Tally:
                 "kill_to_next_answer_s": _spread(self.answered_s),
                 "server_mib_at_start": _growth(self.rss_bytes),
                 "faults": dict(sorted(self.faults.items())),
+                "left_rounds": dict(self.left_rounds.most_common()),
                 "site_errors": dict(self.site_errors.most_common()),
                 **more,
             }
