@@ -38,8 +38,10 @@ class Evidence:
         (self.of(task, number) / f"{site}.ack").touch()
 
     def give(self, task: str, number: int, site: str, words: RingVector) -> None:
-        """A site was given a sum."""
-        (self.of(task, number) / f"{site}.sum").write_text(digest(words))
+        """A site was given a sum. Whole or not at all: it may be killed here, and somebody may be looking."""
+        half = self.of(task, number) / f"{site}.half"
+        half.write_text(digest(words))
+        half.rename(half.with_suffix(".sum"))
 
     def complain(self, site: str, error: str) -> None:
         """A site's round ended with an error."""

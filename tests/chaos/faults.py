@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from math import inf
 from random import Random
@@ -125,25 +126,27 @@ class Faults:
             case 0:
                 cable.cut()
             case 1:
-                cable.upward_cuts = type(cable.upward_cuts)([cable.upward_bytes + within])
+                cable.upward_cuts = deque([cable.upward_bytes + within])
             case _:
-                cable.downward_cuts = type(cable.downward_cuts)([cable.downward_bytes + within])
+                cable.downward_cuts = deque([cable.downward_bytes + within])
 
     def _slow(self) -> None:
         self._tally.faults["line slow"] += 1
         self._lasts(self._hold(self._draws.choice(list(self._cables.values())), self._draws.uniform(0, SLOW_S)))
 
     async def _hold(self, cable: Cable, for_s: float) -> None:
-        cable.hold_s = lambda: self._draws.uniform(0, HOLD_S)
+        draws = Random(for_s)  # of its own: how many pieces come depends on the machine
+        cable.hold_s = lambda: draws.uniform(0, HOLD_S)
         try:
             await asyncio.sleep(for_s)
         finally:
             cable.hold_s = lambda: 0.0
 
     def _fill(self) -> None:
+        for_s = self._draws.uniform(0, FULL_S)
         if not self.full_lately and self._server.pid:
             self._tally.faults["disk full"] += 1
-            self._lasts(self._full(self._draws.uniform(0, FULL_S)))
+            self._lasts(self._full(for_s))
 
     async def _full(self, for_s: float) -> None:
         self._full_until = inf

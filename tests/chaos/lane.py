@@ -21,6 +21,8 @@ from tests.chaos.tally import Tally
 from tests.chaos.work import PATIENCE_S, STUCK_AFTER_S, Study
 
 ASKED_TWICE: Final = 0.3
+KEYS_ASKED: Final = 3  # of each task, when all has ended
+LEFT: Final = frozenset({EventKind.DROPPED, EventKind.WITHDREW, EventKind.REFUSED})
 RIGHTFUL: Final = re.compile(r", need \d+| did not (answer|come)$")
 
 
@@ -105,15 +107,25 @@ class Lane:
         number = told.keys[key] = await self._operator.start_round(task, key=key)
         if self._draws.random() < ASKED_TWICE:
             self._tally.faults["round asked for twice"] += 1
-            again = await self._operator.start_round(task, key=key)
-            if again != number:
-                self._tally.lost.append(f"{task}: one key started rounds {number} and {again}")
+            await self._ask_again(task, key, number)
         return number
+
+    async def _ask_again(self, task: str, key: str, number: int) -> None:
+        """The same key gives the same round, whether it still runs or has ended."""
+        try:
+            again = await self._operator.start_round(task, key=key)
+        except SangamError as error:
+            self._tally.lost.append(f"{task}: the key of round {number} is not known any more: {error}")
+            return
+        if again != number:
+            self._tally.lost.append(f"{task}: one key started rounds {number} and {again}")
 
     async def _end(self, task: str, number: int) -> RoundEvent:
         last: RoundEvent | None = None
         async for event in self._operator.watch(task, number):
             self._recovery.heard(event)
+            if event.kind in LEFT:
+                self._tally.left_rounds[f"{event.kind}: {event.detail}"] += 1
             self._said(f"{task} {event.step}")
             last = event
         assert last is not None
@@ -143,10 +155,8 @@ class Lane:
         """When all rounds have ended: whether the server still knows what it said of them."""
         for task, told in self.told.items():
             await self._look_at_rounds(task, told)
-            for key, number in list(told.keys.items())[-3:]:
-                again = await self._operator.start_round(task, key=key)
-                if again != number:
-                    self._tally.lost.append(f"{task}: the key of round {number} now starts {again}")
+            for key, number in list(told.keys.items())[-KEYS_ASKED:]:
+                await self._ask_again(task, key, number)
             for number, closed in told.rounds.items():
                 if closed is not None:
                     self._look_at_sites(task, number, *closed)

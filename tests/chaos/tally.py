@@ -9,6 +9,7 @@ from typing import Any, Final
 
 COMPLETED_LEAST: Final = 0.95
 HOPELESS: Final = 5
+GROWTH_MIB_MOST: Final = 64.0  # of a server that has just started: the sums that are kept of each task take 25
 
 
 @dataclass
@@ -31,6 +32,7 @@ class Tally:
     answered_s: list[float] = field(default_factory=list)
     reached_s: list[float] = field(default_factory=list)
     rss_bytes: list[int] = field(default_factory=list)
+    left_rounds: Counter[str] = field(default_factory=Counter)
     site_errors: Counter[str] = field(default_factory=Counter)
     start: float = field(default_factory=monotonic)
 
@@ -47,7 +49,14 @@ class Tally:
     @property
     def failures(self) -> list[str]:
         """All that must not be."""
-        return [*self.wrong, *self.lost, *self.stuck, *self.crashes, *self.left, *self.alarms]
+        return [*self.wrong, *self.lost, *self.stuck, *self.crashes, *self.left, *self.alarms, *self.grown]
+
+    @property
+    def grown(self) -> list[str]:
+        """Whether a server that has just started holds much more at the end than at the beginning."""
+        sizes = _growth(self.rss_bytes)
+        grown = sizes["last"] - sizes["first"] if sizes else 0.0
+        return [f"the server has grown by {grown:.0f} MiB"] if grown > GROWTH_MIB_MOST else []
 
     @property
     def hopeless(self) -> bool:
@@ -79,6 +88,7 @@ class Tally:
                 "kill_to_next_answer_s": _spread(self.answered_s),
                 "server_mib_at_start": _growth(self.rss_bytes),
                 "faults": dict(sorted(self.faults.items())),
+                "left_rounds": dict(self.left_rounds.most_common()),
                 "site_errors": dict(self.site_errors.most_common()),
                 **more,
             }
