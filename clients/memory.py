@@ -27,7 +27,7 @@ class Memory(Database):
     """
 
     holder = "site"
-    schema: ClassVar[str]
+    schema: ClassVar[str] = ""
 
     def __init_subclass__(cls) -> None:
         cls.migrations = (cls.schema + _ROSTERS,)
