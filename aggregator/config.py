@@ -31,9 +31,9 @@ class ServerConfig:
         address: host:port to listen on; port 0 lets the system choose.
         identity: directory with the aggregator's key, its certificate and the authority's.
         roster: file of the signed roster.
-        staging_bytes: memory for half-arrived uploads; beyond it they go to unlinked files.
+        staging_bytes: memory for half-arrived uploads; beyond it they go to files: in `state`, or unlinked ones.
         spool_bytes: room on disk for them; uploads that declare more than both together are told to come back.
-        staging_directory: where those files go; None is the system's temporary directory.
+        staging_directory: where unlinked files go; None is the system's temporary directory.
         state: directory for all that must outlive the server (`storage.state`); None keeps it in memory.
         fsync: whether what is written there is forced to the disk; else it outlives the process, not a power cut.
         drain_s: how long a server that is told to stop waits for what is on its way.

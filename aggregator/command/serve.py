@@ -33,12 +33,14 @@ def serve(
     *,
     listen: Annotated[str | None, typer.Option(help="host:port; port 0 lets the system choose.")] = None,
     staging_mib: Annotated[
-        int | None, typer.Option(help="Memory for half-arrived uploads, MiB; beyond it they go to unlinked files.")
+        int | None, typer.Option(help="Memory for half-arrived uploads, MiB; beyond it they go to files in --state.")
     ] = None,
     spool_mib: Annotated[
         int | None, typer.Option(help="Room on disk for them, MiB; uploads beyond both are told to come back.")
     ] = None,
-    staging_directory: Annotated[Path | None, typer.Option(help="Where those files go.")] = None,
+    staging_directory: Annotated[
+        Path | None, typer.Option(help="Where they go without a state, and CKKS vectors: unlinked files.")
+    ] = None,
     state: Annotated[
         Path | None, typer.Option(help="Directory for all that must outlive the server. Default: state, in --identity.")
     ] = None,

@@ -92,7 +92,7 @@ def look_at_state(directory: Path | None) -> Finding:
         says = "nothing outlives the server: tasks, rounds and results are in memory (ephemeral)"
         return warning("state", says, "set ephemeral = false for anything but a trial")
     home = next(place for place in (directory, *directory.parents) if place.exists())
-    return _look_at_room("state", f"what outlives the server goes to {directory}, which can be written", home)
+    return _look_at_room("state", f"what outlives the server goes to {directory}", home)
 
 
 def _look_at_room(check: str, says: str, home: Path) -> Finding:

@@ -46,9 +46,7 @@ from aggregator.wire.vocabulary import HOMOMORPHIC_STEPS, MASKED_STEPS, EventKin
 
 T = TypeVar("T")
 
-RETURN_S: Final = (
-    10.0  # for a restarted server's clients, whatever the task says of broken lines: this one was not theirs
-)
+RETURN_S: Final = 10.0  # for a restarted server's clients, whose lines did not break by their own fault
 EVENTS_PER_CLIENT_MAX = 20  # an honest client makes at most one per step, and one per bad share it received
 
 _COLLECTING: Final = (AdvertiseKeys, ShareKeys, ConsistencyCheck, Unmasking, PublishKey, CommitInput, Freeze, Audit)

@@ -194,6 +194,7 @@ class Task:
             raise OutOfTurn(f"task {self.spec.name}: round {self._number} is still running")
         host, number = self._host, self._number + 1
         check_fits(self.parameters, self.spec.opening, len(host.roster()))
+        self._number = number  # whatever becomes of it: no number comes twice
         records = self._records.begin(number, host.now(), model_hash)
         records.decided("round started", operator=by)
         events = EventLog(host.clock, self._observer(number), records.noted)
@@ -203,7 +204,6 @@ class Task:
             round_.events.add(EventKind.GATHERING, None, clients=self._gathering.enough, detail=missing)
         else:
             self._open(round_, model_hash, None)
-        self._number = number
         self.history.begin(round_)
         self._running = asyncio.create_task(self._run(round_, partial(self._conduct, round_, model_hash)))
         return number

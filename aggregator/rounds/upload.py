@@ -51,9 +51,8 @@ class UploadCiphertexts(Uploads[InputCommitment]):
         self.takes_in = frozen is None
         self._digests: dict[ClientId, Any] = {}
         self._kept: dict[ClientId, Staged] = {}
-        self._summed: frozenset[ClientId] | None = (
-            frozenset()
-        )  # whose ciphertexts the sum holds; None: half of somebody's
+        # Whose ciphertexts the sum holds; None where it holds half of somebody's.
+        self._summed: frozenset[ClientId] | None = frozenset()
         self._survivors: tuple[ClientId, ...] | None = None
         self._shown: FrozenList | RoundOpened = (
             setting.opened() if frozen is None else FrozenList(frozen.committed.named, frozen.signature)

@@ -1,9 +1,12 @@
 """When a round writes down what, and waits for the disk: all that makes it outlive its server.
 
-opened    its terms, before anybody hears of them          began       a step, with its deadline
-answered  an answer, without waiting                       ended_step  whose answers counted, before the next step
-keep      an upload, before its receipt                    fold        a sum in the place of many uploads
-closed    its result, before anybody hears of it           ended       how it ended
+write_opening  its terms; before anybody hears of them, `begin` waits for them
+begin          the step that it is in, with its deadline
+answered       an answer, without waiting
+keep           an upload, before its receipt leaves; `refused` takes it back
+fold           a sum in the place of many uploads
+end_step       whose answers counted, before the next step is announced
+close          its result, before anybody hears of it
 """
 
 import asyncio
@@ -27,7 +30,7 @@ _LOG = logging.getLogger(__name__)
 
 FOLD_BYTES: Final = 1 << 30
 FOLD_UPLOADS: Final = 8  # so that writing sums costs an eighth of writing uploads, at most
-DISK_RETRY_S: Final = 1.0
+DISK_RETRY_S: Final = 1.0  # as the records try it themselves; this only asks how they fare
 DISK_PATIENCE_S: Final = 60.0
 
 
@@ -57,14 +60,9 @@ class Writing:
         Raises:
             StorageError: the disk does not take it.
         """
-        following = self.began(stand, wait_s)
-        await on_disk(self._records.written)
-        return following
-
-    def began(self, stand: Stand, wait_s: float) -> Stand:
-        """The same, without waiting."""
         deadline_s = self._now() + wait_s
         self._records.began(stand.phase.step, deadline_s)
+        await on_disk(self._records.written)
         return replace(stand, deadline_s=deadline_s)
 
     def answered(self, phase: Phase[Any], client: ClientId, body: ClientBody) -> None:

@@ -1,11 +1,13 @@
 """The composition root: files, clock and randomness go in, a running server comes out."""
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from time import monotonic, thread_time, time, time_ns
 from typing import Final, TypeAlias
 
@@ -32,14 +34,16 @@ from aggregator.service.telemetry.exposition import Door, Mutual, Plain, exposed
 from aggregator.service.telemetry.metrics import Metrics
 from aggregator.service.telemetry.rounds import RoundsTelemetry
 from aggregator.service.turns import Turns
-from aggregator.storage.base import Records, Spool
+from aggregator.storage.base import Records, Spool, Stored
 from aggregator.storage.forgetful import Forgetful
 from aggregator.storage.spool import MemorySpool
-from aggregator.storage.state import State
+from aggregator.storage.state import opened
 from aggregator.wire.ckks_messages import CkksMessage
 from aggregator.wire.codec import MESSAGE_BYTES_MAX, bytes_max
 from aggregator.wire.messages import CiphertextsRequest, ClientMessage, ResultRequest, UploadMessage
 from aggregator.wire.operator_messages import RoundReference, RoundRequest, Task
+
+_LOG = logging.getLogger(__name__)
 
 CKKS: Final = "sangam.v1.Ckks"
 SERVICES: Final = ("sangam.v1.Aggregation", "sangam.v1.Operator", CKKS)
@@ -128,49 +132,62 @@ async def serve(config: ServerConfig, further: Iterable[Service] = ()) -> AsyncI
     members = Members(config, _now)
     heap.settle(len(members.present.roster))
     spool = MemorySpool(config.staging_bytes, config.staging_directory)
-    cores = Cores()
     health = Health(SERVICES, () if config.ckks else (CKKS,), metrics)
-    records = await _records(config, spool, health)
-    host = _host(members, records, cores, RoundsTelemetry(metrics, members.present.identity.authority.fingerprint))
-    tasks = Tasks(host, frozenset(config.task_creators), config.tasks_max, config.rounds_max)
-    gate = Gate(host.authority, lambda: members.present.revoked_serials, _now, Allowance(monotonic))
-    server = grpc.aio.server(options=(*OPTIONS, *_keepalive(config.keepalive_s)), interceptors=[Calls(metrics)])
-    port = listen(server, config.address, lambda: members.present.identity)
-    turns = Turns()
-    admission = Admission(config.staging_bytes + config.spool_bytes, monotonic)
-    metrics.watch(lambda: spool.held_bytes, lambda: turns.waiting + admission.waiting, lambda: len(tasks.connected))
-    aggregation = AggregationService(tasks, turns, admission)
-
-    def review() -> None:
-        heap.settle(len(members.present.roster))
-        aggregation.review(gate)
-
-    tasks.restore()
-    watch = Watch(members, review, config.reload_s)
-    ckks = CkksService(spool, turns, cores.each, config.ckks_bytes if config.ckks else 0)
-    ours = aggregation.handlers(gate), OperatorService(tasks).handlers(gate), ckks.handlers(gate)
-    server.add_generic_rpc_handlers((*ours, *(service(gate, spool, turns) for service in further)))
-    await health.serve(server)
-    _add_reflection(server)
-    await server.start()
-    watching = asyncio.create_task(watch.run())
-    try:
-        async with _shown(config, metrics, gate, members) as metrics_port:
-            yield Running(port, server, tasks, metrics, metrics_port, health, watch, aggregation)
-    finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
-        await tasks.close()
-        await server.stop(STOP_GRACE_S)
-        if isinstance(records, State):
-            await records.close()
-        cores.close()
+    async with AsyncExitStack() as stack:
+        cores = stack.enter_context(closing(Cores()))
+        records, stored = await stack.enter_async_context(_records(config, spool, health))
+        host = _host(members, records, cores, RoundsTelemetry(metrics, members.present.identity.authority.fingerprint))
+        tasks = Tasks(host, frozenset(config.task_creators), config.tasks_max, config.rounds_max)
+        gate = Gate(host.authority, lambda: members.present.revoked_serials, _now, Allowance(monotonic))
+        server = grpc.aio.server(options=(*OPTIONS, *_keepalive(config.keepalive_s)), interceptors=[Calls(metrics)])
+        stack.push_async_callback(server.stop, STOP_GRACE_S)
+        port = listen(server, config.address, lambda: members.present.identity)
+        turns = Turns()
+        admission = Admission(config.staging_bytes + config.spool_bytes, monotonic)
+        metrics.watch(lambda: spool.held_bytes, lambda: turns.waiting + admission.waiting, lambda: len(tasks.connected))
+        aggregation = AggregationService(tasks, turns, admission)
+        stack.push_async_callback(tasks.close)
+        tasks.restore(stored)
+        _say_what_outlives(config, stored)
+        ckks = CkksService(spool, turns, cores.each, config.ckks_bytes if config.ckks else 0)
+        operators = OperatorService(tasks, stored.keys)
+        del stored  # its files are mapped for as long as somebody holds it
+        ours = aggregation.handlers(gate), operators.handlers(gate), ckks.handlers(gate)
+        server.add_generic_rpc_handlers((*ours, *(service(gate, spool, turns) for service in further)))
+        await health.serve(server)
+        _add_reflection(server)
+        await server.start()
+        watch = Watch(members, partial(_review, members, aggregation, gate), config.reload_s)
+        stack.push_async_callback(_end, asyncio.create_task(watch.run()))
+        metrics_port = await stack.enter_async_context(_shown(config, metrics, gate, members))
+        yield Running(port, server, tasks, metrics, metrics_port, health, watch, aggregation)
 
 
-async def _records(config: ServerConfig, spool: MemorySpool, health: Health) -> Records:
+def _review(members: Members, aggregation: AggregationService, gate: Gate) -> None:
+    heap.settle(len(members.present.roster))
+    aggregation.review(gate)
+
+
+async def _end(work: "asyncio.Task[None]") -> None:
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+
+
+def _say_what_outlives(config: ServerConfig, stored: Stored) -> None:
     if config.state is None:
-        return Forgetful(spool)
-    return await State.open(config.state, spool, time, sync=config.fsync, failed=health.storage)
+        _LOG.warning("ephemeral: tasks, rounds and results end with this server")
+        return
+    running = sum(one.end is None for task in stored.tasks for one in task.rounds)
+    _LOG.info("state in %s: %d tasks, %d rounds go on", config.state, len(stored.tasks), running)
+
+
+@asynccontextmanager
+async def _records(config: ServerConfig, spool: MemorySpool, health: Health) -> AsyncIterator[tuple[Records, Stored]]:
+    if config.state is None:
+        yield Forgetful(spool), Stored()
+        return
+    async with opened(config.state, spool, time, sync=config.fsync, failed=health.storage) as found:
+        yield found
 
 
 @asynccontextmanager

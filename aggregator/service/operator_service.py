@@ -1,7 +1,7 @@
 """What operators call: each method finds the caller's task, hands the message to it, and passes on what it says."""
 
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 
 import grpc
 
@@ -36,12 +36,17 @@ from aggregator.wire.operator_messages import Task as TaskSpec
 
 
 class OperatorService:
-    """What operators call. A task's owner and its starters may use it; its owner alone may end it."""
+    """What operators call. A task's owner and its starters may use it; its owner alone may end it.
 
-    def __init__(self, tasks: Tasks) -> None:
+    Args:
+        tasks: of this server.
+        keys: idempotency keys that it knew before it was started again.
+    """
+
+    def __init__(self, tasks: Tasks, keys: Iterable[tuple[str, RoundRequest, int]] = ()) -> None:
         self._tasks = tasks
         self._records = tasks.host.records
-        self._keys = StartKeys(tasks.host.now, stored=self._records.stored.keys)
+        self._keys = StartKeys(tasks.host.now, stored=keys)
 
     def handlers(self, gate: Gate) -> grpc.GenericRpcHandler:
         """The gRPC handlers, each behind the operator's role."""

@@ -10,6 +10,7 @@ from aggregator.config import DEFAULT_ROUNDS_MAX, DEFAULT_TASKS_MAX
 from aggregator.crypto.certificates import check_name
 from aggregator.errors import Gone, NameTaken, NotAdmitted, NotFound, OutOfTurn, Overloaded
 from aggregator.rounds.task import Host, Task
+from aggregator.storage.base import Stored
 from aggregator.wire.operator_messages import Task as TaskSpec
 from aggregator.wire.operator_messages import TaskDescription, TaskSummary
 from aggregator.wire.vocabulary import TaskState
@@ -114,12 +115,12 @@ class Tasks:
         Task.check(spec, self.host)
         created_s = self.host.now()
         task = Task(spec, self.host, self.host.records.create(spec, operator, created_s))
+        self.host.records.decided("task created", task=spec.name, operator=operator, mode=spec.parameters.mode)
         self._tasks[spec.name] = Owned(task, operator, created_s)
         return False
 
-    def restore(self) -> None:
-        """Go on with what the records hold. StorageError: something of a task is lost."""
-        stored = self.host.records.stored
+    def restore(self, stored: Stored) -> None:
+        """Go on with what the records held. StorageError: something of a task is lost."""
         for one in stored.tasks:
             task = Task(one.spec, self.host, one.records)
             task.restore(one)
@@ -191,6 +192,7 @@ class Tasks:
         if not found.task.cancelled:
             await found.task.cancel(f"operator {operator} cancelled task {name}")
             self.host.records.cancel(name)
+            self.host.records.decided("task cancelled", task=name, operator=operator)
         return found
 
     async def delete(self, operator: str, name: str) -> None:
@@ -204,6 +206,7 @@ class Tasks:
             raise OutOfTurn(f"task {name} is open: cancel it, then delete it")
         del self._tasks[name]
         self.host.records.delete(name, operator)
+        self.host.records.decided("task deleted", task=name, operator=operator)
         deleted = self._deleted.setdefault(operator, {})
         deleted[name] = None
         if len(deleted) > DELETED_NAMES_KEPT:

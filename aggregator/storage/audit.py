@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,7 @@ from typing import Final
 from aggregator.errors import StorageError
 from aggregator.files import sync_directory
 from aggregator.storage.base import Fact
+from aggregator.storage.writer import Writer
 
 AUDIT_FILE: Final = "audit.jsonl"
 NOTHING: Final = sha256().hexdigest()
@@ -121,6 +123,28 @@ class AuditFile:
         whole = tail[: tail.rfind(b"\n") + 1]
         self._end = size - (len(tail) - len(whole))
         return whole[:-1].rpartition(b"\n")[2]
+
+
+class AuditLog:
+    """Says each line to the records first, then to the file.
+
+    Args:
+        writer: of the records.
+        chain: makes the lines.
+        file: theirs.
+    """
+
+    def __init__(self, writer: Writer, chain: Chain, file: AuditFile) -> None:
+        self._writer = writer
+        self._chain = chain
+        self._file = file
+
+    def decided(self, what: str, facts: dict[str, Fact]) -> None:
+        """One line more."""
+        line = self._chain.line(what, facts)
+        self._writer.say("INSERT INTO audit VALUES (?, ?)", self._chain.head.seq, line)
+        self._writer.afterwards(partial(self._file.append, (line,)))
+        self._writer.say("DELETE FROM audit WHERE seq < ?", self._file.filed)  # which tells the file's end from another
 
 
 def verify(lines: Iterable[str], head: str = "") -> Head:

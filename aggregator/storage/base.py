@@ -222,6 +222,8 @@ class RoundRecords(Settled, Protocol):
     async def keep_result(self, terms: Terms, survivors: Sequence[int], words: Octets) -> None:
         """The round's sum under its final terms, before anybody is told of it; returns when it is on the disk.
 
+        Again, after a refusal, it goes on where it was.
+
         Raises:
             StorageError: the disk refuses.
         """
@@ -254,10 +256,6 @@ class TaskRecords(Settled, Protocol):
 
 class Records(Settled, Protocol):
     """What a server writes down."""
-
-    @property
-    def stored(self) -> Stored:
-        """What was there at the start; to be asked once."""
 
     @property
     def durable(self) -> bool:

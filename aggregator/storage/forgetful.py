@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from aggregator.storage.base import Fact, Octets, Spool, Staged, Stored
+from aggregator.storage.base import Fact, Octets, Spool, Staged
 from aggregator.storage.spool import MemorySpool
 from aggregator.wire.messages import ClientBody, ServerBody, Terms, UploadHeader
 from aggregator.wire.operator_messages import RoundEvent, RoundRequest, RoundSummary, Task
@@ -102,7 +102,6 @@ class Forgetful:
 
     def __init__(self, spool: Spool | None = None) -> None:
         self._spool = spool or MemorySpool()
-        self.stored = Stored()
 
     def create(self, spec: Task, owner: str, created_s: float) -> ForgetfulTask:
         """Keep nothing."""

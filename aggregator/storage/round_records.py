@@ -25,7 +25,7 @@ from aggregator.wire.messages import (
     UploadMessage,
 )
 from aggregator.wire.operator_messages import RoundEvent, RoundSummary
-from aggregator.wire.vocabulary import Step, SumState
+from aggregator.wire.vocabulary import RoundState, Step, SumState
 
 SUM_PREFIX: Final = "sum-"
 _DELETE_UPLOAD: Final = "DELETE FROM uploads WHERE task = ? AND number = ? AND step = ? AND member = ?"
@@ -87,6 +87,7 @@ class DurableRound:
         self.result = result
         self.number = number
         self.spool = desk.spool(task, number)
+        self._results = desk.results(task)
 
     def opened(
         self, terms: Terms, roster: bytes, invited: frozenset[int] | None, attending: Mapping[int, bytes]
@@ -151,14 +152,13 @@ class DurableRound:
 
     async def keep_result(self, terms: Terms, survivors: Sequence[int], words: Octets) -> None:
         """As `RoundRecords.keep_result`."""
-        kept = await asyncio.to_thread(self._desk.results(self._key[0]).write, f"{self._key[1]}-", (words,))
-        digest = await asyncio.to_thread(sha256, words)
-        sql = "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-        self._say(
-            sql, *self._key, encode(terms), numbers(survivors), SumState.KEPT, kept.name, kept.size, kept.checksum
-        )
-        self.result = kept.name
-        self.decided("result", sha256=digest.hexdigest())
+        if not self.result:
+            kept = await asyncio.to_thread(self._results.write, f"{self._key[1]}-", (words,))
+            digest = await asyncio.to_thread(sha256, words)
+            row = (encode(terms), numbers(survivors), SumState.KEPT, kept.name, kept.size, kept.checksum)
+            self._say("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?)", *self._key, *row)
+            self.result = kept.name
+            self.decided("result", sha256=digest.hexdigest())
         await self.written()
 
     def noted(self, event: RoundEvent) -> None:
@@ -173,6 +173,9 @@ class DurableRound:
         self._say(sql, *self._key, encode(summary), self._desk.now(), last, numbers(told))
         for table in ROUND_NEEDS:
             self._say(f"DELETE FROM {table} WHERE task = ? AND number = ?", *self._key)  # noqa: S608 a name of ours
+        if summary.state != RoundState.CLOSED:  # the disk took a result too late
+            self._say("DELETE FROM results WHERE task = ? AND number = ?", *self._key)
+            self.remove_result()
         self._desk.writer.afterwards(self.spool.destroy)
 
     def decided(self, what: str, /, **facts: Fact) -> None:
@@ -186,6 +189,12 @@ class DurableRound:
     async def settled(self) -> None:
         """As `Settled.settled`."""
         await self._desk.writer.settled()
+
+    def remove_result(self) -> None:
+        """Its file, once what was said before is on the disk."""
+        if self.result:
+            self._desk.writer.afterwards(partial(self._results.remove, self.result))
+            self.result = ""
 
     def _destroy(self, step: Step, member: int) -> None:
         name = self._files.pop((step, member), "")
@@ -222,7 +231,7 @@ class DurableTask:
         for table in (*ROUND_NEEDS, *ROUND_KEEPS):
             self._say(f"DELETE FROM {table} WHERE task = ? AND number = ?", self._name, number)  # noqa: S608 ours
         self._say("DELETE FROM rosters WHERE hash NOT IN (SELECT roster FROM rounds WHERE roster IS NOT NULL)")
-        self._remove_result(self._rounds.pop(number))
+        self._rounds.pop(number).remove_result()
 
     def forget_events(self, number: int) -> None:
         """As `TaskRecords.forget_events`."""
@@ -232,7 +241,7 @@ class DurableTask:
         """As `TaskRecords.drop_sum`."""
         sql = "UPDATE results SET state = ?, file = '' WHERE task = ? AND number = ?"
         self._say(sql, state, self._name, number)
-        self._remove_result(self._rounds[number])
+        self._rounds[number].remove_result()
 
     async def written(self) -> None:
         """As `Settled.written`."""
@@ -247,11 +256,6 @@ class DurableTask:
         for number in tuple(self._rounds):
             self.forget(number)
         self._desk.writer.afterwards(self._desk.results(self._name).destroy)
-
-    def _remove_result(self, one: DurableRound) -> None:
-        if one.result:
-            self._desk.writer.afterwards(partial(self._desk.results(self._name).remove, one.result))
-            one.result = ""
 
     def _say(self, sql: str, *parameters: object) -> None:
         self._desk.writer.say(sql, *parameters)

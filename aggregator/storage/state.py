@@ -9,14 +9,15 @@ The lease goes with its process, however that ends: a killed server can be start
 refused. No secret of a client is here that the protocol does not show to the server.
 """
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from aggregator.errors import StorageError
-from aggregator.storage.audit import AUDIT_FILE, AuditFile, Chain, Head
+from aggregator.storage.audit import AUDIT_FILE, AuditFile, AuditLog, Chain, Head
 from aggregator.storage.base import Fact, Stored
 from aggregator.storage.reading import read_all, read_pending
 from aggregator.storage.round_records import Desk, DurableTask
@@ -34,92 +35,32 @@ DISK_THREADS: Final = 8  # a file system forces many files to the disk at once: 
 
 
 class State:
-    """See `storage.base.Records`. Made by `open`, in a running loop.
+    """See `storage.base.Records`. Made by `opened`, in a running loop.
 
     Args:
         writer: of the database, open.
-        chain: makes the audit log's lines.
-        audit: their file.
-        desk: makes what all records share.
+        audit: the log.
+        desk: what all records share.
+        tasks: the records that are there already, by task.
     """
 
     durable = True
 
-    def __init__(self, writer: Writer, chain: Chain, audit: AuditFile, desk: Callable[["State"], Desk]) -> None:
+    def __init__(self, writer: Writer, audit: AuditLog, desk: Desk, tasks: dict[str, DurableTask]) -> None:
         self._writer = writer
-        self._chain = chain
         self._audit = audit
-        self._desk = desk(self)
-        self._tasks: dict[str, DurableTask] = {}
-        self.stored = Stored()
-
-    @classmethod
-    async def open(
-        cls,
-        directory: Path,
-        memory: MemorySpool,
-        now: Callable[[], float],
-        *,
-        sync: bool = True,
-        failed: Callable[[str | None], None] = lambda _: None,
-    ) -> Self:
-        """Open a state directory, made if it is not there.
-
-        Args:
-            directory: where it is.
-            memory: for uploads on their way in.
-            now: the wall clock, unix seconds.
-            sync: whether all is forced to the disk, or left to the system: it then outlives the process, but not a
-                power cut.
-            failed: told why the disk refuses, and None when it takes again.
-
-        Raises:
-            StorageError: in use by another server, read-only, damaged, or of a newer version.
-        """
-        writer = Writer(failed)
-        try:
-            await writer.run(_make, directory)
-            await writer.open(partial(RecordsDatabase, directory / DATABASE_FILE), sync=sync)
-            pending = await writer.read(read_pending)
-            audit = await writer.run(AuditFile, directory / AUDIT_FILE, pending)
-            chain = Chain(Head.of(pending[-1]) if pending else Head(), now)
-
-            threads = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="sangam-disk")
-
-            def desk(state: State) -> Desk:
-                return Desk(
-                    writer,
-                    spool=lambda task, number: RoundSpool(memory, directory / SPOOL / task / str(number), sync=sync),
-                    results=lambda task: RoundSpool(memory, directory / RESULTS / task, sync=sync),
-                    decided=state.note,
-                    threads=threads,
-                    now=now,
-                )
-
-            state = cls(writer, chain, audit, desk)
-            state.stored, state._tasks = await writer.read(partial(read_all, desk=state._desk))
-        except BaseException:
-            await writer.close()
-            raise
-        return state
-
-    async def close(self) -> None:
-        """Write what is left, and let the directory go."""
-        await self._writer.close()
-        self._desk.threads.shutdown()
-        self._audit.close()
+        self._desk = desk
+        self._tasks = tasks
 
     def create(self, spec: Task, owner: str, created_s: float) -> DurableTask:
         """As `Records.create`."""
         self._say("INSERT INTO tasks VALUES (?, ?, ?, ?, 0, 0)", spec.name, owner, encode(spec), created_s)
-        self.decided("task created", task=spec.name, operator=owner, mode=spec.parameters.mode)
         self._tasks[spec.name] = DurableTask(self._desk, spec.name)
         return self._tasks[spec.name]
 
     def cancel(self, task: str) -> None:
         """As `Records.cancel`."""
         self._say("UPDATE tasks SET cancelled = 1 WHERE name = ?", task)
-        self.decided("task cancelled", task=task)
 
     def delete(self, task: str, owner: str) -> None:
         """As `Records.delete`."""
@@ -127,7 +68,6 @@ class State:
         self._say("DELETE FROM tasks WHERE name = ?", task)
         self._say("DELETE FROM keys WHERE task = ?", task)
         self._say("INSERT INTO deleted (name, owner) VALUES (?, ?)", task, owner)
-        self.decided("task deleted", task=task)
 
     def free_name(self, task: str) -> None:
         """As `Records.free_name`."""
@@ -142,14 +82,7 @@ class State:
 
     def decided(self, what: str, /, **facts: Fact) -> None:
         """As `Records.decided`."""
-        self.note(what, facts)
-
-    def note(self, what: str, facts: dict[str, Fact]) -> None:
-        """One line of the audit log: first into the records, then into the file."""
-        line = self._chain.line(what, facts)
-        self._say("INSERT INTO audit VALUES (?, ?)", self._chain.head.seq, line)
-        self._writer.afterwards(partial(self._audit.append, (line,)))
-        self._say("DELETE FROM audit WHERE seq < ?", self._audit.filed)  # which tells the file's end from another one
+        self._audit.decided(what, facts)
 
     async def written(self) -> None:
         """As `Settled.written`."""
@@ -161,6 +94,54 @@ class State:
 
     def _say(self, sql: str, *parameters: object) -> None:
         self._writer.say(sql, *parameters)
+
+
+@asynccontextmanager
+async def opened(
+    directory: Path,
+    memory: MemorySpool,
+    now: Callable[[], float],
+    *,
+    sync: bool = True,
+    failed: Callable[[str | None], None] = lambda _: None,
+) -> AsyncIterator[tuple[State, Stored]]:
+    """A state directory, made if it is not there, and what it holds; at its end all that was said is written.
+
+    Args:
+        directory: where it is.
+        memory: for uploads on their way in.
+        now: the wall clock, unix seconds.
+        sync: whether all is forced to the disk, or left to the system: it then outlives the process, but not a power
+            cut.
+        failed: told why the disk refuses, and None when it takes again.
+
+    Raises:
+        StorageError: in use by another server, read-only, damaged, or of a newer version.
+    """
+    writer, file = Writer(failed), None
+    with ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="sangam-disk") as threads:
+        try:
+            await writer.run(_make, directory)
+            await writer.open(partial(RecordsDatabase, directory / DATABASE_FILE), sync=sync)
+            pending = await writer.read(read_pending)
+            file = await writer.run(AuditFile, directory / AUDIT_FILE, pending)
+            audit = AuditLog(writer, Chain(Head.of(pending[-1]) if pending else Head(), now), file)
+            desk = Desk(
+                writer,
+                spool=lambda task, number: RoundSpool(memory, directory / SPOOL / task / str(number), sync=sync),
+                results=lambda task: RoundSpool(memory, directory / RESULTS / task, sync=sync),
+                decided=audit.decided,
+                threads=threads,
+                now=now,
+            )
+            stored, tasks = await writer.read(partial(read_all, desk=desk))
+            found = [stored]
+            del stored  # its files are mapped for as long as somebody holds it, and that is not us
+            yield State(writer, audit, desk, tasks), found.pop()
+        finally:
+            await writer.close()
+            if file is not None:
+                file.close()
 
 
 def _make(directory: Path) -> None:

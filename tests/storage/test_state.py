@@ -2,16 +2,18 @@
 
 import sqlite3
 from contextlib import asynccontextmanager, closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
 from aggregator.errors import StorageError
 from aggregator.storage import state as state_module
 from aggregator.storage.audit import AUDIT_FILE
+from aggregator.storage.base import Stored
 from aggregator.storage.spool import MemorySpool
-from aggregator.storage.state import DATABASE_FILE, State
-from aggregator.wire.messages import Advert, RoundFailed, SurvivorSignature, UploadHeader
+from aggregator.storage.spool_directory import RoundSpool
+from aggregator.storage.state import DATABASE_FILE
+from aggregator.wire.messages import Advert, RoundClosed, RoundFailed, SurvivorSignature, UploadHeader
 from aggregator.wire.operator_messages import Deadlines, RoundEvent, RoundRequest, RoundSummary, Task
 from aggregator.wire.vocabulary import EventKind, RoundState, Step, SumState
 from tests.consortium import Consortium
@@ -24,17 +26,36 @@ ROSTER = CONSORTIUM.roster.to_bytes()
 ADVERT = Advert(bytes(32), bytes(32), bytes(32), bytes(32), bytes(64))
 EVENT = RoundEvent(0.5, EventKind.STEP, Step.ADVERTISE_KEYS, "", "", 3)
 SUMMARY = RoundSummary(7, RoundState.FAILED, Step.UNMASKING, 2, "why", 5.0, 1.5, SumState.NONE, 0)
+CLOSED = replace(SUMMARY, state=RoundState.CLOSED, result=SumState.KEPT)
 NOW = 1_000.0
+
+
+@dataclass
+class State:
+    """Records, and what they held at first."""
+
+    records: state_module.State
+    stored: Stored
+
+    def __getattr__(self, name):
+        return getattr(self.records, name)
 
 
 @asynccontextmanager
 async def opened(path, **options):
     memory = options.pop("memory", None) or MemorySpool()
-    state = await State.open(path, memory, lambda: NOW, **options)
-    try:
-        yield state
-    finally:
-        await state.close()
+    async with state_module.opened(path, memory, lambda: NOW, **options) as (state, stored):
+        yield State(state, stored)
+
+
+async def refused(path, *options):
+    async with state_module.opened(path, *options):
+        raise AssertionError("it was opened")
+
+
+async def full(state, pages):
+    """Let the database have no more than so many pages."""
+    await state._writer.read(lambda database: database.execute(f"PRAGMA max_page_count = {pages}").fetchall())
 
 
 def header(number=7):
@@ -124,12 +145,12 @@ async def test_what_a_round_needed_goes_with_its_end_and_what_is_kept_stays(tmp_
         records.began(Step.MASKED_INPUT, 5.0)
         path = await arrive(records, 1)
         await records.keep_result(TERMS.to_message(), (0, 2), b"words")
-        records.ended(SUMMARY, RoundFailed("why"), {0, 1})
+        records.ended(CLOSED, RoundClosed((0, 2), True), {0, 1})
         await records.settled()
         assert not path.parent.exists()
     found = await stored_round(tmp_path)
-    assert (found.end.summary, found.end.ended_s) == (SUMMARY, NOW)
-    assert (found.end.ending, found.end.told) == (RoundFailed("why"), frozenset({0, 1}))
+    assert (found.end.summary, found.end.ended_s) == (CLOSED, NOW)
+    assert (found.end.ending, found.end.told) == (RoundClosed((0, 2), True), frozenset({0, 1}))
     assert (found.steps, found.sum, bytes(found.result.words)) == ((), None, b"words")
 
 
@@ -197,17 +218,17 @@ async def test_an_upload_that_the_disk_has_changed_is_not_given(tmp_path, spoil,
 async def test_a_second_server_on_one_directory_is_refused_and_the_first_goes_on(tmp_path):
     async with opened(tmp_path) as state:
         with pytest.raises(StorageError, match="in use by another process of this server"):
-            await State.open(tmp_path, MemorySpool(), lambda: NOW)
+            await refused(tmp_path, MemorySpool(), lambda: NOW)
         begun(state)
     assert (await stored_round(tmp_path)).number == 7
 
 
 async def test_a_directory_that_cannot_be_made_or_written_is_named(tmp_path):
     with pytest.raises(StorageError, match="cannot make the state directory /proc/nowhere"):
-        await State.open(state_module.Path("/proc/nowhere/state"), MemorySpool(), lambda: NOW)
+        await refused(state_module.Path("/proc/nowhere/state"), MemorySpool(), lambda: NOW)
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError, match="cannot make the state directory"):
-        await State.open(tmp_path / "file", MemorySpool(), lambda: NOW)
+        await refused(tmp_path / "file", MemorySpool(), lambda: NOW)
 
 
 async def test_records_of_a_newer_version_of_another_program_or_damaged_are_refused_as_they_are(tmp_path):
@@ -218,15 +239,15 @@ async def test_records_of_a_newer_version_of_another_program_or_damaged_are_refu
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA user_version = 99")
     with pytest.raises(StorageError, match="has version 99, this Sangam reads up to 1: update it"):
-        await State.open(tmp_path, MemorySpool(), lambda: NOW)
+        await refused(tmp_path, MemorySpool(), lambda: NOW)
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA user_version = 1")
         database.execute("PRAGMA application_id = 3")
     with pytest.raises(StorageError, match="is a database of another program, not a server's records"):
-        await State.open(tmp_path, MemorySpool(), lambda: NOW)
+        await refused(tmp_path, MemorySpool(), lambda: NOW)
     path.write_bytes(whole[:5_000] + bytes(4_000) + whole[9_000:])
     with pytest.raises(StorageError, match=r"records\.sqlite"):
-        await State.open(tmp_path, MemorySpool(), lambda: NOW)
+        await refused(tmp_path, MemorySpool(), lambda: NOW)
     path.write_bytes(whole)
     assert (await stored_round(tmp_path)).number == 7
 
@@ -234,9 +255,9 @@ async def test_records_of_a_newer_version_of_another_program_or_damaged_are_refu
 async def test_an_audit_log_that_was_cut_or_changed_at_its_end_is_found_at_the_start(tmp_path):
     async with opened(tmp_path) as state:
         begun(state)
-        for what in ("second", "third"):
-            await state.settled()
+        for what in ("first", "second", "third"):
             state.decided(what, sites=("a", "b"), count=2)
+            await state.settled()
     log = tmp_path / AUDIT_FILE
     whole = log.read_bytes()
     lines = whole.splitlines(keepends=True)
@@ -244,10 +265,10 @@ async def test_an_audit_log_that_was_cut_or_changed_at_its_end_is_found_at_the_s
     for spoilt in (lines[0], whole.replace(b"third", b"THIRD"), b""):
         log.write_bytes(spoilt)
         with pytest.raises(StorageError, match=r"audit\.jsonl was cut or changed"):
-            await State.open(tmp_path, MemorySpool(), lambda: NOW)
+            await refused(tmp_path, MemorySpool(), lambda: NOW)
     log.unlink()
     with pytest.raises(StorageError, match="is gone: the records say that it had 3 lines"):
-        await State.open(tmp_path, MemorySpool(), lambda: NOW)
+        await refused(tmp_path, MemorySpool(), lambda: NOW)
     log.write_bytes(whole + b'{"half a li')  # the server was killed while it wrote
     async with opened(tmp_path) as state:
         state.decided("fourth")
@@ -273,26 +294,74 @@ async def test_records_that_the_disk_refuses_are_written_once_it_takes_them(tmp_
     async with opened(tmp_path, failed=told.append) as state:
         _, records = begun(state)
         await state.settled()
-        await state._writer.read(lambda database: database.execute("PRAGMA max_page_count = 1").fetchall())
+        await full(state, 1)
         for member in range(200):
             records.answered(Step.CONSISTENCY_CHECK, member, SurvivorSignature(bytes(64)))
         with pytest.raises(StorageError, match="database or disk is full"):
             await records.settled()
         records.noted(EVENT)
-        await state._writer.read(lambda database: database.execute("PRAGMA max_page_count = 100000").fetchall())
+        await full(state, 100_000)
         await records.settled()
         assert [one is None for one in told] == [False, True]
     found = await stored_round(tmp_path)
     assert found.events == (EVENT,)
 
 
-async def test_a_full_disk_costs_an_upload_and_leaves_nothing(tmp_path):
+@pytest.mark.parametrize("budget", [4, 1 << 20], ids=["in its file", "in memory"])
+async def test_a_disk_that_refuses_an_upload_costs_that_one_and_leaves_nothing_of_it(tmp_path, budget, monkeypatch):
+    async with opened(tmp_path, memory=MemorySpool(budget)) as state:
+        _, records = begun(state)
+        staged = records.spool.stage()
+        staged.write(b"0123456789")
+
+        def refuse(spool, file):
+            raise StorageError("No space left on device")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(RoundSpool, "settle", refuse)
+            with pytest.raises(StorageError, match="No space left"):
+                staged.persist()
+        assert not list(records.spool.directory.iterdir())
+        with pytest.raises(StorageError, match="it is closed"):
+            staged.read(0, 1)
+        assert (await arrive(records, 1)).exists()
+
+
+async def test_an_upload_that_is_closed_before_it_is_whole_leaves_no_file(tmp_path):
     async with opened(tmp_path, memory=MemorySpool(4)) as state:
         _, records = begun(state)
         staged = records.spool.stage()
         staged.write(b"0123456789")
-        (path,) = records.spool.directory.iterdir()
+        assert len(list(records.spool.directory.iterdir())) == 1
         staged.close()
-        assert not path.exists()
-        with pytest.raises(StorageError):
-            staged.persist()
+        assert not list(records.spool.directory.iterdir())
+
+
+async def test_a_result_that_the_disk_takes_late_is_written_down_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("aggregator.storage.writer.RETRY_S", 0.0)
+    async with opened(tmp_path) as state:
+        _, records = begun(state)
+        records.opened(TERMS.to_message(), ROSTER, None, {})
+        await state.settled()
+        await full(state, 1)
+        for member in range(200):
+            records.answered(Step.CONSISTENCY_CHECK, member, SurvivorSignature(bytes(64)))
+        for _ in range(3):
+            with pytest.raises(StorageError, match="disk is full"):
+                await records.keep_result(TERMS.to_message(), (0, 2), b"words")
+        await full(state, 100_000)
+        await records.keep_result(TERMS.to_message(), (0, 2), b"words")
+        assert len(list((tmp_path / "results" / "sepsis").iterdir())) == 1
+        await state.settled()
+    assert (tmp_path / AUDIT_FILE).read_text().count('"what":"result"') == 1
+
+
+async def test_a_round_that_failed_keeps_no_result_that_the_disk_took_too_late(tmp_path):
+    async with opened(tmp_path) as state:
+        _, records = begun(state)
+        records.opened(TERMS.to_message(), ROSTER, None, {})
+        await records.keep_result(TERMS.to_message(), (0, 2), b"words")
+        records.ended(SUMMARY, RoundFailed("why"), ())
+        await state.settled()
+        assert not list((tmp_path / "results" / "sepsis").iterdir())
+    assert (await stored_round(tmp_path)).result is None

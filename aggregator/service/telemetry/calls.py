@@ -1,7 +1,7 @@
 """Every call to our services, as it is seen from outside: how long, how many bytes, how it ended."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from time import perf_counter
 from typing import Any, Final
@@ -36,33 +36,17 @@ class Calls(grpc.aio.ServerInterceptor):
         return self._seen(handler, method.removeprefix("/"))
 
     def _seen(self, handler: Any, method: str) -> Any:
-        """The same handler under the same kind, with its calls counted."""
-        if handler.stream_stream:
-            return grpc.stream_stream_rpc_method_handler(self._told(handler.stream_stream, method))
+        """The same handler under the same kind, with its calls counted; `rpc` makes streams of all requests."""
         if handler.stream_unary:
             return grpc.stream_unary_rpc_method_handler(self._told(handler.stream_unary, method))
-        if handler.unary_stream:
-            return grpc.unary_stream_rpc_method_handler(self._yielded(handler.unary_stream, method))
-        return grpc.unary_unary_rpc_method_handler(self._told(handler.unary_unary, method))
+        return grpc.stream_stream_rpc_method_handler(self._told(handler.stream_stream, method))
 
     def _told(self, behaviour: Any, method: str) -> Any:
         async def call(request: Any, context: Any) -> bytes | None:
             with self._call(method, context) as line, _traced(method, context):
-                line.received(request)
                 response: bytes | None = await behaviour(request, line)
                 line.sent(response)
             return response
-
-        return call
-
-    def _yielded(self, behaviour: Any, method: str) -> Any:
-        async def call(request: bytes, context: Any) -> AsyncIterator[bytes]:
-            with self._call(method, context) as line:
-                line.received(request)
-                async for response in behaviour(request, line):
-                    line.sent(response)
-                    yield response
-                    del response  # or it would stay until the next
 
         return call
 
@@ -114,7 +98,7 @@ class _Line:
         await self._context.write(data)
 
     def received(self, data: Any) -> None:
-        """Count a request; a stream's iterator and its end are none."""
+        """Count a request; a stream's end is none."""
         if isinstance(data, bytes):
             self._received.inc(len(data))
 
