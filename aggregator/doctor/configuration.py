@@ -104,7 +104,7 @@ def _look_at_room(check: str, says: str, home: Path) -> Finding:
     except OSError as error:
         remedy = f"make the directory, and let user {os.getuid()} write into it" if os.name == "posix" else "make it"
         return fault(check, f"nothing can be written into {home}: {error.strerror}", remedy)
-    says = f"{says} in {home}, {free // MIB} MiB are free"
+    says = f"{says}; in {home} {free // MIB} MiB are free"
     if free < STAGING_FREE_BYTES:
         return warning(check, says, "an upload of a large model needs more: clear the disk, or set another")
     return good(check, says)

@@ -176,9 +176,9 @@ async def _end(work: "asyncio.Task[None]") -> None:
 def _say_what_outlives(config: ServerConfig, stored: Stored) -> None:
     if config.state is None:
         _LOG.warning("ephemeral: tasks, rounds and results end with this server")
-        return
-    running = sum(one.end is None for task in stored.tasks for one in task.rounds)
-    _LOG.info("state in %s: %d tasks, %d rounds go on", config.state, len(stored.tasks), running)
+    elif stored.tasks:
+        running = sum(one.end is None for task in stored.tasks for one in task.rounds)
+        _LOG.info("from %s: %d tasks are there again, %d rounds go on", str(config.state), len(stored.tasks), running)
 
 
 @asynccontextmanager

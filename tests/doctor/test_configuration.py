@@ -33,8 +33,8 @@ def test_a_server_that_would_start(tmp_path):
     assert "hub is aggregator of demo until" in told["certificate"].says
     assert told["roster"].says.endswith("roster.json is version 1, with 3 participants")
     assert told["revoked"].says.endswith("revokes 2 certificates")
-    assert f"staged in {tmp_path}, " in told["staging"].says
-    assert f"goes to {tmp_path}/new/state, which can be written in {tmp_path}, " in told["state"].says
+    assert f"staged; in {tmp_path} " in told["staging"].says
+    assert f"goes to {tmp_path}/new/state; in {tmp_path} " in told["state"].says
     assert sorted(path.name for path in tmp_path.iterdir()) == ["hub", "revoked.txt", "roster.json"]
 
 
