@@ -79,7 +79,7 @@ class State:
         writer = Writer(failed)
         try:
             await writer.run(_make, directory)
-            await writer.open(partial(RecordsDatabase, directory / DATABASE_FILE), sync=sync)
+            await writer.open(partial(_open_records, directory / DATABASE_FILE), sync=sync)
             pending = await writer.read(read_pending)
             audit = await writer.run(AuditFile, directory / AUDIT_FILE, pending)
             chain = Chain(Head.of(pending[-1]) if pending else Head(), now)
@@ -161,6 +161,16 @@ class State:
 
     def _say(self, sql: str, *parameters: object) -> None:
         self._writer.say(sql, *parameters)
+
+
+def _open_records(path: Path) -> RecordsDatabase:
+    database = RecordsDatabase(path)
+    try:
+        database.fill_log()
+    except StorageError:
+        database.close()
+        raise
+    return database
 
 
 def _make(directory: Path) -> None:

@@ -9,9 +9,10 @@ import pytest
 from aggregator.errors import StorageError
 from aggregator.storage import state as state_module
 from aggregator.storage.audit import AUDIT_FILE
+from aggregator.storage.schema import LOG_BYTES
 from aggregator.storage.spool import MemorySpool
 from aggregator.storage.state import DATABASE_FILE, State
-from aggregator.wire.messages import Advert, RoundFailed, SurvivorSignature, UploadHeader
+from aggregator.wire.messages import Advert, RoundFailed, UploadHeader
 from aggregator.wire.operator_messages import Deadlines, RoundEvent, RoundRequest, RoundSummary, Task
 from aggregator.wire.vocabulary import EventKind, RoundState, Step, SumState
 from tests.consortium import Consortium
@@ -274,8 +275,7 @@ async def test_records_that_the_disk_refuses_are_written_once_it_takes_them(tmp_
         _, records = begun(state)
         await state.settled()
         await state._writer.read(lambda database: database.execute("PRAGMA max_page_count = 1").fetchall())
-        for member in range(200):
-            records.answered(Step.CONSISTENCY_CHECK, member, SurvivorSignature(bytes(64)))
+        records.opened(TERMS.to_message(), bytes(2 * LOG_BYTES), None, {})  # more than what is free in the file
         with pytest.raises(StorageError, match="database or disk is full"):
             await records.settled()
         records.noted(EVENT)
@@ -296,3 +296,15 @@ async def test_a_full_disk_costs_an_upload_and_leaves_nothing(tmp_path):
         assert not path.exists()
         with pytest.raises(StorageError):
             staged.persist()
+
+
+async def test_the_log_beside_the_records_has_its_full_size_from_the_start_and_does_not_grow(tmp_path):
+    log = tmp_path / f"{DATABASE_FILE}-wal"
+    for _ in range(2):
+        async with opened(tmp_path) as state:
+            before = log.stat().st_size
+            assert before >= LOG_BYTES
+            state.create(replace(SPEC, name=f"task-{len(state.stored.tasks)}"), "ada", 2.0)
+            await state.settled()
+            assert log.stat().st_size == before
+    assert (tmp_path / DATABASE_FILE).stat().st_size < 3 * LOG_BYTES
