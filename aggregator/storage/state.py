@@ -122,7 +122,7 @@ async def opened(
     with ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="sangam-disk") as threads:
         try:
             await writer.run(_make, directory)
-            await writer.open(partial(RecordsDatabase, directory / DATABASE_FILE), sync=sync)
+            await writer.open(partial(_open_records, directory / DATABASE_FILE), sync=sync)
             pending = await writer.read(read_pending)
             file = await writer.run(AuditFile, directory / AUDIT_FILE, pending)
             audit = AuditLog(writer, Chain(Head.of(pending[-1]) if pending else Head(), now), file)
@@ -142,6 +142,16 @@ async def opened(
             await writer.close()
             if file is not None:
                 file.close()
+
+
+def _open_records(path: Path) -> RecordsDatabase:
+    database = RecordsDatabase(path)
+    try:
+        database.fill_log()
+    except StorageError:
+        database.close()
+        raise
+    return database
 
 
 def _make(directory: Path) -> None:

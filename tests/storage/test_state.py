@@ -10,10 +10,11 @@ from aggregator.errors import StorageError
 from aggregator.storage import state as state_module
 from aggregator.storage.audit import AUDIT_FILE
 from aggregator.storage.base import Stored
+from aggregator.storage.schema import LOG_BYTES
 from aggregator.storage.spool import MemorySpool
 from aggregator.storage.spool_directory import RoundSpool
 from aggregator.storage.state import DATABASE_FILE
-from aggregator.wire.messages import Advert, RoundClosed, RoundFailed, SurvivorSignature, UploadHeader
+from aggregator.wire.messages import Advert, RoundClosed, RoundFailed, UploadHeader
 from aggregator.wire.operator_messages import Deadlines, RoundEvent, RoundRequest, RoundSummary, Task
 from aggregator.wire.vocabulary import EventKind, RoundState, Step, SumState
 from tests.consortium import Consortium
@@ -295,8 +296,7 @@ async def test_records_that_the_disk_refuses_are_written_once_it_takes_them(tmp_
         _, records = begun(state)
         await state.settled()
         await full(state, 1)
-        for member in range(200):
-            records.answered(Step.CONSISTENCY_CHECK, member, SurvivorSignature(bytes(64)))
+        records.opened(TERMS.to_message(), bytes(2 * LOG_BYTES), None, {})  # more than what is free in the file
         with pytest.raises(StorageError, match="database or disk is full"):
             await records.settled()
         records.noted(EVENT)
@@ -344,8 +344,7 @@ async def test_a_result_that_the_disk_takes_late_is_written_down_once(tmp_path, 
         records.opened(TERMS.to_message(), ROSTER, None, {})
         await state.settled()
         await full(state, 1)
-        for member in range(200):
-            records.answered(Step.CONSISTENCY_CHECK, member, SurvivorSignature(bytes(64)))
+        records.opened(TERMS.to_message(), bytes(2 * LOG_BYTES), None, {})  # more than what is free in the file
         for _ in range(3):
             with pytest.raises(StorageError, match="disk is full"):
                 await records.keep_result(TERMS.to_message(), (0, 2), b"words")
@@ -365,3 +364,15 @@ async def test_a_round_that_failed_keeps_no_result_that_the_disk_took_too_late(t
         await state.settled()
         assert not list((tmp_path / "results" / "sepsis").iterdir())
     assert (await stored_round(tmp_path)).result is None
+
+
+async def test_the_log_beside_the_records_has_its_full_size_from_the_start_and_does_not_grow(tmp_path):
+    log = tmp_path / f"{DATABASE_FILE}-wal"
+    for _ in range(2):
+        async with opened(tmp_path) as state:
+            before = log.stat().st_size
+            assert before >= LOG_BYTES
+            state.create(replace(SPEC, name=f"task-{len(state.stored.tasks)}"), "ada", 2.0)
+            await state.settled()
+            assert log.stat().st_size == before
+    assert (tmp_path / DATABASE_FILE).stat().st_size < 3 * LOG_BYTES
