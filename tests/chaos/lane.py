@@ -5,6 +5,7 @@ import re
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from random import Random
 from typing import Final
 
@@ -68,12 +69,13 @@ class Lane:
 
     async def run(self, enough: Callable[[], bool]) -> None:
         """Round after round, until it is enough; the last ones end before this returns."""
-        while not enough():
-            for study in self._studies:
-                try:
-                    await self._round(study)
-                except SangamError as error:
-                    self._tally.stuck.append(f"{study.name}: {type(error).__name__}: {error}")
+        for study in cycle(self._studies):
+            try:
+                await self._round(study)
+            except SangamError as error:
+                self._tally.stuck.append(f"{study.name}: {type(error).__name__}: {error}")
+            if enough():
+                return
 
     async def _round(self, study: Study) -> None:
         task = study.name
