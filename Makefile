@@ -5,11 +5,13 @@ BIN := $(VENV)/bin
 STUBS := aggregator/wire/_pb
 GRPCIO_TOOLS := 1.74.0
 MYPY_PROTOBUF := 5.1.0
+INPUTS ?= 200000
+SEQUENCES ?= 4000
 
 KILLS ?= 50
 SEED ?=
 
-.PHONY: demo test chaos check format proto bench bench-large bench-peers crowd wheel clean
+.PHONY: demo test chaos fuzz check format proto bench bench-large bench-peers crowd wheel clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sangam demo $(ARGS)
@@ -19,6 +21,9 @@ test: $(VENV)/.dev
 
 chaos: $(VENV)/.dev
 	$(BIN)/python -W error -m tests.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+fuzz: $(VENV)/.fuzz
+	$(BIN)/python -m tests.fuzz --inputs $(INPUTS) --sequences $(SEQUENCES) $(ARGS)
 
 check: $(VENV)/.dev .venv-proto/.installed
 	$(BIN)/ruff check .
@@ -72,6 +77,10 @@ $(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[demo,dev,http,otel]'
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.fuzz: $(VENV)/.dev
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[demo,dev,http,fuzz]'
+	@touch $@
 
 .venv-proto/.installed: Makefile
 	$(PYTHON) -m venv .venv-proto

@@ -52,7 +52,7 @@ async def killable(directory: Path, n: int, **config: Any) -> AsyncIterator[Kill
         stack.callback(child.kill)
         port = (await child.expect("port"))["port"]
         made = dataclasses.replace(made, address=f"localhost:{port}")
-        child._argument = made
+        child.argument = made
         address = f"localhost:{port}"
         leader = await stack.enter_async_context(clients.operate(address, operator()))
         hub = KillableHub(port, consortium, directory, leader, None, None)  # type: ignore[arg-type]

@@ -177,6 +177,8 @@ def test_a_file_that_is_not_there_or_not_toml(tmp_path, written):
         read_settings(tmp_path / "none.toml")
     with pytest.raises(ParameterError, match=r"hub\.toml is not a TOML file: .*line 1"):
         read_settings(written("listen: hub"))
+    with pytest.raises(ParameterError, match=r"hub\.toml is not a TOML file"):
+        read_settings(written("listen = " + "[" * 5_000))
     (tmp_path / "hub.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ParameterError, match=r"hub\.toml is not a TOML file"):
         read_settings(tmp_path / "hub.toml")

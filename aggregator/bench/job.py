@@ -1,7 +1,7 @@
 """The rounds, as the process that started everything runs and times them: its clock alone sees both ends."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -31,11 +31,11 @@ class Processes:
     """Everybody else, running.
 
     Args:
-        server: the server's process.
+        servers: the server's process for each kind of round.
         workers: those that hold the clients; `directories` of each, and how many `clients` it has.
     """
 
-    server: Child
+    servers: Mapping[Kind, Child]
     workers: Sequence[Child]
     directories: Sequence[Path]
     clients: Sequence[int]
@@ -56,7 +56,7 @@ class Job:
     Args:
         settings: the run.
         names: of the clients.
-        operator: an open session; its task exists.
+        operators: an open session with the server of each kind of secure round; its task exists.
         channel: the operator's, for the plain rounds.
         processes: everybody else.
         updates: what the clients contribute.
@@ -66,17 +66,17 @@ class Job:
         self,
         settings: Settings,
         names: Sequence[str],
-        operator: Operator,
+        operators: Mapping[Kind, Operator],
         channel: GrpcChannel,
         *,
         processes: Processes,
         updates: Updates,
     ) -> None:
         self.plain: list[PlainRound] = []
-        self.secure: list[SecureRound] = []
+        self.secure: dict[Kind, list[SecureRound]] = {Kind.SECURE: [], Kind.DURABLE: []}
         self._settings = settings
         self._survivors = [name for client, name in enumerate(names) if not settings.vanishes(client)]
-        self._operator = operator
+        self._operators = operators
         self._channel = channel
         self._all = processes
         self._updates = updates
@@ -89,43 +89,47 @@ class Job:
             Disconnected: a process ended that should not have.
         """
         for index, kind in enumerate(self._settings.rounds):
-            await (self._plain(index, bar) if kind is Kind.PLAIN else self._secure(index, bar))
+            await (self._plain(index, bar) if kind is Kind.PLAIN else self._secure(index, kind, bar))
             bar.advance()
 
     async def _plain(self, index: int, bar: Bar) -> None:
         number = index + 1
         bar.say("plain: preparing")
-        await self._begin(index)
+        await self._begin(index, Kind.PLAIN)
         events = self._channel.downward(plain.WATCH, RoundReference(TASK, number), RoundEvent)
         finish = await self._race(index, events, bar, "plain: streaming")
-        cost = await self._end(index)
+        cost = await self._end(index, Kind.PLAIN)
+        del cost[server.WRITTEN]
         bar.say("plain: checking")
         parts = self._channel.downward(plain.FETCH, ResultRequest(TASK, number), ResultMessage)
         expected = self._updates.total(self._settings.survivors)
         exact = await plain.is_sum(parts, expected, self._settings.plain_plan)
         self.plain.append(PlainRound(finish.stream_s, exact, int(cost.pop(server.PEAK)), cost))
 
-    async def _secure(self, index: int, bar: Bar) -> None:
-        bar.say("secure: sessions")
-        await self._begin(index)
-        number = await self._operator.start_round(TASK, base=worker.base(index))
-        finish = await self._race(index, self._operator.watch(TASK, number), bar, "secure: streaming")
-        cost = await self._end(index)
-        bar.say("secure: checking")
-        result = await self._operator.fetch_result(TASK, number)
+    async def _secure(self, index: int, kind: Kind, bar: Bar) -> None:
+        bar.say(f"{kind}: sessions")
+        await self._begin(index, kind)
+        operator = self._operators[kind]
+        number = await operator.start_round(TASK, base=worker.base(index))
+        finish = await self._race(index, operator.watch(TASK, number), bar, f"{kind}: streaming")
+        cost = await self._end(index, kind)
+        bar.say(f"{kind}: checking")
+        result = await operator.fetch_result(TASK, number)
         files = [worker.words_file(directory, index) for directory in self._all.directories]
         exact = is_exact(result.words, result.participants, self._survivors, files)
         for file in files:
             file.unlink()
-        self.secure.append(
+        peak_bytes, written_bytes = int(cost.pop(server.PEAK)), int(cost.pop(server.WRITTEN))
+        self.secure[kind].append(
             SecureRound(
                 finish.stream_s,
                 exact,
-                int(cost.pop(server.PEAK)),
+                peak_bytes,
                 cost,
                 end_seconds(finish.events),
                 step_seconds(finish.events),
                 finish.sent_bytes,
+                written_bytes,
             )
         )
 
@@ -146,9 +150,10 @@ class Job:
             raise RoundAborted(seen[-1].detail)
         return Finish(end - start, seen, sent_bytes)
 
-    async def _begin(self, index: int) -> None:
-        self._all.server.tell(signals.begin(index))
-        await self._all.server.expect("begun", LONGEST_S)
+    async def _begin(self, index: int, kind: Kind) -> None:
+        serving = self._all.servers[kind]
+        serving.tell(signals.begin(index))
+        await serving.expect("begun", LONGEST_S)
         for one in self._all.workers:
             one.tell(signals.begin(index))
         for one in self._all.workers:
@@ -160,9 +165,9 @@ class Job:
             for _ in range(clients):
                 await one.expect("ready", LONGEST_S)
 
-    async def _end(self, index: int) -> dict[str, float]:
-        self._all.server.tell(signals.proceed(index))
-        return await self._all.server.expect(server.PEAK, LONGEST_S)
+    async def _end(self, index: int, kind: Kind) -> dict[str, float]:
+        self._all.servers[kind].tell(signals.proceed(index))
+        return await self._all.servers[kind].expect(server.PEAK, LONGEST_S)
 
     async def _done(self) -> int:
         """The workers' last word on a round: the most bytes that a survivor sent."""

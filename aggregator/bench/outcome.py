@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
+from aggregator.bench.disk import Disk
 from aggregator.bench.settings import Settings
 from aggregator.local.machine import Machine
 from aggregator.wire.operator_messages import RoundEvent
@@ -13,6 +14,9 @@ from aggregator.wire.vocabulary import EventKind, Step
 SETUP = (Step.ADVERTISE_KEYS, Step.SHARE_KEYS, Step.PUBLISH_KEY, Step.COMMIT_INPUT, Step.FREEZE)
 STREAMING = (Step.MASKED_INPUT, Step.UPLOAD)
 """The steps of all modes; a round has those of its own."""
+
+SUSTAINED = 0.5
+"""A disk sustains a round that it alone would take at most this part of the time for that the round takes unwritten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class SecureRound:
         end_s: from the last whole upload until the round had closed.
         step_s: of every step; in masked input, all wait until the last one stands at the start line.
         sent_bytes: the most that a survivor sent, in all messages.
+        written_bytes: what the server had the disk write; -1 where it is not known, 0 where it writes to no disk.
     """
 
     stream_s: float
@@ -53,11 +58,17 @@ class SecureRound:
     end_s: float
     step_s: Mapping[str, float]
     sent_bytes: int
+    written_bytes: int = -1
 
     @property
     def setup_s(self) -> float:
         """From the round's opening until uploads were taken."""
         return sum(self.step_s.get(step, 0.0) for step in SETUP)
+
+    @property
+    def round_s(self) -> float:
+        """The whole round, without the time that clients waited at the start line."""
+        return self.setup_s + self.stream_s
 
     @property
     def compute_s(self) -> float:
@@ -67,7 +78,7 @@ class SecureRound:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The whole run; `secure` is empty where only plain rounds were asked for."""
+    """The whole run; `secure` is empty where only plain rounds were asked for, `durable` where none were."""
 
     settings: Settings
     machine: Machine
@@ -75,11 +86,13 @@ class Outcome:
     plain: Sequence[PlainRound]
     secure: Sequence[SecureRound]
     client_s: float | None
+    durable: Sequence[SecureRound] = ()
+    disk: Disk | None = None
 
     @property
     def exact(self) -> bool:
         """Whether every sum of every round was."""
-        return all(one.exact for one in self.plain) and all(one.exact for one in self.secure)
+        return all(one.exact for one in self.plain) and all(one.exact for one in (*self.secure, *self.durable))
 
     def figures(self) -> dict[str, Any]:
         """By name, medians over the repeats; None for what a plain run does not have. In docs/bench.md."""
@@ -102,7 +115,31 @@ class Outcome:
             "server_idle_rss_bytes": self.idle_bytes if self.idle_bytes > 0 else None,
             "server_peak_rss_bytes": self._peak(secure),
             "plain_peak_rss_bytes": self._peak(self.plain),
+            **(self._durability(self.disk) if self.disk is not None else {}),
             "machine": asdict(self.machine),
+        }
+
+    def _durability(self, disk: Disk) -> dict[str, Any]:
+        """What it costs that nothing is forgotten."""
+        pairs = list(zip(self.durable, self.secure, strict=True))
+        ephemeral_s = median(one.stream_s for one in self.secure)
+        written = _median(one.written_bytes for one in self.durable if one.written_bytes > 0)
+        bound_s = None if written is None else disk.bound_s(written)
+        return {
+            "ephemeral_s": ephemeral_s,
+            "durable_s": median(one.stream_s for one in self.durable),
+            "durable_ratio": median(kept.stream_s / lost.stream_s for kept, lost in pairs),
+            "ephemeral_round_s": median(one.round_s for one in self.secure),
+            "durable_round_s": median(one.round_s for one in self.durable),
+            "durable_round_ratio": median(kept.round_s / lost.round_s for kept, lost in pairs),
+            "durable_step_s": _medians([one.step_s for one in self.durable]),
+            "durable_end_of_round_s": median(one.end_s for one in self.durable),
+            "durable_peak_rss_bytes": self._peak(self.durable),
+            "disk_bytes": written,
+            "disk_bytes_per_s": disk.bytes_per_s,
+            "fsync_s": disk.fsync_s,
+            "disk_bound_s": bound_s,
+            "disk_sustains": None if bound_s is None else bound_s <= SUSTAINED * ephemeral_s,
         }
 
     def _peak(self, rounds: Iterable[PlainRound | SecureRound]) -> float | None:

@@ -38,7 +38,7 @@ def show(console: Console, outcome: Outcome) -> None:
     for row in _rows(figures, secure=bool(outcome.secure)):
         table.add_row(*row)
     console.print("", table, "", highlight=False)
-    rounds = len(outcome.plain) + len(outcome.secure)
+    rounds = len(outcome.plain) + len(outcome.secure) + len(outcome.durable)
     verdict = f"[bold green]all {rounds} sums exact[/]" if outcome.exact else "[bold red]NOT every sum was exact[/]"
     console.print(f"{verdict}, compared value by value and word by word")
     if outcome.secure:
@@ -75,11 +75,22 @@ def _rows(figures: dict[str, Any], *, secure: bool) -> Iterator[Row]:
             _seconds(figures["client_compute_s"]),
             "quantise and blind, or encrypt, alone, on all cores",
         )
+    if "durable_s" in figures:
+        yield from _durability(figures)
     sent = figures["bytes_per_value"]
     yield "bytes per value", f"{FLOAT32_BYTES:.2f}", f"{sent:.2f}" if secure else "", "all that one client sends"
     plain, masked = figures["plain_peak_rss_bytes"], figures["server_peak_rss_bytes"]
     idle = figures["server_idle_rss_bytes"]
     yield "server's peak memory", _mebibytes(plain), _mebibytes(masked), f"above the idle server's {_mebibytes(idle)}"
+
+
+def _durability(figures: dict[str, Any]) -> Iterator[Row]:
+    """What it costs that nothing is forgotten."""
+    for name, key in (("written down, to sum", "durable"), ("  with the key phases", "durable_round")):
+        yield name, "", _seconds(figures[f"{key}_s"]), f"{figures[f'{key}_ratio']:.2f} times without"
+    if figures["disk_bound_s"] is not None:
+        verdict = "sustains it" if figures["disk_sustains"] else "does not sustain it"
+        yield "  the disk alone", "", _seconds(figures["disk_bound_s"]), verdict
 
 
 def _steps(figures: dict[str, Any], steps: tuple[Step, ...]) -> Iterator[Row]:

@@ -1,11 +1,15 @@
 """A whole run: measure a client alone, found a consortium, start its processes, race, and clean up."""
 
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
-from aggregator.bench import cost, server, worker
+from aggregator.bench import cost, disk, server, worker
 from aggregator.bench.job import Job, Processes
 from aggregator.bench.outcome import Outcome
 from aggregator.bench.server import Serving
@@ -19,10 +23,11 @@ from aggregator.local.parties import start as start_parties
 from aggregator.local.processes import Child, ending, nursery
 from aggregator.local.screen import Screen
 from aggregator.local.updates import Updates
-from clients.operator import operate
+from clients.operator import Operator, operate
 from clients.transport import GrpcChannel
 
 UPDATES_FILE = "updates.npy"
+STATE = "state"
 PRELOADED = (server.__name__, worker.__name__)
 
 
@@ -43,52 +48,101 @@ async def run(settings: Settings, screen: Screen) -> Outcome:
             names = consortium.site_names("client", settings.clients)
             members = consortium.found(directory, names, datetime.now(UTC))
         idle_bytes, job = await _race(settings, members, shared, screen)
-        client_s = None
+        client_s = measured = None
+        if settings.durable:
+            with screen.stage("the disk alone: as many bytes, each file forced to it"):
+                plan = settings.parameters().upload_plan
+                measured = disk.measure(directory, plan.payload_bytes, settings.survivors)
         if Kind.SECURE in settings.rounds:  # now that nothing else runs
             with screen.stage("one client alone: quantise and blind, on all cores"):
                 client_s = cost.client_seconds(settings, shared.of(0))
-    return Outcome(settings, await machine.this(), idle_bytes, job.plain, job.secure, client_s)
+    secure, durable = job.secure[Kind.SECURE], job.secure[Kind.DURABLE]
+    return Outcome(settings, await machine.this(), idle_bytes, job.plain, secure, client_s, durable, measured)
+
+
+@dataclass(frozen=True, slots=True)
+class _Hub:
+    """A server that runs."""
+
+    kinds: frozenset[Kind]
+    process: Child
+    address: str
+    idle_bytes: int
 
 
 async def _race(settings: Settings, members: Consortium, shared: Updates, screen: Screen) -> tuple[int, Job]:
     children: list[Child] = []
     context = nursery(*PRELOADED)
     with ending(children, screen):
-        with screen.stage("a server, and the processes that hold the clients"):
-            config = ServerConfig(f"{HOST}:0", members.aggregator, members.roster)
-            children.append(Child(context, "the server", members.aggregator, server.main, Serving(config, settings)))
-            first = await children[0].expect("port")
-            address = f"{HOST}:{first['port']}"
-            invitations = list(_invitations(settings, members, address))
-            for one in invitations:
-                children.append(Child(context, one.directory.name, one.directory, worker.main, one))
-            parties = settings.parameters().parties
-            if parties is not None:
-                children.extend(start_parties(context, members, parties, address, TASK))
-        channel = GrpcChannel(address, Identity.load(members.operator))
-        try:
-            async with operate(address, members.operator) as operator:
-                if Kind.SECURE in settings.rounds:
-                    parameters = settings.parameters()
-                    # clients that fetched the result would be in each other's way
-                    deadlines = settings.deadlines
-                    await operator.create_task(TASK, parameters, deadlines=deadlines, result_to_operator_only=True)
-                sizes = [len(one.clients) for one in invitations]
-                workers = children[1 : 1 + len(invitations)]
-                processes = Processes(children[0], workers, [one.directory for one in invitations], sizes)
-                job = Job(settings, members.sites, operator, channel, processes=processes, updates=shared)
-                with screen.bar("rounds", len(settings.rounds), f"{len(settings.rounds)} rounds") as bar:
-                    await job.run(bar)
-        finally:
-            await channel.close()
-    return int(first["idle"]), job
+        with screen.stage("servers, and the processes that hold the clients"):
+            hubs = [await _serve(context, one, children) for one in _servings(settings, members)]
+            addresses = {kind: hub.address for hub in hubs for kind in hub.kinds}
+            invitations = list(_invitations(settings, members, addresses))
+            workers = [Child(context, one.directory.name, one.directory, worker.main, one) for one in invitations]
+            children.extend(workers)
+            for hub in hubs:
+                children.extend(_parties(context, settings, members, hub))
+        async with AsyncExitStack() as stack:
+            channel = GrpcChannel(hubs[0].address, Identity.load(members.operator))
+            stack.push_async_callback(channel.close)
+            operators: dict[Kind, Operator] = {
+                kind: await stack.enter_async_context(_operator(settings, members, addresses[kind]))
+                for kind in dict.fromkeys(settings.rounds)
+                if kind is not Kind.PLAIN
+            }
+            servers = {kind: hub.process for hub in hubs for kind in hub.kinds}
+            sizes = [len(one.clients) for one in invitations]
+            processes = Processes(servers, workers, [one.directory for one in invitations], sizes)
+            job = Job(settings, members.sites, operators, channel, processes=processes, updates=shared)
+            with screen.bar("rounds", len(settings.rounds), f"{len(settings.rounds)} rounds") as bar:
+                await job.run(bar)
+    return hubs[0].idle_bytes, job
 
 
-def _invitations(settings: Settings, members: Consortium, address: str) -> Iterator[Invitation]:
+def _servings(settings: Settings, members: Consortium) -> Iterator[Serving]:
+    """One server that keeps nothing; if durability is asked for, another one that does."""
+    config = ServerConfig(f"{HOST}:0", members.aggregator, members.roster)
+    yield Serving(config, settings, frozenset({Kind.PLAIN, Kind.SECURE}))
+    if settings.durable:
+        yield Serving(replace(config, state=members.directory / STATE), settings, frozenset({Kind.DURABLE}))
+
+
+async def _serve(context: ForkServerContext, serving: Serving, children: list[Child]) -> _Hub:
+    name = "the durable server" if Kind.DURABLE in serving.kinds else "the server"
+    process = Child(context, name, serving.config.identity, server.main, serving)
+    children.append(process)
+    first = await process.expect("port")
+    return _Hub(serving.kinds, process, f"{HOST}:{first['port']}", int(first["idle"]))
+
+
+def _parties(context: ForkServerContext, settings: Settings, members: Consortium, hub: _Hub) -> Iterator[Child]:
+    """Key holder and auditor of one server, with ledgers of their own."""
+    parties = settings.parameters().parties
+    if parties is None or settings.mode == Kind.PLAIN:
+        return
+    own = members
+    if Kind.DURABLE in hub.kinds:
+        own = replace(members, directory=members.directory / str(Kind.DURABLE))
+        for name in parties.names.values():
+            shutil.copytree(members.directory / name, own.directory / name, ignore=shutil.ignore_patterns("*.json"))
+    yield from start_parties(context, own, parties, hub.address, TASK)
+
+
+@asynccontextmanager
+async def _operator(settings: Settings, members: Consortium, address: str) -> AsyncIterator[Operator]:
+    async with operate(address, members.operator) as operator:
+        # clients that fetched the result would be in each other's way
+        await operator.create_task(
+            TASK, settings.parameters(), deadlines=settings.deadlines, result_to_operator_only=True
+        )
+        yield operator
+
+
+def _invitations(settings: Settings, members: Consortium, addresses: Mapping[Kind, str]) -> Iterator[Invitation]:
     """The clients, dealt out in turn, so that those that vanish are spread over the processes."""
     count = min(settings.client_processes, settings.clients)
     for process in range(count):
         directory = members.directory / f"clients-{process + 1}"
         directory.mkdir()
         mine = tuple((client, members.site(client)) for client in range(process, settings.clients, count))
-        yield Invitation(directory, mine, address, members.directory / UPDATES_FILE, settings)
+        yield Invitation(directory, mine, addresses, members.directory / UPDATES_FILE, settings)

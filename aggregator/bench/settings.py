@@ -21,6 +21,7 @@ class Kind(StrEnum):
 
     PLAIN = "plain"
     SECURE = "secure"
+    DURABLE = "durable"
 
 
 MODES: Final = (*SECURE_MODES, str(Kind.PLAIN))
@@ -33,20 +34,24 @@ class Settings(Workload):
     Args:
         repeats: rounds of each kind.
         client_processes: how many processes share the clients' sessions.
+        durable: whether each secure round is run on a second server, too, that writes everything down.
 
     Raises:
-        ParameterError: as `Workload`, or less than 1 of either.
+        ParameterError: as `Workload`, less than 1 of either, or durable plain rounds.
     """
 
     modes: ClassVar[tuple[str, ...]] = MODES
 
     repeats: int
     client_processes: int
+    durable: bool = False
 
     def __post_init__(self) -> None:
         Workload.__post_init__(self)  # a class with slots is made anew, which super() would not find
         if min(self.repeats, self.client_processes) < 1:
             raise ParameterError("repeats and client processes must be at least 1 each")
+        if self.durable and self.mode == Kind.PLAIN:
+            raise ParameterError("a plain sum is never written down: durable takes a secure mode")
 
     @property
     def deadlines(self) -> Deadlines:
@@ -60,11 +65,11 @@ class Settings(Workload):
 
     @property
     def rounds(self) -> tuple[Kind, ...]:
-        """The order: both kinds in every repeat, in turn first, so that neither always finds memory warm."""
+        """The order: all kinds in every repeat, in turn first, so that none always finds memory warm."""
         if self.mode == Kind.PLAIN:
             return (Kind.PLAIN,) * self.repeats
-        pair = (Kind.PLAIN, Kind.SECURE)
-        return tuple(kind for repeat in range(self.repeats) for kind in (pair if repeat % 2 == 0 else pair[::-1]))
+        each = (Kind.PLAIN, Kind.SECURE, Kind.DURABLE) if self.durable else (Kind.PLAIN, Kind.SECURE)
+        return tuple(kind for repeat in range(self.repeats) for kind in (each if repeat % 2 == 0 else each[::-1]))
 
     @property
     def survivors(self) -> int:

@@ -4,7 +4,7 @@ What it hears and says: `signals`. When the starter hangs up, the process ends.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -37,14 +37,14 @@ class Invitation:
     Args:
         directory: its log, and the words that it leaves.
         clients: numbers of its clients, from 0, and the directory of each.
-        address: host:port of the server.
+        addresses: host:port of the server for each kind of round.
         updates: the file of the updates.
         settings: the run.
     """
 
     directory: Path
     clients: tuple[tuple[int, Path], ...]
-    address: str
+    addresses: Mapping[Kind, str]
     updates: Path
     settings: Settings
 
@@ -69,13 +69,16 @@ async def _attend(invitation: Invitation, pipe: Connection) -> None:
     starter, settings = child.Starter(pipe), invitation.settings
     updates = Updates(invitation.updates, settings.entries)
     async with AsyncExitStack() as stack:
-        clients = []
-        for number, directory in invitation.clients:
-            racer = Racer(number, directory, invitation.address, updates.of(number), settings)
-            clients.append(await stack.enter_async_context(racer))
+        racers: dict[str, list[Racer]] = {address: [] for address in invitation.addresses.values()}
+        for place, (address, found) in enumerate(racers.items()):
+            for number, directory in invitation.clients:
+                journal = f"{place}-{JOURNAL_FILE}"  # one for each server
+                racer = Racer(number, directory, address, updates.of(number), settings, journal=journal)
+                found.append(await stack.enter_async_context(racer))
         for index, kind in enumerate(settings.rounds):
             await starter.reaches(signals.begin(index))
-            if kind is Kind.SECURE:
+            clients = racers[invitation.addresses[kind]]
+            if kind is not Kind.PLAIN:
                 await asyncio.gather(*(racer.open() for racer in clients))
             starter.tell(entered=index)
             total = await _run(kind, index, clients, starter, settings)
@@ -114,11 +117,14 @@ class Racer:
         address: host:port of the server.
         update: its values, the same in every round.
         settings: the run.
+        journal: the journal's name.
     """
 
-    def __init__(self, number: int, directory: Path, address: str, update: Update, settings: Settings) -> None:
+    def __init__(
+        self, number: int, directory: Path, address: str, update: Update, settings: Settings, *, journal: str
+    ) -> None:
         self.contender = Contender(_nobody, settings.vanishes(number))
-        self._directory = directory
+        self._journal = directory / journal
         self._update = update
         self._settings = settings
         self._weight = weight(number)
@@ -142,8 +148,7 @@ class Racer:
             who, safeguards = self._who, Safeguards(minimum_cohort(self._settings.clients))
             site = Site(who.certificate, who.authority, who.signing_key, safeguards)
             transport = RacingTransport(GrpcTransport(lambda: self._channel), self.contender)
-            journal = self._directory / JOURNAL_FILE
-            joining = join(transport, site, journal, task=TASK, patience_s=PATIENCE_S)
+            joining = join(transport, site, self._journal, task=TASK, patience_s=PATIENCE_S)
             self._session = await self._joined.enter_async_context(joining)
 
     async def contribute(self, index: int, total: WordSum) -> None:

@@ -1,5 +1,7 @@
 """Models and updates as .npz files: what the command reads and writes. Never pickled."""
 
+import lzma
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -14,7 +16,16 @@ from aggregator.errors import ParameterError, StorageError
 SUFFIX = ".npy"  # of a member; its name without it is the tensor's
 
 # What reading a damaged, encrypted or foreign file raises; a header that lies may ask for any amount of memory.
-_MALFORMED: Final = (ValueError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
+_MALFORMED: Final = (
+    ValueError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    tokenize.TokenError,
+)
 
 
 def read_arrays(path: Path) -> dict[str, npt.NDArray[np.generic]]:

@@ -17,6 +17,9 @@ def bench(
     *,
     repeats: Annotated[int, typer.Option(help="Rounds of each kind; figures are medians.")] = 3,
     client_processes: Annotated[int, typer.Option(help="Processes that share the clients.")] = 2,
+    durable: Annotated[
+        bool, typer.Option("--durable", help="Run each secure round on a server that writes everything down, too.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="End stdout with one JSON object; the table goes to stderr.")
     ] = False,
@@ -25,7 +28,8 @@ def bench(
 
     One server process (that of [bold]sangam serve[/bold]), processes that hold the clients, mutual TLS between them.
     Payloads are made beforehand; all clients start at one signal. Ends with 0 only if every sum was exact.
-    The clients share this machine's cores with the server, and one disk (TMPDIR) for all their journals.
+    The clients share this machine's cores with the server, and one disk (TMPDIR) for all their journals and, with
+    [bold]--durable[/bold], what the server writes down; the same disk is then measured by itself.
 
     Example: [bold]sangam bench --mode lattice --clients 8 --entries 100000 --dropouts 1[/bold]
 
@@ -40,7 +44,7 @@ def bench(
         from aggregator.local.screen import Screen
         from native.warmup import warm
 
-        settings = Settings(mode, clients, entries, bits, dropouts, repeats, client_processes)
+        settings = Settings(mode, clients, entries, bits, dropouts, repeats, client_processes, durable)
         warm()
         processes.nursery(*run.PRELOADED)  # imports in the background, while this process measures
     job = run.run(settings, Screen(console))

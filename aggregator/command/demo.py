@@ -10,7 +10,8 @@ from aggregator.errors import ParameterError
 
 BANNER = """[bold]Sangam[/]: secure aggregation, all on this machine.
 {sites} hospitals train one model on real medical data. {rounds} rounds, hospitals
-that vanish in each: {dropouts}. The aggregator learns the sum of their updates, and nothing else.
+that vanish in each: {dropouts}; in one the aggregator is killed, too. It learns the sum of their
+updates, and nothing else.
 """
 
 
@@ -30,7 +31,8 @@ def demo(
 ) -> None:
     """Train on real data across hospitals on this machine, let some of them vanish, and check every sum.
 
-    A throw-away consortium, a real server, one real process per hospital, mutual TLS between them. The data is
+    A throw-away consortium, a real server, one real process per hospital, mutual TLS between them. A third into the
+    run the server is killed in the middle of a round, started again, and the round goes on. The data is
     scikit-learn's breast_cancer, split unevenly. Ends with 0 only if every round's sum was exact.
 
     Example: [bold]sangam demo --sites 6 --rounds 5 --dropouts 1[/bold]

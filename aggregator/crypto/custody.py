@@ -70,11 +70,15 @@ class CustodianFile:
             raise MessageError(f"{name} is no custodian's file, or is damaged") from None
         found = cls(content["key"], content["index"], content["threshold"], content["custodians"], share)
         sound = 1 <= found.threshold <= found.custodians <= CUSTODIANS_MAX and 1 <= found.index <= found.custodians
-        written = found.key_id.isascii() and content["checksum"].isascii()  # JSON can write text that has no bytes
-        whole = len(share) == KEY_BYTES and sound and written
-        if not (whole and hmac.compare_digest(content["checksum"], found._checksum())):
+        if not (sound and len(share) == KEY_BYTES and found._fits(content["checksum"])):
             raise MessageError(f"{name} is damaged: its checksum does not fit")
         return found
+
+    def _fits(self, checksum: str) -> bool:
+        try:
+            return hmac.compare_digest(checksum.encode(), self._checksum().encode())
+        except UnicodeEncodeError:  # JSON can hold half a surrogate pair, which has no bytes
+            return False
 
     def _checksum(self) -> str:
         said = (FORMAT, self.key_id, self.index, self.threshold, self.custodians, self.share)

@@ -3,14 +3,15 @@
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 
 from aggregator.demo import plan, training
 from aggregator.demo.data import Study
 from aggregator.demo.hospital import TASK, Finished
-from aggregator.demo.outcome import UNPLANNED, Dropout, Round
-from aggregator.demo.plan import Absence, Exit
+from aggregator.demo.outcome import UNPLANNED, Dropout, Outage, Round
+from aggregator.demo.plan import UPLOADING, Absence, Exit
 from aggregator.demo.screen import LOST, Bar
 from aggregator.demo.training import Model
 from aggregator.demo.witness import Words
@@ -53,6 +54,7 @@ class Job:
         absences: who vanishes when.
         study: the data; only its shape is read here.
         evidence: where the hospitals leave their words.
+        hub: the server's process, which goes on at the same port when it is started again.
         mode: how the models travel.
     """
 
@@ -64,6 +66,7 @@ class Job:
         study: Study,
         evidence: Path,
         *,
+        hub: Child,
         mode: Mode = Mode.AUTO,
     ) -> None:
         self.parameters = parameters(study, mode)
@@ -71,6 +74,9 @@ class Job:
         self.rounds: list[Round] = []
         self.finished: list[Finished] = []
         self.aborted = ""
+        self.outage: Outage | None = None
+        self._hub = hub
+        self._killed_at = 0.0
         self._operator = operator
         self._hospitals = hospitals
         self._absences = absences
@@ -82,18 +88,22 @@ class Job:
             child.tell(0)
         for number in range(1, rounds + 1):
             try:
-                await self._round(number, bar)
+                await self._round(number, bar, kill=number == plan.hub_round(rounds))
             except RoundAborted as error:
                 self.aborted = str(error)
                 return
 
-    async def _round(self, number: int, bar: Bar) -> None:
+    async def _round(self, number: int, bar: Bar, *, kill: bool) -> None:
         await asyncio.gather(*(self._ready(site, number) for site in range(len(self._hospitals))))
         running = await self._operator.start_round(TASK, base=self.model)  # the server's own number
         events = []
         async for event in self._operator.watch(TASK, running):
             bar.show(event)
             events.append(event)
+            if kill and event.kind == EventKind.STEP and event.step in UPLOADING:
+                await self._restart_hub(bar)
+            elif event.kind == EventKind.RESUMED:
+                self.outage = Outage(number, perf_counter() - self._killed_at)
         if events[-1].kind == EventKind.FAILED:
             raise RoundAborted(f"round {number}: {events[-1].detail}")
         result = await self._operator.fetch_result(TASK, running)
@@ -103,6 +113,14 @@ class Job:
         self.model = result.mean
         for child in self._hospitals:
             child.tell(number)
+
+    async def _restart_hub(self, bar: Bar) -> None:
+        """Kill the hub as `kill -9` does, and start it again."""
+        self._killed_at = perf_counter()
+        bar.hub_killed()
+        self._hub.kill()
+        self._hub.start()
+        await self._hub.expect("port")
 
     async def _ready(self, site: int, number: int) -> None:
         """Wait until a hospital stands ready for this round; one that was killed in the last round is started."""

@@ -40,6 +40,14 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
+class Outage:
+    """The hub was killed in `round`, and `seconds` later the round went on."""
+
+    round: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """The whole run.
 
@@ -56,6 +64,7 @@ class Outcome:
         clipped_entries: over all hospitals and rounds.
         seconds: from the start to the last round.
         picture: where it is; empty when no round closed.
+        outage: of the hub; None when the run ended before it.
     """
 
     sites: int
@@ -73,6 +82,7 @@ class Outcome:
     clipped_entries: int
     seconds: float
     picture: str
+    outage: Outage | None
 
     @property
     def dropped(self) -> int:

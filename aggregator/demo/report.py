@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from statistics import median
 
 from rich.box import SIMPLE_HEAD
@@ -9,7 +10,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from aggregator.demo.outcome import Outcome, Round
+from aggregator.demo.outcome import Outage, Outcome, Round
 from aggregator.demo.plan import Exit
 from aggregator.wire.vocabulary import HOMOMORPHIC_STEPS, MASKED_STEPS, Step
 
@@ -42,9 +43,15 @@ def line(outcome: Outcome) -> str:
             "records": [count for count, _ in outcome.records],
             "malignant": [ill for _, ill in outcome.records],
             "aborted": outcome.aborted,
+            "outage": None if outcome.outage is None else asdict(outcome.outage),
             "picture": outcome.picture,
         }
     )
+
+
+def outage(one: Outage) -> str:
+    """The outage in one line."""
+    return f"the hub was killed in round {one.round} and went on after {one.seconds:.1f} s"
 
 
 def _models(outcome: Outcome) -> Table:
@@ -109,6 +116,8 @@ def _verdict(outcome: Outcome) -> Text:
     style = "bold green" if outcome.exact else "bold red"
     text = Text(f"{exact} of {asked} sums exact", style)
     text.append(f", word by word, with {outcome.dropped} dropouts, in {outcome.seconds:.1f} s", "default")
+    if outcome.outage is not None:
+        text.append(f"\n{outage(outcome.outage)}", "default")
     if closed < asked:
         text.append(f"\nAborted: {outcome.aborted}", "bold red")
     if outcome.picture:

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -27,6 +27,7 @@ from aggregator.protocol.parameters import Mode
 from clients.operator import operate
 
 EVIDENCE = "evidence"
+STATE = "state"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +86,12 @@ async def _train(settings: Settings, members: Consortium, study: Study, screen: 
     evidence = members.directory / EVIDENCE
     with ending(children, screen):
         with screen.stage("one aggregator, listening on this machine over mutual TLS"):
-            config = ServerConfig(f"{HOST}:0", members.aggregator, members.roster)
-            children.append(Child(context, "aggregator", members.aggregator, server.main, config))
-            address = f"{HOST}:{(await children[0].expect('port'))['port']}"
+            state = members.directory / STATE
+            config = ServerConfig(f"{HOST}:0", members.aggregator, members.roster, state=state)
+            hub = Child(context, "aggregator", members.aggregator, server.main, config)
+            children.append(hub)
+            address = f"{HOST}:{(await hub.expect('port'))['port']}"
+            hub.argument = replace(config, address=address)  # for its second life
         async with operate(address, members.operator) as operator:
             parameters = job.parameters(study, settings.mode)
             await operator.create_task(hospital.TASK, parameters, deadlines=job.DEADLINES)
@@ -98,7 +102,7 @@ async def _train(settings: Settings, members: Consortium, study: Study, screen: 
             if parameters.parties is not None:
                 with screen.stage("a key holder and an auditor, each a process with its own key and ledger"):
                     children.extend(start_parties(context, members, parameters.parties, address, hospital.TASK))
-            work = Job(operator, hospitals, settings.absences, study, evidence, mode=settings.mode)
+            work = Job(operator, hospitals, settings.absences, study, evidence, hub=hub, mode=settings.mode)
             with screen.rounds(settings.rounds) as bar:
                 await work.run(settings.rounds, bar)
             return work
@@ -140,4 +144,5 @@ def _outcome(settings: Settings, study: Study, done: Job, seconds: float, path: 
         clipped_entries=sum(one.clipped_entries for one in done.finished),
         seconds=seconds,
         picture=path,
+        outage=done.outage,
     )

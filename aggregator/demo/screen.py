@@ -9,6 +9,7 @@ from aggregator.wire.vocabulary import EventKind
 
 LOST = {EventKind.DROPPED, EventKind.WITHDREW}
 BETWEEN = "hospitals train"
+KILLED = "hub killed"
 
 
 class Screen(screen.Screen):
@@ -28,6 +29,10 @@ class Bar:
         self._bar = bar
         self._step = BETWEEN
         self._lost: list[str] = []
+
+    def hub_killed(self) -> None:
+        """It is away until its next event."""
+        self._bar.say(f"[red]{KILLED}")
 
     def show(self, event: RoundEvent) -> None:
         """One event of the running round."""

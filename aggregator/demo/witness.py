@@ -5,20 +5,16 @@ import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from aggregator.demo.plan import Absence, Exit
+from aggregator.demo.plan import UPLOADING, Absence, Exit
 from aggregator.local.counting import CountingTransport
 from aggregator.protocol.encoding import RingVector
 from aggregator.wire.messages import Chunk, UploadMessage, UploadReceipt
-from aggregator.wire.vocabulary import Step
 from clients.transport import Transport
 from native.pack import packed_bytes, unpack
-
-UPLOADING: Final = (Step.MASKED_INPUT, Step.UPLOAD)
 
 
 class Vanished(Exception):

@@ -1,6 +1,6 @@
 """On what a run was made, without which figures mean nothing; and how much memory this process holds there.
 
-Memory is Linux's VmRSS and VmHWM; elsewhere nothing is said.
+Memory is Linux's VmRSS and VmHWM, what was written its write_bytes; elsewhere nothing is said.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from pathlib import Path
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _CPU_INFO = Path("/proc/cpuinfo")
-_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_STATUS, _CLEAR, _IO = Path("/proc/self/status"), Path("/proc/self/clear_refs"), Path("/proc/self/io")
 _RESET_PEAK = "5"
 
 
@@ -45,6 +45,15 @@ def resident_bytes() -> int:
 def peak_bytes() -> int:
     """At most, since `reset_peak` or the process's start; -1 where it is not known."""
     return _status("VmHWM:")
+
+
+def written_bytes() -> int:
+    """What this process had the disk write since it began, as far as a file system counts; -1 where it is not known."""
+    with suppress(OSError):
+        for line in _IO.read_text().splitlines():
+            if line.startswith("write_bytes:"):
+                return int(line.split()[1])
+    return -1
 
 
 def reset_peak() -> None:

@@ -69,6 +69,9 @@ class Child:
         name: for people.
         directory: where its log is.
         target: its main function, called with `argument` and its end of the pipe.
+
+    Attributes:
+        argument: of its next start.
     """
 
     def __init__(
@@ -78,14 +81,14 @@ class Child:
         self._context = context
         self._log = directory / LOG_FILE
         self._target = target
-        self._argument = argument
+        self.argument = argument
         self.start()
 
     def start(self) -> None:
         """Start the process, for the first time or after its end."""
         self._inbox: asyncio.Queue[bytes | EOFError] = asyncio.Queue()
         self._pipe, theirs = self._context.Pipe()
-        self._process = self._context.Process(target=self._target, args=(self._argument, theirs), daemon=True)
+        self._process = self._context.Process(target=self._target, args=(self.argument, theirs), daemon=True)
         self._process.start()
         theirs.close()
         asyncio.get_running_loop().add_reader(self._pipe.fileno(), self._read)

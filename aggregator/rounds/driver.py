@@ -6,12 +6,8 @@ on without it.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
-
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from aggregator.crypto.certificates import Certificate
 from aggregator.errors import MessageError, OutOfTurn, SangamError, StorageError
@@ -32,6 +28,7 @@ from aggregator.rounds.stand import Stand
 from aggregator.rounds.unmasking import Unmasking
 from aggregator.rounds.uploads import Upload, Uploads
 from aggregator.rounds.waiting import Waiting
+from aggregator.rounds.writing import Writing
 from aggregator.storage.base import RoundRecords
 from aggregator.wire.messages import (
     Chunk,
@@ -52,10 +49,6 @@ T = TypeVar("T")
 RETURN_S: Final = (
     10.0  # for a restarted server's clients, whatever the task says of broken lines: this one was not theirs
 )
-FOLD_BYTES: Final = 1 << 30
-FOLD_UPLOADS: Final = 8  # so that writing sums costs an eighth of writing uploads, at most
-DISK_RETRY_S: Final = 1.0
-DISK_PATIENCE_S: Final = 60.0
 EVENTS_PER_CLIENT_MAX = 20  # an honest client makes at most one per step, and one per bad share it received
 
 _COLLECTING: Final = (AdvertiseKeys, ShareKeys, ConsistencyCheck, Unmasking, PublishKey, CommitInput, Freeze, Audit)
@@ -102,15 +95,13 @@ class Driver:
         self._name = setting.name
         self._order = HOMOMORPHIC_STEPS if setting.terms.parameters.mode is Mode.HOMOMORPHIC else MASKED_STEPS
         self._lines = lines
-        self._records = records
+        self._writing = Writing(records, setting, now)
         self._result_shared = result_shared
-        self._now = now
         resumed = stand.deadline_s is not None
         reconnect_s = max(deadlines.reconnect_s, RETURN_S) if resumed else deadlines.reconnect_s
         self._waiting = Waiting(deadlines, lines, clock, self._name, reconnect_s)
         self._meter = meter or Meter()
         self._stand = stand
-        self._unfolded_bytes = 0  # of uploads that no kept sum holds
         self._withdrawn: set[ClientId] = set()
         self._logged: Counter[ClientId] = Counter()
         self._turn = asyncio.Lock()  # held while a phase works in a thread, so that nothing changes under it
@@ -124,8 +115,7 @@ class Driver:
             StorageError: the disk did not take what has to be on it before the round can go on.
         """
         if self._stand.deadline_s is None:
-            self._stand = self._begun(self._stand)
-            await self._on_disk(self._records.settled)
+            self._stand = await self._writing.begin(self._stand, self._waiting.time_s(self.step))
             self.events.add(EventKind.STEP, self.step, clients=len(self._stand.phase.awaited))
         else:
             self.events.add(EventKind.RESUMED, self.step, clients=len(self._stand.phase.awaited))
@@ -133,8 +123,7 @@ class Driver:
         while isinstance(after, Phase):
             after = await self._step(after)
         if isinstance(after, Completed):
-            terms = after.setting.terms.to_message()
-            await self._on_disk(partial(self._records.keep_result, terms, after.survivors, after.total.data))
+            await self._writing.close(after)
         return self.conclude(after)
 
     def conclude(self, end: Completed | Failed) -> Completed | Failed:
@@ -200,11 +189,16 @@ class Driver:
             except SangamError as error:
                 self._log(EventKind.REFUSED, client, str(error))
                 raise
-            if new and self._stand.phase.written_down:
-                self._records.answered(self.step, client, body)
+            if new:
+                self._writing.answered(self._stand.phase, client, body)
         if new:
             self._withdrawn.discard(client)  # a site that mended its update and came back in time
             self._answered(client)
+
+    @property
+    def durable(self) -> bool:
+        """Whether what arrives outlives the process."""
+        return self._writing.durable
 
     @property
     def chunks(self) -> int:
@@ -261,7 +255,7 @@ class Driver:
 
     async def _commit(self, phase: Uploads[Any], upload: Upload) -> None:
         phase.check_whole(upload)
-        await self._write_down(phase, upload)
+        await self._writing.keep(phase, upload)
         async with self._turn:
             try:
                 if self.ending is not None:
@@ -269,87 +263,34 @@ class Driver:
                     raise OutOfTurn(f"client {upload.client}: round {self.round} is over")
                 await self._in_thread(f"{phase.step} add", phase.commit, upload)
             except (MessageError, StorageError):
-                if upload.client not in phase.answers:  # by a newer stream of the same upload
-                    self._records.refused(phase.step, upload.client)
+                self._writing.refused(phase, upload.client)
                 raise
-            await self._fold(phase)
+            await self._writing.fold(phase)
         self._answered(upload.client)
         for complaint in upload.header.complaints:
             dealer = self._name(complaint.dealer)
             self._log(EventKind.COMPLAINT, upload.client, f"the share of {dealer} does not decrypt: dealer or holder")
-
-    async def _write_down(self, phase: Uploads[Any], upload: Upload) -> None:
-        """Before an upload counts, it is on the disk: nothing acknowledged is lost."""
-        if not self._records.durable:
-            return
-        try:
-            await asyncio.to_thread(upload.staged.persist)
-        except StorageError:
-            phase.abandon(upload)
-            raise
-        self._records.arrived(phase.step, upload.client, upload.header, upload.staged)
-        await self._records.settled()
-
-    async def _fold(self, phase: Uploads[Any]) -> None:
-        """Let uploads go once a sum on the disk holds them, so that a round takes the room of some, not of all."""
-        if not self._records.durable or phase.keeps_sum:
-            return
-        payload_bytes = self._setting.terms.parameters.upload_plan.payload_bytes
-        self._unfolded_bytes += payload_bytes
-        if self._unfolded_bytes > max(FOLD_BYTES, FOLD_UPLOADS * payload_bytes):
-            await self._records.keep_sum(phase.step, tuple(phase.answers), phase.sum_octets)
-            self._records.let_go(phase.step, tuple(phase.answers))
-            self._unfolded_bytes = 0
 
     async def _step(self, phase: Phase[Any]) -> Phase[Any] | Completed | Failed:
         for client in phase.awaited:
             with self._meter.part(f"{phase.step} announce"):
                 announcement = phase.announcement(client)
             self._tell(client, announcement)
-        await self._waiting.collect(phase, self._withdrawn, self._left_s)
+        wait_s = self._waiting.time_s(phase.step)
+        await self._waiting.collect(phase, self._withdrawn, self._writing.left_s(self._stand, wait_s))
         async with self._turn:
             self._note_dropped(phase)
             after = await self._in_thread(f"{phase.step} finish", phase.finish)
             following = self._stand.after(after)
             if isinstance(after, Phase):
-                await self._end_step(phase)
-                following = self._begun(following)
-                await self._on_disk(self._records.settled)
+                wait_s = self._waiting.time_s(after.step)
+                following = await self._writing.end_step(self._stand, following, wait_s)
                 for client in phase.standing - after.standing:  # of the first step: also who only looked on
                     self._exclude(client, following.summed)
             self._stand = following
         if isinstance(after, Phase):
             self.events.add(EventKind.STEP, after.step, clients=len(after.awaited))
         return after
-
-    async def _end_step(self, phase: Phase[Any]) -> None:
-        """Write down with whose answers a step ended: what the next one is made of."""
-        if isinstance(phase, Uploads) and phase.keeps_sum and self._records.durable:
-            for client in phase.answers.keys() - phase.counted:
-                self._records.refused(phase.step, client)
-            octets = await asyncio.to_thread(lambda: phase.sum_octets)
-            await self._on_disk(partial(self._records.keep_sum, phase.step, tuple(phase.counted), octets))
-        if phase.frees is not None:
-            self._records.let_go(phase.frees, self._stand.summed)
-        self._records.ended_step(phase.step, phase.counted)
-        names = sorted(map(self._name, phase.counted))
-        self._records.decided("step ended", step=phase.step, answered=names)
-
-    def _begun(self, stand: Stand) -> Stand:
-        """With the step's deadline, which holds even if the server is away until then."""
-        deadline_s = self._now() + self._waiting.time_s(stand.phase.step)
-        self._records.began(stand.phase.step, deadline_s)
-        return replace(stand, deadline_s=deadline_s)
-
-    @property
-    def _left_s(self) -> float:
-        """Of the step's time; a clock that was set back meanwhile makes it no longer."""
-        whole_s = self._waiting.time_s(self.step)
-        return min(whole_s, (self._stand.deadline_s or self._now() + whole_s) - self._now())
-
-    async def _on_disk(self, write: Callable[[], Awaitable[None]]) -> None:
-        """Until the disk takes it, which may be full for a while; StorageError when it stays so."""
-        await _patiently(write)
 
     async def _in_thread(self, part: str, work: Callable[..., T], *arguments: object) -> T:
         with self.events.observer.working(part):
@@ -416,14 +357,6 @@ class Driver:
         self._logged[client] += 1
         if self._logged[client] <= EVENTS_PER_CLIENT_MAX:
             self.events.add(kind, self._stand.phase.step, client=self._name(client), detail=detail)
-
-
-_patiently: Final = AsyncRetrying(
-    retry=retry_if_exception_type(StorageError),
-    wait=wait_fixed(DISK_RETRY_S),
-    stop=stop_after_delay(DISK_PATIENCE_S),
-    reraise=True,
-)
 
 
 def first(setting: Setting, invited: frozenset[ClientId] | None = None) -> Stand:

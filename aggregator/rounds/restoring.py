@@ -93,3 +93,11 @@ class Restorer:
 
     def _words(self, result: StoredResult) -> RingVector:
         return np.frombuffer(result.words or b"", word_dtype(self._parameters.ring_bits))
+
+
+def destroy_uncounted(stored: StoredRound) -> None:
+    """Inputs that came too late for a step that has ended; the server was killed before it destroyed them."""
+    for step in stored.steps:
+        for upload in step.uploads:
+            if step.ended_with is not None and upload.member not in step.ended_with:
+                stored.records.refused(step.step, upload.member)

@@ -26,9 +26,10 @@ from aggregator.rounds.meter import Meter, stopped_clock
 from aggregator.rounds.observing import Observe, Observer, unobserved
 from aggregator.rounds.opening import Gathering, check_fits, present
 from aggregator.rounds.phase import Completed, Setting
-from aggregator.rounds.restoring import Restorer
+from aggregator.rounds.restoring import Restorer, destroy_uncounted
 from aggregator.rounds.round import Round
 from aggregator.rounds.stand import Stand, replay
+from aggregator.rounds.writing import write_opening
 from aggregator.storage.base import Records, StoredRound, StoredTask, TaskRecords
 from aggregator.wire import messages, operator_messages
 from aggregator.wire.messages import PROTOCOL_VERSION
@@ -135,7 +136,7 @@ class Task:
         stand = first(setting, stored.opening.invited)
         round_.driver = self._driver = self._new_driver(stand, setting, round_)  # tells all if it cannot go on
         if total is None:
-            _destroy_uncounted(stored)
+            destroy_uncounted(stored)
             stand = await asyncio.to_thread(replay, stand.phase, stored.steps, stored.sum)
         driver = round_.driver = self._driver = self._new_driver(stand, setting, round_)
         for client in range(len(setting.roster)):
@@ -315,16 +316,7 @@ class Task:
         setting = Setting(terms, roster, _encoded(roster), records.spool, each, dict(self._attending))
         names = (certificate.name for certificate in roster.certificates)
         whom = None if invited is None else frozenset(i for i, name in enumerate(names) if name in invited)
-        attending = {number: certificate.der for number, certificate in setting.attending.items()}
-        records.opened(terms.to_message(), setting.roster_bytes, whom, attending)
-        records.decided(
-            "round opened",
-            mode=str(self.parameters.mode),
-            ctx0=terms.ctx0.hex(),
-            roster=roster.root.hex(),
-            model=model_hash.hex(),
-            invited=[] if invited is None else sorted(invited),
-        )
+        write_opening(records, setting, whom)
         round_.driver = self._driver = self._new_driver(first(setting, whom), setting, round_)
         return self._driver
 
@@ -393,14 +385,6 @@ class Task:
         )
         homomorphic = self.parameters.parties is not None
         return coordinator.draft(terms, self._attending) if homomorphic else terms
-
-
-def _destroy_uncounted(stored: StoredRound) -> None:
-    """Inputs that came too late for a step that has ended; the server was killed before it destroyed them."""
-    for step in stored.steps:
-        for upload in step.uploads:
-            if step.ended_with is not None and upload.member not in step.ended_with:
-                stored.records.refused(step.step, upload.member)
 
 
 @lru_cache(maxsize=2)

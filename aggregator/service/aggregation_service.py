@@ -201,6 +201,8 @@ class AggregationService:
                 await go_on(half.upload.chunks)
                 await self._receive(half, messages, turn, place)
                 place.rests()
+                if driver.durable:
+                    turn.end()  # the next one's bytes may come while the disk takes these
                 await driver.close_upload(half.phase, half.upload)
         return UploadReceipt(already_accepted=False)
 

@@ -98,7 +98,7 @@ class OperatorService:
     async def start_round(self, caller: Certificate, request: RoundRequest) -> RoundStarted:
         """Start the next round of a task, once per key."""
         started = self._started(caller, request)
-        await self._records.settled()
+        await self._records.written()
         return started
 
     async def abort_round(self, caller: Certificate, request: AbortRequest) -> RoundSummary:
@@ -120,7 +120,7 @@ class OperatorService:
     async def watch_round(self, caller: Certificate, request: RoundReference) -> AsyncGenerator[RoundEvent, None]:
         """The events of one round, from its beginning until it ends; none that a killed server could forget."""
         async for event in self._task(caller, request.task).history.events(request.round).follow():
-            await self._records.settled()
+            await self._records.written()
             yield event
 
     async def fetch_result(self, caller: Certificate, request: ResultRequest) -> AsyncGenerator[ResultMessage, None]:

@@ -168,8 +168,11 @@ class Stored:
 class Settled(Protocol):
     """Something that is written down."""
 
-    async def settled(self) -> None:
+    async def written(self) -> None:
         """Wait until all that was said so far is on the disk. StorageError when it refuses; it is tried again."""
+
+    async def settled(self) -> None:
+        """As `written`, and until all is destroyed, too, that is needed no more by what was said."""
 
 
 class RoundRecords(Settled, Protocol):
@@ -193,6 +196,9 @@ class RoundRecords(Settled, Protocol):
 
     def answered(self, step: Step, member: int, body: ClientBody) -> None:
         """An answer was accepted."""
+
+    async def persist(self, staged: Staged) -> None:
+        """See that a whole upload is on the disk. StorageError as `Staged.persist`."""
 
     def arrived(self, step: Step, member: int, header: UploadHeader, staged: Staged) -> None:
         """An upload has arrived whole, and is persisted."""

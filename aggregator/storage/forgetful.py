@@ -28,6 +28,9 @@ class ForgetfulRound:
     def answered(self, step: Step, member: int, body: ClientBody) -> None:
         """Keep nothing."""
 
+    async def persist(self, staged: Staged) -> None:
+        """Keep nothing."""
+
     def arrived(self, step: Step, member: int, header: UploadHeader, staged: Staged) -> None:
         """Keep nothing."""
 
@@ -55,6 +58,9 @@ class ForgetfulRound:
     def decided(self, what: str, /, **facts: Fact) -> None:
         """Keep nothing."""
 
+    async def written(self) -> None:
+        """At once."""
+
     async def settled(self) -> None:
         """At once."""
 
@@ -77,6 +83,9 @@ class ForgetfulTask:
 
     def drop_sum(self, number: int, state: SumState) -> None:
         """Keep nothing."""
+
+    async def written(self) -> None:
+        """At once."""
 
     async def settled(self) -> None:
         """At once."""
@@ -113,6 +122,9 @@ class Forgetful:
 
     def decided(self, what: str, /, **facts: Fact) -> None:
         """Keep nothing."""
+
+    async def written(self) -> None:
+        """At once."""
 
     async def settled(self) -> None:
         """At once."""

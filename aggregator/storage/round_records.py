@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
@@ -40,6 +41,7 @@ class Desk:
         spool: gives a round's, by task and number.
         results: where the task's sums are.
         decided: appends to the audit log.
+        threads: in which uploads are forced to the disk.
         now: the wall clock, unix seconds.
     """
 
@@ -47,6 +49,7 @@ class Desk:
     spool: Callable[[str, int], RoundSpool] = field(repr=False)
     results: Callable[[str], RoundSpool] = field(repr=False)
     decided: Callable[[str, dict[str, Fact]], None] = field(repr=False)
+    threads: Executor = field(repr=False)
     now: Callable[[], float] = field(repr=False)
 
 
@@ -106,6 +109,10 @@ class DurableRound:
         message = encode(ClientMessage(self._key[1], body))
         self._say("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)", *self._key, step, member, message)
 
+    async def persist(self, staged: Staged) -> None:
+        """As `RoundRecords.persist`."""
+        await asyncio.get_running_loop().run_in_executor(self._desk.threads, staged.persist)
+
     def arrived(self, step: Step, member: int, header: UploadHeader, staged: Staged) -> None:
         """As `RoundRecords.arrived`."""
         if not isinstance(staged, KeptUpload):
@@ -133,7 +140,7 @@ class DurableRound:
         self._say(sql, *self._key, step, numbers(members), kept.name, kept.size, kept.checksum)
         if before:
             self._desk.writer.afterwards(partial(self.spool.remove, before))
-        await self.settled()
+        await self.written()
 
     def let_go(self, step: Step, members: Iterable[int]) -> None:
         """As `RoundRecords.let_go`: what was announced of them is kept, since their members have answered."""
@@ -152,7 +159,7 @@ class DurableRound:
         )
         self.result = kept.name
         self.decided("result", sha256=digest.hexdigest())
-        await self.settled()
+        await self.written()
 
     def noted(self, event: RoundEvent) -> None:
         """As `RoundRecords.noted`."""
@@ -171,6 +178,10 @@ class DurableRound:
     def decided(self, what: str, /, **facts: Fact) -> None:
         """As `RoundRecords.decided`."""
         self._desk.decided(what, {"task": self._key[0], "round": self._key[1], **facts})
+
+    async def written(self) -> None:
+        """As `Settled.written`."""
+        await self._desk.writer.written()
 
     async def settled(self) -> None:
         """As `Settled.settled`."""
@@ -222,6 +233,10 @@ class DurableTask:
         sql = "UPDATE results SET state = ?, file = '' WHERE task = ? AND number = ?"
         self._say(sql, state, self._name, number)
         self._remove_result(self._rounds[number])
+
+    async def written(self) -> None:
+        """As `Settled.written`."""
+        await self._desk.writer.written()
 
     async def settled(self) -> None:
         """As `Settled.settled`."""

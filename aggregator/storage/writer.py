@@ -6,9 +6,11 @@ A batch that the disk refuses is tried again every second, with all that was sai
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Final, TypeAlias, TypeVar
 
 from aggregator.database import Database
@@ -23,8 +25,41 @@ Statement: TypeAlias = tuple[str, tuple[object, ...]]
 Afterwards: TypeAlias = Callable[[], None]
 
 
+class Progress:
+    """How far one kind of work is, and who waits for it."""
+
+    def __init__(self) -> None:
+        self.done = 0
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+
+    def reaches(self, count: int) -> "asyncio.Future[None]":
+        """Done once so much is; StorageError when the disk refuses before."""
+        future = asyncio.get_running_loop().create_future()
+        if count <= self.done:
+            future.set_result(None)
+        else:
+            self._waiting.append((count, future))
+        return future
+
+    def advance(self, by: int) -> None:
+        """So much more is done."""
+        self.done += by
+        due = [future for count, future in self._waiting if count <= self.done]
+        self._waiting = [one for one in self._waiting if one[0] > self.done]
+        for future in due:
+            if not future.done():
+                future.set_result(None)
+
+    def refuse(self, reason: str) -> None:
+        """Whoever waits learns why not."""
+        waiting, self._waiting = self._waiting, []
+        for _, future in waiting:
+            if not future.done():
+                future.set_exception(StorageError(reason))
+
+
 class Writer:
-    """Writes in a thread of its own; for one asyncio loop.
+    """Writes in a thread of its own, and does in another what is to follow; for one asyncio loop.
 
     Args:
         failed: told why the disk refuses, and None when it takes again.
@@ -32,12 +67,14 @@ class Writer:
 
     def __init__(self, failed: Callable[[str | None], None]) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sangam-records")
+        self._second = ThreadPoolExecutor(1, thread_name_prefix="sangam-follow")
         self._failed = failed
-        self._refused = False
-        self._said: list[tuple[int, Statement | Afterwards]] = []  # with its place, and not written yet
-        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
-        self._count = 0  # of all that was ever said
+        self._refused: set[Progress] = set()  # whose work the disk refuses
+        self._said: list[Statement] = []
+        self._acts: deque[tuple[int, Afterwards]] = deque()  # each with how many statements go before it
+        self._statements, self._acted = Progress(), Progress()
         self._work: asyncio.Task[None] | None = None
+        self._following: asyncio.Task[None] | None = None
         self._database: Database | None = None
 
     async def open(self, make: Callable[[], Database], *, sync: bool) -> None:
@@ -67,89 +104,113 @@ class Writer:
 
     def say(self, sql: str, *parameters: object) -> None:
         """Have a statement executed."""
-        self._add((sql, parameters))
+        self._said.append((sql, parameters))
+        self._set_to_work()
 
     def afterwards(self, act: Afterwards) -> None:
-        """Have something done in the database's thread once what was said before is on the disk."""
-        self._add(act)
+        """Have something done in another thread once what was said before is on the disk."""
+        self._acts.append((self._count, act))
+        self._set_to_work()
 
-    async def settled(self) -> None:
-        """Wait until all that was said so far is on the disk.
+    async def written(self) -> None:
+        """Wait until all that was said so far is on the disk, but not for what follows.
 
         Raises:
             StorageError: the disk refuses it now.
         """
-        if self._written == self._count:
-            return
-        future = asyncio.get_running_loop().create_future()
-        self._waiting.append((self._count, future))
         self._set_to_work()
-        await future
+        await self._statements.reaches(self._count)
+
+    async def settled(self) -> None:
+        """Wait until all that was said so far is on the disk, and what was to follow is done; errors as `written`."""
+        self._set_to_work()
+        acts = self._acted.reaches(self._acted.done + len(self._acts))
+        acts.add_done_callback(_take_error)  # when the statements' is raised first
+        await self._statements.reaches(self._count)
+        await acts
 
     async def close(self) -> None:
         """Write what is left, and let the database go; what the disk refuses is lost with the process."""
         with suppress(StorageError):
             await self.settled()
-        if self._work is not None:
-            self._work.cancel()
-            await asyncio.gather(self._work, return_exceptions=True)
+        for work in (self._work, self._following):
+            if work is not None:
+                work.cancel()
+                await asyncio.gather(work, return_exceptions=True)
         if self._database is not None:
             await self.run(self._database.close)
         self._thread.shutdown()
+        self._second.shutdown()
 
-    def _add(self, item: Statement | Afterwards) -> None:
-        self._said.append((self._count, item))
-        self._count += 1
-        self._set_to_work()
+    @property
+    def _count(self) -> int:
+        """Statements that were ever said."""
+        return self._statements.done + len(self._said)
 
     def _set_to_work(self) -> None:
-        if self._work is None or self._work.done():
+        if self._said and (self._work is None or self._work.done()):
             self._work = asyncio.create_task(self._write_all())
-            self._work.add_done_callback(self._broke_off)
+            self._work.add_done_callback(partial(self._broke_off, self._statements))
+        if self._may_act and (self._following is None or self._following.done()):
+            self._following = asyncio.create_task(self._act_all())
+            self._following.add_done_callback(partial(self._broke_off, self._acted))
+
+    @property
+    def _may_act(self) -> bool:
+        return bool(self._acts) and self._acts[0][0] <= self._statements.done
 
     async def _write_all(self) -> None:
         while self._said:
             batch = tuple(self._said)
-            try:
-                await self.run(self._commit, [item for _, item in batch if isinstance(item, tuple)])
-                acts = [(place, item) for place, item in batch if not isinstance(item, tuple)]
-                self._said[: len(batch)] = acts  # what is committed is never committed again
-                for _, act in acts:
-                    await self.run(act)
-                    del self._said[0]
-            except StorageError as error:
-                self._tell(error)
-                await asyncio.sleep(RETRY_S)
-            else:
-                self._tell(None)
+            if await self._done(self._statements, self.run(self._commit, batch)):
+                del self._said[: len(batch)]  # what is committed is never committed again
+                self._statements.advance(len(batch))
+                self._set_to_work()
 
-    def _commit(self, statements: list[Statement]) -> None:
-        if statements:
-            with self._opened.transaction() as database:
-                for sql, parameters in statements:
-                    database.execute(sql, parameters)
+    async def _act_all(self) -> None:
+        while self._may_act:
+            loop = asyncio.get_running_loop()
+            if await self._done(self._acted, loop.run_in_executor(self._second, self._acts[0][1])):
+                self._acts.popleft()
+                self._acted.advance(1)
 
-    def _broke_off(self, work: asyncio.Task[None]) -> None:
+    async def _done(self, progress: Progress, work: Awaitable[None]) -> bool:
+        """Whether the disk takes it; where it refuses, that is said, and some time passes."""
+        try:
+            await work
+        except StorageError as error:
+            progress.refuse(str(error))
+            self._note(progress, str(error))
+            await asyncio.sleep(RETRY_S)
+            return False
+        self._note(progress, None)
+        return True
+
+    def _commit(self, statements: Sequence[Statement]) -> None:
+        with self._opened.transaction() as database:
+            for sql, parameters in statements:
+                database.execute(sql, parameters)
+
+    def _broke_off(self, progress: Progress, work: "asyncio.Task[None]") -> None:
         """A mishap that nobody foresaw must not leave anybody waiting."""
         if not work.cancelled() and (error := work.exception()) is not None:
             _LOG.error("records broke off", exc_info=error)
-            self._tell(StorageError(f"records broke off: {type(error).__name__}"))
+            reason = f"records broke off: {type(error).__name__}"
+            progress.refuse(reason)
+            self._note(progress, reason)
 
-    @property
-    def _written(self) -> int:
-        return self._said[0][0] if self._said else self._count
+    def _note(self, progress: Progress, reason: str | None) -> None:
+        """Say once that the disk refuses, and once that it takes all again."""
+        before = bool(self._refused)
+        if reason is None:
+            self._refused.discard(progress)
+        else:
+            self._refused.add(progress)
+        if bool(self._refused) != before:
+            self._failed(reason)
 
-    def _tell(self, error: StorageError | None) -> None:
-        """Whoever waits learns that its words are written, or that they are not."""
-        due = [one for one in self._waiting if error is not None or one[0] <= self._written]
-        self._waiting = [one for one in self._waiting if one not in due]
-        for _, future in due:
-            if future.done():
-                continue
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(StorageError(str(error)))
-        if (error is not None) != self._refused:
-            self._refused = error is not None
-            self._failed(str(error) if error else None)
+
+def _take_error(future: "asyncio.Future[None]") -> None:
+    """Mark an error as seen."""
+    if not future.cancelled():
+        future.exception()

@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from aggregator.bench import report
+from aggregator.bench.disk import Disk
 from aggregator.bench.outcome import Outcome, PlainRound, SecureRound, end_seconds
 from aggregator.bench.settings import Settings
 from aggregator.local.machine import Machine
@@ -49,6 +50,42 @@ def test_one_wrong_sum_of_either_kind_is_not_exact() -> None:
     wrong = replace(SECURE, exact=False)
     assert not replace(good, secure=[SECURE, wrong]).exact
     assert not replace(good, plain=[PLAIN, replace(PLAIN, exact=False)]).exact
+
+
+def durable(*stream_s: float, secure: tuple[float, ...], written: int, disk: Disk) -> Outcome:
+    rounds = [replace(SECURE, stream_s=s, written_bytes=written) for s in stream_s]
+    return replace(run(*secure, secure=secure), durable=rounds, disk=disk)
+
+
+def test_the_price_of_durability_is_the_median_of_ratios_beside_the_disk_alone() -> None:
+    outcome = durable(0.6, 0.3, 0.5, secure=(0.3, 0.3, 0.4), written=2_000_000, disk=Disk(1e7, 0.002))
+    figures = outcome.figures()
+    assert (figures["ephemeral_s"], figures["durable_s"]) == (0.3, 0.5)
+    assert figures["durable_ratio"] == pytest.approx(1.25)  # of 2.0, 1.0 and 1.25
+    assert (figures["ephemeral_round_s"], figures["durable_round_s"]) == pytest.approx((2.3, 2.5))  # with the setup
+    assert figures["durable_round_ratio"] == pytest.approx(2.5 / 2.4)
+    assert (figures["disk_bytes"], figures["fsync_s"], figures["disk_bound_s"]) == (2_000_000, 0.002, 0.2)
+    assert figures["disk_sustains"] is False  # 0.2 s is more than half of 0.3 s
+    faster = replace(outcome, disk=Disk(2e7, 0.002)).figures()
+    assert (faster["disk_bound_s"], faster["disk_sustains"]) == (0.1, True)
+    assert "durable_s" not in run(0.2, secure=(0.3,)).figures()
+
+
+def test_a_wrong_durable_sum_is_not_exact_and_unknown_bytes_bound_nothing() -> None:
+    outcome = durable(0.4, secure=(0.3,), written=-1, disk=Disk(1e7, 0.002))
+    figures = outcome.figures()
+    assert figures["disk_bytes"] is figures["disk_bound_s"] is figures["disk_sustains"] is None
+    assert outcome.exact
+    assert not replace(outcome, durable=[replace(SECURE, exact=False)]).exact
+
+
+def test_the_table_shows_what_durability_costs_and_whether_the_disk_sustains_it() -> None:
+    console = Console(file=io.StringIO(), width=120, record=True)
+    report.show(console, durable(0.6, secure=(0.3,), written=2_000_000, disk=Disk(1e7, 0.002)))
+    text = console.export_text()
+    assert "2.00 times without" in text
+    assert "does not sustain it" in text
+    assert "all 3 sums exact" in text
 
 
 def test_a_system_that_tells_no_memory_gives_none() -> None:

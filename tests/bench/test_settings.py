@@ -28,6 +28,7 @@ REFUSED = [
     ({"entries": 0}, "at least 1"),
     ({"repeats": 0}, "at least 1"),
     ({"client_processes": 0}, "at least 1"),
+    ({"mode": "plain", "durable": True}, "a plain sum is never written down"),
     ({"bits": 60}, "value_bits is 60, allowed are 2 to 54"),
 ]
 
@@ -48,6 +49,8 @@ def test_both_kinds_take_turns_in_being_first() -> None:
     plain, secure = Kind.PLAIN, Kind.SECURE
     assert GOOD.rounds == (plain, secure, secure, plain, plain, secure)
     assert replace(GOOD, mode="plain", repeats=2).rounds == (plain, plain)
+    durable = Kind.DURABLE
+    assert replace(GOOD, durable=True, repeats=2).rounds == (plain, secure, durable, durable, secure, plain)
 
 
 def test_the_last_clients_vanish() -> None:

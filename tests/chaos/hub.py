@@ -10,7 +10,7 @@ from typing import Final
 
 from aggregator.config import ServerConfig
 from aggregator.local import child
-from aggregator.rounds import driver
+from aggregator.rounds import writing
 from aggregator.service.app import serve
 
 FOLD_BYTES: Final = 100_000
@@ -20,7 +20,7 @@ FOLD_UPLOADS: Final = 3
 def main(config: ServerConfig, pipe: Connection) -> None:
     """Serve until SIGTERM, or until the starter hangs up; its port is the one message. The target of its process."""
     child.settle(config.identity)
-    driver.FOLD_BYTES, driver.FOLD_UPLOADS = FOLD_BYTES, FOLD_UPLOADS  # type: ignore[misc]
+    writing.FOLD_BYTES, writing.FOLD_UPLOADS = FOLD_BYTES, FOLD_UPLOADS  # type: ignore[misc]
     asyncio.run(_serve(config, pipe))
 
 

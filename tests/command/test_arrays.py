@@ -1,5 +1,6 @@
 import io
 import pickle
+import zipfile
 from contextlib import suppress
 
 import numpy as np
@@ -71,6 +72,16 @@ def test_one_array_alone_is_no_update(tmp_path):
     np.save(tmp_path / "w.npy", np.zeros(3))
     with pytest.raises(ParameterError, match=r"is not an \.npz file"):
         read_arrays(tmp_path / "w.npy")
+
+
+@pytest.mark.parametrize("header", ["{'descr': '<f8', 7shape': (2,), (", "{'descr': '<f8', 'shape': (2,)"])
+def test_a_header_that_is_no_python_is_named(tmp_path, header):
+    """NumPy takes it for one of Python 2's, and has its tokens read."""
+    path = tmp_path / "w.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("w.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode())
+    with pytest.raises(ParameterError, match=r"is not an \.npz file"):
+        read_arrays(path)
 
 
 def saved(save):

@@ -19,9 +19,9 @@ HOMOMORPHIC_PARTS = "upload receive", "upload add", "upload finish", "audit acce
 TINY = ("--clients", "4", "--entries", "2000", "--dropouts", "1", "--repeats", "1", "--json")
 
 
-async def bench(mode, directory):
+async def bench(mode, directory, *more):
     directory.mkdir()
-    out, err = await ended(await sangam("bench", "--mode", mode, *TINY, TMPDIR=str(directory)))
+    out, err = await ended(await sangam("bench", "--mode", mode, *TINY, *more, TMPDIR=str(directory)))
     assert os.listdir(directory) == [], "something is left behind"
     return json.loads(out.splitlines()[-1]), err
 
@@ -55,12 +55,33 @@ def check_secure(figures):
     assert 2 < figures["bytes_per_value"] < 50
 
 
+async def test_a_tiny_durable_run_beside_the_ephemeral_one(tmp_path):
+    modes = "lattice", "homomorphic"
+    runs = await asyncio.gather(*(bench(mode, tmp_path / mode, "--durable") for mode in modes))
+    for figures, said in runs:
+        assert figures["exact"] is True
+        assert "all 3 sums exact" in said
+        assert figures["durable_ratio"] == pytest.approx(figures["durable_s"] / figures["ephemeral_s"])
+        assert figures["ephemeral_s"] == figures["secure_stream_s"]
+        assert figures["durable_round_s"] > figures["durable_s"]
+        assert figures["durable_step_s"].keys() == figures["step_s"].keys()
+        assert figures["fsync_s"] > 0
+        written, bound_s = figures["disk_bytes"], figures["disk_bound_s"]
+        if written is None:  # a directory in memory
+            assert bound_s is figures["disk_sustains"] is None
+        else:
+            assert written > 3 * 2000 * 2  # three uploads of 16-bit values, at least
+            assert bound_s == pytest.approx(written / figures["disk_bytes_per_s"])
+            assert figures["disk_sustains"] is (bound_s <= figures["ephemeral_s"] / 2)
+
+
 REFUSALS = [
     (["--mode", "ckks"], "mode 'ckks' is not one of those that this runs"),
     (["--clients", "8", "--dropouts", "3"], "8 clients tolerate at most 2 dropouts"),
     (["--clients", "10001"], "2 to 10,000 clients"),
     (["--repeats", "0"], "must be at least 1 each"),
     (["--bits", "99"], "value_bits is 99"),
+    (["--mode", "plain", "--durable"], "a plain sum is never written down"),
 ]
 
 

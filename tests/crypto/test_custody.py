@@ -97,7 +97,8 @@ def test_a_damaged_file_is_named_wherever_it_was_damaged():
     for size in range(len(data) - 2):
         with pytest.raises(MessageError, match=r"^c is"):
             CustodianFile.from_bytes(data[:size], "c")
-    for change in ({"index": 3}, {"threshold": 1}, {"custodians": 5}, {"key": "0" * 64}, {"share": "AAAA"}):
+    changes = ({"index": 3}, {"threshold": 1}, {"custodians": 5}, {"key": "0" * 64}, {"share": "AAAA"})
+    for change in (*changes, {"index": 10**40}, {"custodians": 10**40}, {"key": "\ud800"}, {"checksum": "\ud800"}):
         with pytest.raises(MessageError, match=r"^c is damaged: its checksum does not fit"):
             CustodianFile.from_bytes(json.dumps(json.loads(data) | change).encode(), "c")
     for change in ({"key": "\ud800"}, {"checksum": "\udcf0"}, {"checksum": "é"}, {"index": 10**40}):

@@ -79,6 +79,7 @@ def test_a_line_that_a_crash_cut_short_never_happened():
         LINES[6].replace(b"2026", b"20 26", 1),
         b'{"event": "revoked", "serial": "0x1", "at": "0001-01-01T00:00:00+23:59", "reason": "lost"}\n',
         LINES[6].replace(b"revoked", b"forgiven", 1),
+        b'{"event": "revoked", "serial": "0x1", "at": "0001-01-01T00:00:00+23:59", "reason": "x"}\n',
         LINES[6].replace(b"0x", b"", 1),
         b"[" * 100_000 + b"\n",
         encode(Issued(OLD)).replace(b" ", b""),

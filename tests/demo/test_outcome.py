@@ -4,10 +4,10 @@ import json
 from rich.console import Console
 
 from aggregator.demo import report
-from aggregator.demo.outcome import Dropout, Outcome, Round
+from aggregator.demo.outcome import Dropout, Outage, Outcome, Round
 from aggregator.wire.vocabulary import MASKED_STEPS
 
-WANTED = {"sites", "rounds", "dropped", "exact", "auc_federated", "auc_pooled", "bytes_per_value", "seconds"}
+WANTED = {"sites", "rounds", "dropped", "exact", "auc_federated", "auc_pooled", "bytes_per_value", "seconds", "outage"}
 TIMES = dict.fromkeys(map(str, MASKED_STEPS), 0.25)
 
 
@@ -28,6 +28,7 @@ def outcome(*rounds: Round, asked: int, aborted: str = "") -> Outcome:
         clipped_entries=0,
         seconds=3.0,
         picture="out/one-hospital.png",
+        outage=None if aborted else Outage(1, 0.42),
     )
 
 
@@ -51,6 +52,17 @@ def test_the_line_is_one_object_with_what_scripts_need() -> None:
     assert values.keys() >= WANTED
     assert (values["sites"], values["rounds"], values["dropped"], values["exact"]) == (4, 2, 1, True)
     assert values["bytes_per_value"] == 72 / 32
+    assert values["outage"] == {"round": 1, "seconds": 0.42}
+
+
+def test_an_outage_is_told_in_one_line_and_only_where_there_was_one() -> None:
+    console = Console(file=io.StringIO(), width=80, record=True)
+    report.show(console, outcome(GOOD, closed(2), asked=2))
+    assert "the hub was killed in round 1 and went on after 0.4 s\n" in console.export_text()
+    aborted = outcome(asked=1, aborted="round 1: too few")
+    report.show(console, aborted)
+    assert "the hub was killed" not in console.export_text()
+    assert json.loads(report.line(aborted))["outage"] is None
 
 
 def test_the_tables_fit_a_terminal_and_say_who_vanished_and_what_failed() -> None:

@@ -6,7 +6,8 @@ from aggregator.demo import plan
 from aggregator.demo.plan import Exit
 from aggregator.errors import ParameterError
 from aggregator.local.tolerance import tolerance
-from aggregator.wire.vocabulary import MASKED_STEPS
+from aggregator.protocol.parameters import Mode
+from aggregator.wire.vocabulary import MASKED_STEPS, Step
 
 
 def test_more_dropouts_than_the_rounds_tolerate_are_refused() -> None:
@@ -40,7 +41,20 @@ def test_each_round_loses_that_many_hospitals_at_different_steps(
         steps = [absence.step for absence in of_round.values()]
         assert len(of_round) == dropouts
         assert set(of_round) <= set(range(sites))
-        assert len(set(steps)) == min(dropouts, len(MASKED_STEPS))
+        before = MASKED_STEPS.index(Step.MASKED_INPUT)
+        possible = MASKED_STEPS[:before] if number == plan.hub_round(rounds) else MASKED_STEPS
+        assert set(steps) <= set(possible)
+        assert len(set(steps)) == min(dropouts, len(possible))
+
+
+@pytest.mark.parametrize("mode", [Mode.LATTICE, Mode.HOMOMORPHIC])
+def test_nobody_whom_a_restarted_hub_would_wait_for_leaves_in_its_round(mode: Mode) -> None:
+    for rounds in range(1, 21):
+        hub = plan.hub_round(rounds)
+        assert 1 <= hub <= rounds
+        of_round = plan.of_round(plan.draw(10, rounds, 3, 5, mode), hub)
+        assert {one.step for one in of_round.values()} <= {Step.ADVERTISE_KEYS, Step.SHARE_KEYS, Step.COMMIT_INPUT}
+    assert plan.hub_round(20) == 7
 
 
 def test_the_two_exits_alternate() -> None:

@@ -47,13 +47,16 @@ def seed_of_all_exits(rounds: int) -> int:
 
 
 def test_sums_stay_exact_whatever_step_a_hospital_leaves_in(tmp_path: Path) -> None:
-    settings = Settings(sites=4, rounds=10, dropouts=1, seed=seed_of_all_exits(10), out=tmp_path)
+    settings = Settings(sites=4, rounds=11, dropouts=1, seed=seed_of_all_exits(11), out=tmp_path)
     outcome = asyncio.run(run(settings, quiet()))
     names = site_names("hospital", 4)
     planned = {(one.round, names[one.site], one.step, one.exit) for one in settings.absences}
     lost = {(one.number, gone.hospital, gone.step, gone.exit) for one in outcome.rounds for gone in one.dropouts}
     assert outcome.exact
     assert not outcome.aborted
+    assert outcome.outage is not None
+    assert outcome.outage.round == plan.hub_round(11)
+    assert 0 < outcome.outage.seconds < 10
     assert lost == planned
     after_input = {Step.CONSISTENCY_CHECK, Step.UNMASKING}
     for one, absence in zip(outcome.rounds, settings.absences, strict=True):
@@ -73,6 +76,7 @@ def test_homomorphic_sums_stay_exact_with_key_holder_and_auditor_as_processes(tm
     lost = {(one.number, gone.hospital, gone.step, gone.exit) for one in outcome.rounds for gone in one.dropouts}
     assert outcome.exact
     assert not outcome.aborted
+    assert outcome.outage is not None
     assert lost == planned
     assert {step for _, _, step, _ in lost} == {Step.COMMIT_INPUT, Step.UPLOAD}
     assert all(tuple(one.step_seconds) == HOMOMORPHIC_STEPS for one in outcome.rounds)
@@ -97,6 +101,7 @@ async def test_the_command_ends_with_one_json_object(tmp_path: Path) -> None:
     assert values.keys() >= WANTED
     assert values["exact"] is True
     assert (values["sites"], values["rounds"], values["dropped"]) == (4, 2, 2)
+    assert values["outage"]["round"] == 1
     assert os.listdir(tmp_path) == [picture.FILE]
 
 
@@ -160,8 +165,9 @@ class FailingOperator:
 
 
 async def test_the_first_aborted_round_is_the_last(tmp_path: Path) -> None:
-    work = job.Job(FailingOperator(), [], (), data.deal(4, 0), tmp_path)
+    work = job.Job(FailingOperator(), [], (), data.deal(4, 0), tmp_path, hub=None)
     with quiet().rounds(3) as bar:
         await work.run(3, bar)
     assert work.aborted == "round 1: share keys: 2 clients, need 3"
     assert work.rounds == []
+    assert work.outage is None

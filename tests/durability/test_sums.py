@@ -8,7 +8,7 @@ import pytest
 
 import clients
 from aggregator.protocol.parameters import Mode
-from aggregator.rounds import driver
+from aggregator.rounds import writing
 from aggregator.service.app import serve
 from aggregator.wire.vocabulary import Step
 from tests.consortium import Consortium
@@ -20,8 +20,8 @@ SHAPE = (30_000,)
 
 @pytest.mark.parametrize("mode", [Mode.PAIRWISE, Mode.LATTICE])
 async def test_a_sum_on_the_disk_and_the_uploads_behind_it_are_gone_on_with(mode, tmp_path, monkeypatch):
-    monkeypatch.setattr(driver, "FOLD_BYTES", 0)
-    monkeypatch.setattr(driver, "FOLD_UPLOADS", 2)
+    monkeypatch.setattr(writing, "FOLD_BYTES", 0)
+    monkeypatch.setattr(writing, "FOLD_UPLOADS", 2)
     config, spool = configured(tmp_path, Consortium.of(N), state=tmp_path / "state"), tmp_path / "state" / "spool"
     spec, offered, held = parameters(SHAPE, mode=mode), offers(N, SHAPE), threading.Event()
     async with asyncio.timeout(30), AsyncExitStack() as stack:

@@ -19,3 +19,11 @@ def test_the_peak_follows_what_was_held_and_begins_anew() -> None:
     assert machine.peak_bytes() - before < SIZE // 2
     np.ones(SIZE, np.uint8)
     assert machine.peak_bytes() - before > SIZE // 2
+
+
+def test_what_was_written_is_read_from_the_kernels_count(tmp_path, monkeypatch) -> None:
+    counts = tmp_path / "io"
+    monkeypatch.setattr(machine, "_IO", counts)
+    assert machine.written_bytes() == -1
+    counts.write_text("rchar: 5\nwrite_bytes: 4096\ncancelled_write_bytes: 7\n")
+    assert machine.written_bytes() == 4096

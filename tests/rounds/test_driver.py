@@ -69,7 +69,7 @@ class SlowRecords(ForgetfulRound):
     def refused(self, step, member):
         self.taken_back.append(member)
 
-    async def settled(self):
+    async def written(self):
         if len(self.arrivals) == 1:
             await self.stuck.wait()
 

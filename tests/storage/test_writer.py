@@ -1,5 +1,6 @@
 import asyncio
 import sqlite3
+import threading
 
 import pytest
 
@@ -117,3 +118,51 @@ def test_a_migration_that_fails_changes_nothing(tmp_path):
         columns = notes.connection.execute("SELECT name FROM pragma_table_info('notes')").fetchall()
     assert columns == [("text",)]
     assert sqlite3.sqlite_version_info >= (3, 35)
+
+
+async def test_what_is_written_does_not_wait_for_what_follows(tmp_path):
+    writer, released, done = await opened(tmp_path / "notes"), threading.Event(), []
+
+    def act():
+        done.append(released.wait(20.0))
+
+    writer.say("INSERT INTO notes VALUES ('first')")
+    writer.afterwards(act)
+    await writer.written()
+    writer.say("INSERT INTO notes VALUES ('second')")
+    await writer.written()
+    assert await written(writer) == ["first", "second"]
+    assert not done
+    released.set()
+    await writer.settled()
+    assert done == [True]
+    await writer.close()
+
+
+async def test_a_file_that_the_disk_refuses_holds_no_row_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer_module, "RETRY_S", 0.0)
+    told, full, taken = [], [True], asyncio.Event()
+
+    def tell(reason):
+        told.append(reason)
+        if reason is None:
+            taken.set()
+
+    writer = await opened(tmp_path / "notes", tell)
+
+    def act():
+        if full:
+            raise StorageError("no room")
+
+    writer.say("INSERT INTO notes VALUES ('first')")
+    writer.afterwards(act)
+    with pytest.raises(StorageError, match="no room"):
+        await writer.settled()
+    writer.say("INSERT INTO notes VALUES ('second')")
+    await writer.written()
+    assert told == ["no room"]
+    full.clear()
+    await taken.wait()
+    assert told == ["no room", None]
+    await writer.settled()
+    await writer.close()

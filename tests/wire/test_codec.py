@@ -1,9 +1,8 @@
 import math
 import tracemalloc
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import is_dataclass, replace
 from types import UnionType
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args
 
 import pytest
 from google.protobuf.message import Message
@@ -13,51 +12,13 @@ from hypothesis import strategies as st
 from aggregator.errors import MessageError
 from aggregator.wire import messages
 from aggregator.wire._pb import aggregation_pb2, operator_pb2
-from aggregator.wire.bounds import Ascending, Between, Bound, Count, Length, Printable
+from aggregator.wire.bounds import Ascending, Between, Count, Length, Printable
 from aggregator.wire.codec import MESSAGE_BYTES_MAX, SPARE_BYTES, bytes_max, decode, encode
+from tests.messages import Field, extreme, extreme_item, fields_of, kinds_in
 
-KINDS: list[Any] = [
-    kind for kind in vars(messages).values() if is_dataclass(kind) and kind.__module__ == messages.__name__
-]
+KINDS = kinds_in(messages)
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 few = settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow])
-
-
-@dataclass(frozen=True)
-class Field:
-    """One field's annotation, read here a second time."""
-
-    name: str
-    item: Any  # a scalar type, a message class, or a union of message classes
-    repeated: bool
-    bounds: tuple[Bound, ...]
-
-    def bound(self, kind: type[Bound]) -> Any:
-        return next((bound for bound in self.bounds if isinstance(bound, kind)), None)
-
-    def with_items(self, items: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Items whose ids ascend, where they must."""
-        order = self.bound(Ascending)
-        if order is None:
-            return items
-        if order.key:
-            return tuple(replace(item, **{order.key: index}) for index, item in enumerate(items))
-        return tuple(range(len(items)))
-
-
-def fields_of(kind: Any) -> list[Field]:
-    found = []
-    hints = get_type_hints(kind, include_extras=True)
-    for field in fields(kind):
-        hint, bounds = hints[field.name], ()
-        if get_origin(hint) is Annotated:
-            hint, *rest = get_args(hint)
-            bounds = tuple(rest)
-        if hint == bytes | memoryview:
-            hint = bytes  # a view of bytes is as good, and nothing else differs: see test_chunk_codec
-        repeated = get_origin(hint) in {tuple, Sequence}
-        found.append(Field(field.name, get_args(hint)[0] if repeated else hint, repeated, bounds))
-    return found
 
 
 def generated(kind: Any) -> Message:
@@ -106,32 +67,6 @@ def item_values(field: Field) -> st.SearchStrategy[Any]:
 
 
 ANY_VALUE = st.one_of([values(kind) for kind in KINDS])
-
-
-def extreme(kind: Any, end: str) -> Any:
-    """The value whose fields are all at their "least" or at their "most"."""
-    return kind(**{field.name: extreme_field(field, end) for field in fields_of(kind)})
-
-
-def extreme_field(field: Field, end: str) -> Any:
-    if isinstance(field.item, UnionType):
-        found = [extreme(choice, end) for choice in get_args(field.item)]
-        return max(found, key=lambda value: len(encode(value)))
-    if field.repeated:
-        item = extreme_item(field, end)
-        return field.with_items((item,) * getattr(field.bound(Count), end))
-    return extreme_item(field, end)
-
-
-def extreme_item(field: Field, end: str) -> Any:
-    if is_dataclass(field.item):
-        return extreme(field.item, end)
-    if field.item is bool:
-        return end == "most"
-    if field.item in (int, float):
-        return field.item(getattr(field.bound(Between), end))
-    text = b"x" * getattr(field.bound(Length), end)
-    return text if field.item is bytes else text.decode()
 
 
 # ---------------------------------------------------------------- an independent judge

@@ -595,7 +595,7 @@ class RoundEvent(_message.Message):
     seconds: _builtins.float
     """seconds since the round's start"""
     kind: _builtins.str
-    """"gathering", "step", "answered", "dropped", "withdrew", "refused", "complaint", "closed" or "failed" """
+    """"gathering", "step", "resumed", "answered", "dropped", "withdrew", "refused", "complaint", "closed" or "failed" """
     step: _builtins.str
     """"advertise_keys", "share_keys", "masked_input", "consistency_check" or "unmasking"; or empty"""
     client: _builtins.str
@@ -603,7 +603,7 @@ class RoundEvent(_message.Message):
     detail: _builtins.str
     """one sentence or empty, at most 1,000 bytes"""
     clients: _builtins.int
-    """"gathering" and "step": clients who are awaited; "closed": clients in the sum"""
+    """"gathering", "step" and "resumed": clients who are awaited; "closed": clients in the sum"""
     def __init__(
         self,
         *,
