@@ -59,6 +59,7 @@ class Lane:
         said: Callable[[str], None],
     ) -> None:
         self.told = {study.name: Told() for study in studies}
+        self.fallen: set[str] = set()  # sites that were killed in the present round
         self._operator = operator
         self._studies = studies
         self._evidence = evidence
@@ -79,6 +80,7 @@ class Lane:
 
     async def _round(self, study: Study) -> None:
         task = study.name
+        self.fallen.clear()
         number = await self._start(task, self.told[task])
         self._tally.rounds += 1
         try:
