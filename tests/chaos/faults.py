@@ -17,6 +17,7 @@ from tests.chaos.tally import Tally
 
 AGAIN: Final = 0.25  # the share of the server's kills that are followed by another while it starts, or just after
 AGAIN_WITHIN_S: Final = 1.0
+ANYHOW: Final = 0.1
 AWAY_S: Final = 5.0  # at most, of a server that is not started again at once
 SLOW_S: Final = 3.0
 HOLD_S: Final = 0.05  # of each piece that arrives, at most
@@ -38,6 +39,7 @@ class Faults:
         disk: the server's.
         tally: where to count.
         recovery: told of the server's kills.
+        bears: whether the running rounds can bear the loss of this site.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Faults:
         disk: Disk,
         tally: Tally,
         recovery: Recovery,
+        bears: Callable[[str], bool],
     ) -> None:
         self._full_until = -inf
         self._draws = draws
@@ -62,6 +65,7 @@ class Faults:
         self._disk = disk
         self._tally = tally
         self._recovery = recovery
+        self._bears = bears
         self._lasting: set[asyncio.Task[None]] = set()
 
     @property
@@ -112,7 +116,10 @@ class Faults:
             self._tally.faults["server stopped"] += 1
 
     def _kill_site(self) -> None:
-        self._draws.choice(self._sites).signal(signal.SIGKILL)
+        """One site; seldom one more than the rounds can bear, since that they fail then is no news."""
+        site, anyhow = self._draws.choice(self._sites), self._draws.random() < ANYHOW
+        if anyhow or self._bears(site.name):
+            site.signal(signal.SIGKILL)
 
     def _kill_party(self) -> None:
         self._draws.choice(self._parties).signal(signal.SIGKILL)

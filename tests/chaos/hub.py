@@ -7,6 +7,7 @@ import asyncio
 import signal
 from multiprocessing.connection import Connection
 from typing import Final
+from unittest.mock import patch
 
 from aggregator.config import ServerConfig
 from aggregator.local import child
@@ -20,8 +21,8 @@ FOLD_UPLOADS: Final = 3
 def main(config: ServerConfig, pipe: Connection) -> None:
     """Serve until SIGTERM, or until the starter hangs up; its port is the one message. The target of its process."""
     child.settle(config.identity)
-    writing.FOLD_BYTES, writing.FOLD_UPLOADS = FOLD_BYTES, FOLD_UPLOADS  # type: ignore[misc]
-    asyncio.run(_serve(config, pipe))
+    with patch.multiple(writing, FOLD_BYTES=FOLD_BYTES, FOLD_UPLOADS=FOLD_UPLOADS):
+        asyncio.run(_serve(config, pipe))
 
 
 async def _serve(config: ServerConfig, pipe: Connection) -> None:

@@ -5,6 +5,7 @@ import re
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from random import Random
 from typing import Final
 
@@ -58,6 +59,7 @@ class Lane:
         said: Callable[[str], None],
     ) -> None:
         self.told = {study.name: Told() for study in studies}
+        self.fallen: set[str] = set()  # sites that were killed in the present round
         self._operator = operator
         self._studies = studies
         self._evidence = evidence
@@ -68,15 +70,17 @@ class Lane:
 
     async def run(self, enough: Callable[[], bool]) -> None:
         """Round after round, until it is enough; the last ones end before this returns."""
-        while not enough():
-            for study in self._studies:
-                try:
-                    await self._round(study)
-                except SangamError as error:
-                    self._tally.stuck.append(f"{study.name}: {type(error).__name__}: {error}")
+        for study in cycle(self._studies):
+            try:
+                await self._round(study)
+            except SangamError as error:
+                self._tally.stuck.append(f"{study.name}: {type(error).__name__}: {error}")
+            if enough():
+                return
 
     async def _round(self, study: Study) -> None:
         task = study.name
+        self.fallen.clear()
         number = await self._start(task, self.told[task])
         self._tally.rounds += 1
         try:

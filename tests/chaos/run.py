@@ -5,7 +5,7 @@ import os
 import re
 import signal
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +23,7 @@ from aggregator.local.consortium import HOST, PARTIES, Consortium
 from aggregator.local.parties import Post
 from aggregator.local.processes import nursery
 from aggregator.local.screen import Bar, Screen
+from aggregator.local.tolerance import tolerance
 from aggregator.protocol.parties import KEY_HOLDER
 from aggregator.storage.audit import AUDIT_FILE, verify
 from aggregator.storage.state import RESULTS, SPOOL
@@ -37,10 +38,10 @@ from tests.chaos.lane import Lane
 from tests.chaos.recovery import Recovery
 from tests.chaos.site import Invitation
 from tests.chaos.tally import Tally
-from tests.chaos.work import DEADLINES, HOMOMORPHIC, LANES, PATIENCE_S, RESULTS_KEPT
+from tests.chaos.work import DEADLINES, HOMOMORPHIC, LANES, PATIENCE_S, RESULTS_KEPT, Study
 
 STOPPED_WITHIN_S: Final = 30.0
-SERVER, OPERATOR = "server", "operator"
+SERVER, SITE, OPERATOR = "server", "site", "operator"
 NUMBER: Final = re.compile(r"\d{9,}")  # of a round
 ENTERED: Final = "was already entered"  # by a process of this site that was killed
 
@@ -93,6 +94,7 @@ class Scene:
         self._listening = asyncio.Event()
         self._bar: Bar | None = None
         self._faults: Faults | None = None
+        self._lanes: list[Lane] = []
 
     async def play(self) -> None:
         """From the first start to the last look."""
@@ -120,6 +122,7 @@ class Scene:
 
     async def _make_trouble(self, operator: Operator, server: Kept, others: list[Kept]) -> list[Lane]:
         settings, count = self._settings, self._settings.sites
+        self._lanes = [self._lane(operator, index, studies) for index, studies in enumerate(LANES)]
         self._faults = Faults(
             Random(f"{settings.seed}"),
             settings.between_s,
@@ -130,6 +133,7 @@ class Scene:
             self._disk,
             self.tally,
             self._recovery,
+            self._bears,
         )
 
         def enough() -> bool:
@@ -137,23 +141,19 @@ class Scene:
 
         with self._screen.bar("kills", settings.kills, f"{settings.kills} kills, seed {settings.seed}") as bar:
             self._bar = bar
-            lanes = [
-                Lane(
-                    operator,
-                    studies,
-                    self._evidence,
-                    self.tally,
-                    self._recovery,
-                    Random(f"{settings.seed}/lane {index}"),
-                    self._say,
-                )
-                for index, studies in enumerate(LANES)
-            ]
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._faults.run(enough))
-                for lane in lanes:
+                for lane in self._lanes:
                     group.create_task(lane.run(enough))
-        return lanes
+        return self._lanes
+
+    def _lane(self, operator: Operator, index: int, studies: Sequence[Study]) -> Lane:
+        draws = Random(f"{self._settings.seed}/lane {index}")
+        return Lane(operator, studies, self._evidence, self.tally, self._recovery, draws, self._say)
+
+    def _bears(self, name: str) -> bool:
+        most = tolerance(self._settings.sites, "sites")
+        return all(len(lane.fallen | {name}) <= most for lane in self._lanes)
 
     def _say(self, where: str) -> None:
         tally = self.tally
@@ -221,9 +221,11 @@ class Scene:
         self._listening.set()
 
     def _ended(self, one: Kept, code: int) -> None:
-        kind = "site" if one.name in self._members.sites else one.name
+        kind = SITE if one.name in self._members.sites else one.name
         if code == -signal.SIGKILL:
             self.tally.kills[kind] += 1
+            for lane in self._lanes if kind == SITE else ():
+                lane.fallen.add(one.name)
             if self._bar is not None:
                 self._bar.advance()
         elif one.name == SERVER and code in (0, -signal.SIGTERM):

@@ -49,7 +49,7 @@ class Study:
 
 HOMOMORPHIC: Final = "stroke"
 LANES: Final = (
-    (Study("sepsis", Mode.PAIRWISE, 6), Study(HOMOMORPHIC, Mode.HOMOMORPHIC, 20_000)),
+    (Study(HOMOMORPHIC, Mode.HOMOMORPHIC, 20_000), Study("sepsis", Mode.PAIRWISE, 6)),
     (
         Study("imaging", Mode.LATTICE, 600_000),
         Study("ecg", Mode.PAIRWISE, 200_000, gathers=True),
