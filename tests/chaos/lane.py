@@ -10,6 +10,7 @@ from random import Random
 from typing import Final
 
 from aggregator.errors import NotFound, SangamError
+from aggregator.local.consortium import PARTIES
 from aggregator.wire.operator_messages import RoundEvent
 from aggregator.wire.vocabulary import EventKind
 from clients.operator import Operator
@@ -18,13 +19,14 @@ from clients.retry import patiently
 from tests.chaos.evidence import Evidence, digest
 from tests.chaos.judge import faults_of_sum
 from tests.chaos.recovery import Recovery
-from tests.chaos.tally import Tally
+from tests.chaos.tally import NUMBER, Tally
 from tests.chaos.work import PATIENCE_S, STUCK_AFTER_S, Study
 
 ASKED_TWICE: Final = 0.3
 KEYS_ASKED: Final = 3  # of each task, when all has ended
 LEFT: Final = frozenset({EventKind.DROPPED, EventKind.WITHDREW, EventKind.REFUSED})
 RIGHTFUL: Final = re.compile(r", need \d+| did not (answer|come)$")
+KEYLESS: Final = "has no key here"  # of a key holder that was killed while it decrypted: a key serves once for ever
 
 
 @dataclass
@@ -59,7 +61,7 @@ class Lane:
         said: Callable[[str], None],
     ) -> None:
         self.told = {study.name: Told() for study in studies}
-        self.fallen: set[str] = set()  # sites that were killed in the present round
+        self.fallen: set[str] = set()  # who was killed in the present round, but for the server
         self._operator = operator
         self._studies = studies
         self._evidence = evidence
@@ -100,8 +102,9 @@ class Lane:
 
     def _note_failure(self, task: str, number: int, reason: str) -> None:
         """A round may fail since too few were left of those who take part; never since something was lost."""
-        self._tally.aborted[reason] += 1
-        if not RIGHTFUL.search(reason):
+        self._tally.aborted[NUMBER.sub("N", reason)] += 1
+        keyless = reason.endswith(KEYLESS) and PARTIES.key_holder in self.fallen
+        if not keyless and not RIGHTFUL.search(reason):
             acknowledged = len(self._evidence.named(task, number, "ack"))
             self._tally.lost.append(f"{task}, round {number}, with {acknowledged} acknowledged uploads: {reason}")
 
@@ -129,7 +132,7 @@ class Lane:
         async for event in self._operator.watch(task, number):
             self._recovery.heard(event)
             if event.kind in LEFT:
-                self._tally.left_rounds[f"{event.kind}: {event.detail}"] += 1
+                self._tally.left_rounds[NUMBER.sub("N", f"{event.kind}: {event.detail}")] += 1
             self._said(f"{task} {event.step}")
             last = event
         assert last is not None

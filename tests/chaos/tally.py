@@ -1,6 +1,7 @@
 """What a run has seen: counted as it happens, and one JSON object at the end."""
 
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from statistics import median
@@ -9,6 +10,7 @@ from typing import Any, Final
 
 COMPLETED_LEAST: Final = 0.95
 HOPELESS: Final = 5
+NUMBER: Final = re.compile(r"\d{9,}")  # of a round, in a sentence
 GROWTH_MIB_MOST: Final = 64.0  # of a server that has just started: the sums that are kept of each task take 25
 
 

@@ -1,5 +1,6 @@
 """A lane finds what a server loses: here the operator's session is one that says so."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 from types import SimpleNamespace
@@ -35,6 +36,7 @@ class Session:
     lies: dict = field(default_factory=dict)
     known: tuple = (1,)
     asked: set = field(default_factory=set)
+    meanwhile: Callable = field(default=lambda: None)
 
     async def start_round(self, task, *, key):
         known = key in self.asked
@@ -44,6 +46,7 @@ class Session:
     async def watch(self, task, number):
         if "watch" in self.lies:
             raise NotFound("no round 1")
+        self.meanwhile()
         yield self.end
 
     async def fetch_result(self, task, number):
@@ -56,14 +59,15 @@ class Session:
             yield SimpleNamespace(round=number)
 
 
-async def seen(tmp_path, session, *acknowledged):
-    """One round, and the last look; what was counted."""
+async def seen(tmp_path, session, *acknowledged, fallen=()):
+    """One round, in which these processes fall, and the last look; what was counted."""
     evidence, tally = Evidence(tmp_path), Tally()
     for site in SITES:
         evidence.mask("sepsis", 1, site, WORDS)
     for site in acknowledged:
         evidence.acknowledge("sepsis", 1, site)
     lane = Lane(session, [STUDY], evidence, tally, Recovery(tally, lambda: 0.0), Random(1), lambda _: None)
+    session.meanwhile = lambda: lane.fallen.update(fallen)
     await lane.run(lambda: tally.rounds > 0)
     await lane.look_again()
     return tally
@@ -112,3 +116,11 @@ async def test_too_few_clients_are_no_loss(tmp_path):
     tally = await seen(tmp_path, Session(event(EventKind.FAILED, "unmasking: 2 clients, need 3")), "a", "b")
     assert (tally.lost, dict(tally.aborted)) == ([], {"unmasking: 2 clients, need 3": 1})
     assert not tally.passed
+
+
+@pytest.mark.parametrize(("fallen", "lost"), [((), 1), (("key-holder",), 0)])
+async def test_a_key_that_is_gone_is_no_loss_where_its_holder_was_killed(tmp_path, fallen, lost):
+    gone = event(EventKind.FAILED, "decrypt: key-holder refuses: round 1795942760358 of task sepsis has no key here")
+    tally = await seen(tmp_path, Session(gone), "a", fallen=fallen)
+    assert len(tally.lost) == lost
+    assert dict(tally.aborted) == {"decrypt: key-holder refuses: round N of task sepsis has no key here": 1}
