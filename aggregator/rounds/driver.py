@@ -6,7 +6,7 @@ on without it.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 from aggregator.crypto.certificates import Certificate
@@ -65,6 +65,7 @@ class Driver:
         result_shared: whether participants may fetch the result.
         clock: seconds, monotonic.
         now: the wall clock, unix seconds.
+        ended: told how the round ended; it writes that down before clients hear of it.
         events: where to say what happens; None for a log of its own.
         meter: counts what the phases cost; None counts nothing.
 
@@ -84,6 +85,7 @@ class Driver:
         result_shared: bool,
         clock: Callable[[], float],
         now: Callable[[], float],
+        ended: Callable[[Completed | Failed], Awaitable[None]],
         events: EventLog | None = None,
         meter: Meter | None = None,
     ) -> None:
@@ -95,6 +97,7 @@ class Driver:
         self._lines = lines
         self._writing = Writing(records, setting, now)
         self._result_shared = result_shared
+        self._ended = ended
         resumed = stand.deadline_s is not None
         reconnect_s = max(deadlines.reconnect_s, RETURN_S) if resumed else deadlines.reconnect_s
         self._waiting = Waiting(deadlines, lines, clock, self._name, reconnect_s)
@@ -105,9 +108,10 @@ class Driver:
         self._turn = asyncio.Lock()  # held while a phase works in a thread, so that nothing changes under it
         self.ending: RoundClosed | RoundFailed | None = None
         self.told: frozenset[ClientId] = frozenset()
+        self._may_tell = False
 
     async def run(self) -> Completed | Failed:
-        """Run all phases. Every client that took part is told how the round ended.
+        """Run all phases. Every client that took part is told how the round ended, once that is written down.
 
         Raises:
             StorageError: the disk did not take what has to be on it before the round can go on.
@@ -122,17 +126,25 @@ class Driver:
             after = await self._step(after)
         if isinstance(after, Completed):
             await self._writing.close(after)
-        return self.conclude(after)
+        return await self.conclude(after)
 
-    def conclude(self, end: Completed | Failed) -> Completed | Failed:
-        """End the round in this way, and tell its clients."""
-        self._conclude(end)
+    async def conclude(self, end: Completed | Failed) -> Completed | Failed:
+        """End the round in this way, write that down, and tell its clients."""
+        self._end(end)
+        await self._ended(end)
+        self.tell()
         return end
+
+    def tell(self) -> None:
+        """Tell its clients how the round ended."""
+        self._may_tell = True
+        for client in self.told:
+            self.greet(client)
 
     def restore_end(self, ending: ServerBody, told: frozenset[ClientId]) -> None:
         """It had ended before the server started again; who comes back is told how."""
         if isinstance(ending, RoundClosed | RoundFailed):
-            self.ending, self.told = ending, told
+            self.ending, self.told, self._may_tell = ending, told, True
             self._stand = Stand(Over(self.step, frozenset(), frozenset()))
 
     @property
@@ -150,9 +162,12 @@ class Driver:
         return self._setting.member_of(site)
 
     def greet(self, client: ClientId) -> None:
-        """Tell a client that came (back) where the round is."""
+        """Tell a client that came (back) where the round is; nothing that is not written down yet."""
         if self.ending is not None and client in self.told:
-            self._tell(client, self.ending)
+            if self._may_tell:
+                self._tell(client, self.ending)
+        elif self._stand.deadline_s is None and self.ending is None:
+            return  # nobody has heard of this round; when its terms are written down, everybody does
         elif self.ending is None and client in self._stand.phase.awaited:
             self._tell(client, self._stand.phase.announcement(client))
         elif client in self._stand.entered and client not in self._stand.phase.standing:
@@ -161,7 +176,7 @@ class Driver:
     def end_unexpectedly(self, reason: str) -> None:
         """End a round that its phases did not end: by its operator, by the server that stops, or by a step's mishap."""
         if self.ending is None:
-            self._conclude(Failed(self._stand.phase.step, reason))
+            self._end(Failed(self._stand.phase.step, reason))
 
     async def deliver(self, client: ClientId, message: ClientMessage) -> None:
         """Take one message of the control stream.
@@ -171,6 +186,8 @@ class Driver:
             Overloaded: the round is full.
         """
         body = message.body
+        if message.round == self.round and self.ending is not None and not self._may_tell and client in self.told:
+            return  # it hears how the round ended as soon as that is written down
         if message.round != self.round or self.ending is not None:
             self._lines.send(self._name(client), message.round, Excluded(f"round {message.round} is over"))
             return
@@ -329,7 +346,7 @@ class Driver:
         reason = f"round {self.round} went on without this client: its answer did not arrive in time"
         self._tell(client, Excluded(reason))
 
-    def _conclude(self, end: Completed | Failed) -> None:
+    def _end(self, end: Completed | Failed) -> None:
         if isinstance(end, Completed):
             self.ending = RoundClosed(end.survivors, self._result_shared)
             told = frozenset(end.survivors) | self._setting.attending.keys()
@@ -344,8 +361,6 @@ class Driver:
         last.close()  # of a round that was ended in this step, nothing that has arrived stays
         # What was said, and the masked sum, need room and are needed no more.
         self._stand = Stand(Over(last.step, last.members, last.standing))
-        for client in told:
-            self._tell(client, self.ending)
 
     def _tell(self, client: ClientId, body: ServerBody) -> None:
         self._lines.send(self._name(client), self.round, body)

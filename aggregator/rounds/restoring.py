@@ -18,7 +18,7 @@ from aggregator.rounds.phase import Completed, Setting
 from aggregator.rounds.round import Round
 from aggregator.storage.base import StoredOpening, StoredResult, StoredRound
 from aggregator.wire.messages import Terms
-from aggregator.wire.vocabulary import SumState
+from aggregator.wire.vocabulary import RoundState, SumState
 from native.ring import word_dtype
 
 
@@ -86,7 +86,8 @@ class Restorer:
     def completed(self, stored: StoredRound) -> Completed | None:
         """The round's sum; None where it has none, or has it no longer."""
         result, opening = stored.result, stored.opening
-        if result is None or result.words is None or opening is None:
+        failed = stored.end is not None and stored.end.summary.state != RoundState.CLOSED
+        if result is None or result.words is None or opening is None or failed:
             return None
         setting = self.setting(stored, opening, result.terms)
         return Completed(setting, result.survivors, self._words(result))

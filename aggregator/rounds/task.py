@@ -11,7 +11,7 @@ from typing import Final
 from aggregator.crypto.agreement import Entropy
 from aggregator.crypto.certificates import Certificate
 from aggregator.crypto.roster import Roster
-from aggregator.errors import Cancelled, NotAdmitted, OutOfTurn, SangamError
+from aggregator.errors import Cancelled, Disconnected, NotAdmitted, OutOfTurn, SangamError, StorageError
 from aggregator.protocol import homomorphic_coordinator as coordinator
 from aggregator.protocol.cohort import ClientId
 from aggregator.protocol.context import RoundTerms
@@ -25,7 +25,7 @@ from aggregator.rounds.lines import Line, Lines
 from aggregator.rounds.meter import Meter, stopped_clock
 from aggregator.rounds.observing import Observe, Observer, unobserved
 from aggregator.rounds.opening import Gathering, check_fits, present
-from aggregator.rounds.phase import Completed, Setting
+from aggregator.rounds.phase import Completed, Failed, Setting
 from aggregator.rounds.restoring import Restorer, destroy_uncounted
 from aggregator.rounds.round import Round
 from aggregator.rounds.stand import Stand, replay
@@ -91,6 +91,7 @@ class Task:
         self._running: asyncio.Task[None] | None = None
         self._number = host.first_round() - 1
         self._meter = Meter()
+        self._suspended = False
 
     @staticmethod
     def check(spec: operator_messages.Task, host: Host) -> None:
@@ -101,8 +102,10 @@ class Task:
         """
         check_fits(Parameters.from_message(spec.parameters), spec.opening, len(host.roster()))
 
-    def restore(self, stored: StoredTask) -> None:
+    async def restore(self, stored: StoredTask) -> None:
         """Go on where the server was killed: with what was kept, and with the round that ran.
+
+        Run before anybody can call: nobody meets a round whose steps are being gone through once more.
 
         Raises:
             StorageError: something of a round that has ended is lost.
@@ -114,36 +117,34 @@ class Task:
         self.history.restore(rounds, stored.started)
         if rounds:
             self._number = max(self._number, rounds[-1].number)
-            self._go_on(restorer, stored.rounds[-1], rounds[-1])
+            await self._go_on(restorer, stored.rounds[-1], rounds[-1])
 
-    def _go_on(self, restorer: Restorer, stored: StoredRound, round_: Round) -> None:
+    async def _go_on(self, restorer: Restorer, stored: StoredRound, round_: Round) -> None:
         """With the last round: to tell its clients how it ended, or to end it."""
         if round_.runs:
-            conduct = partial(self._resume, restorer, stored, round_)
+            conduct = await self._resumed(restorer, stored, round_)
             self._running = asyncio.create_task(self._run(round_, conduct))
         elif stored.opening is not None and stored.end is not None and stored.end.ending is not None:
             setting = restorer.setting(stored, stored.opening)
             self._driver = self._new_driver(first(setting), setting, round_)
             self._driver.restore_end(stored.end.ending, stored.end.told)
 
-    async def _resume(self, restorer: Restorer, stored: StoredRound, round_: Round) -> Completed | None:
-        """Run a round on that ran when the server was killed."""
+    async def _resumed(self, restorer: Restorer, stored: StoredRound, round_: Round) -> Callable[[], Awaitable[object]]:
+        """What is left to do of a round that ran when the server was killed."""
         if stored.opening is None:
             round_.events.add(EventKind.RESUMED, None)
-            return await self._conduct(round_, stored.model_hash)
-        total = restorer.completed(stored)
-        setting = restorer.setting(stored, stored.opening)
-        stand = first(setting, stored.opening.invited)
-        round_.driver = self._driver = self._new_driver(stand, setting, round_)  # tells all if it cannot go on
-        if total is None:
-            destroy_uncounted(stored)
-            stand = await asyncio.to_thread(replay, stand.phase, stored.steps, stored.sum)
+            return partial(self._conduct, round_, stored.model_hash)
+        setting, total = restorer.setting(stored, stored.opening), restorer.completed(stored)
+        stand, invited = first(setting, stored.opening.invited), stored.opening.invited
+        try:
+            if total is None:
+                destroy_uncounted(stored)
+                stand = await asyncio.to_thread(replay, stand.phase, stored.steps, stored.sum)
+        except StorageError as error:
+            round_.driver = self._driver = self._new_driver(first(setting, invited), setting, round_)
+            return partial(self._driver.conclude, Failed(self._driver.step, str(error)))
         driver = round_.driver = self._driver = self._new_driver(stand, setting, round_)
-        for client in range(len(setting.roster)):
-            if self.lines.is_connected(setting.name(client)):
-                driver.greet(client)
-        end = await driver.run() if total is None else driver.conclude(total)
-        return end if isinstance(end, Completed) else None
+        return driver.run if total is None else partial(driver.conclude, total)
 
     def join(self, site: Certificate, version: int = PROTOCOL_VERSION, roster_hash: bytes = b"") -> Line:
         """Open a site's line, and tell it where the task is; without the roster if it holds the one of this hash.
@@ -237,6 +238,7 @@ class Task:
         Raises:
             OutOfTurn: that round is not the current one.
         """
+        self._check_here()
         if self._driver is None or round_number != self._driver.round:
             raise OutOfTurn(f"task {self.spec.name}: round {round_number} is not the current one")
         return self._driver
@@ -252,6 +254,7 @@ class Task:
         Raises:
             OutOfTurn: no round was ever opened.
         """
+        self._check_here()
         if self._driver is None:
             raise OutOfTurn(f"task {self.spec.name} has no round yet")
         await self._driver.deliver(self._driver.client_of(site), message)
@@ -264,13 +267,19 @@ class Task:
     async def close(self) -> None:
         """Stop a running round, which goes on at the next start where it is written down, and end every line."""
         if self._host.records.durable:
+            self._suspended = True
             await self._break_off()
         else:
             await self._stop(STOPPED)
         self.lines.close()
         self.history.close()
 
+    def _check_here(self) -> None:
+        if self._suspended:
+            raise Disconnected("this server is stopping: the round goes on when it is back")
+
     def _check_open(self) -> None:
+        self._check_here()
         if self.cancelled:
             raise Cancelled(f"task {self.spec.name} was cancelled by its operator")
 
@@ -285,27 +294,26 @@ class Task:
             return self._driver.client_of(site) if self._driver is not None else None
         return None
 
-    async def _run(self, round_: Round, conduct: Callable[[], Awaitable[Completed | None]]) -> None:
+    async def _run(self, round_: Round, conduct: Callable[[], Awaitable[object]]) -> None:
         try:
-            self._end(round_, await conduct(), STOPPED)
+            await conduct()
         except SangamError as error:
-            self._end(round_, None, str(error))
+            await self._fail(round_, str(error))
         except asyncio.CancelledError:
             if not self._host.records.durable:
-                self._end(round_, None, STOPPED)
+                await self._fail(round_, STOPPED)
             raise
         except Exception:
             _LOG.exception("task %s: round %d broke off", self.spec.name, round_.number)
-            self._end(round_, None, STOPPED)
+            await self._fail(round_, STOPPED)
             raise
 
-    async def _conduct(self, round_: Round, model_hash: bytes) -> Completed | None:
+    async def _conduct(self, round_: Round, model_hash: bytes) -> None:
         driver = round_.driver
         if driver is None:
             here = await self._gathering.wait(self.lines, self._host.roster, self._host.clock, round_.events.seconds)
             driver = self._open(round_, model_hash, self._gathering.invited(here, self._host.entropy))
-        end = await driver.run()
-        return end if isinstance(end, Completed) else None
+        await driver.run()
 
     def _open(self, round_: Round, model_hash: bytes, invited: frozenset[str] | None) -> Driver:
         host, roster, records = self._host, self._host.roster(), round_.records
@@ -330,6 +338,7 @@ class Task:
             result_shared=not self.spec.result_to_operator_only,
             clock=self._host.clock,
             now=self._host.now,
+            ended=partial(self._ended, round_),
             events=round_.events,
             meter=self._meter,
         )
@@ -342,34 +351,60 @@ class Task:
 
     async def _stop(self, reason: str) -> None:
         """End the running round, if there is one; only then stop its work, so that the reason is this one."""
-        if self.history.running is not None:
-            self._end(self.history.running, None, reason)
+        round_ = self.history.running
+        if round_ is None:
+            return await self._break_off()
+        self._mark_failed(round_, reason)
         await self._break_off()
+        await self._tell_end(round_)
+        return None
 
     async def _break_off(self) -> None:
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
 
-    def _end(self, round_: Round, total: Completed | None, reason: str) -> None:
-        """Note that a round has ended, the first time that it does; the reason counts where its phases gave none."""
-        if not round_.runs:
-            return
-        driver = round_.driver
-        if driver is not None:
-            driver.end_unexpectedly(reason)
+    async def _ended(self, round_: Round, end: Completed | Failed) -> None:
+        """The phases have ended a round: write that down before anybody is told."""
+        if round_.runs:
+            self._mark_ended(round_, end if isinstance(end, Completed) else None)
+        await self._write_end(round_)
+
+    async def _fail(self, round_: Round, reason: str) -> None:
+        """A round ends without a sum for another reason than its phases'; nothing where it has ended already."""
+        if round_.runs:
+            self._mark_failed(round_, reason)
+            await self._tell_end(round_)
+
+    async def _tell_end(self, round_: Round) -> None:
+        await self._write_end(round_)
+        if self._driver is not None and self._driver.round == round_.number:
+            self._driver.tell()
+
+    async def _write_end(self, round_: Round) -> None:
+        """Where the disk refuses, clients are told nevertheless: the worst is that a killed server goes on with it."""
+        try:
+            await round_.records.written()
+        except StorageError as error:
+            _LOG.warning("task %s: the end of round %d is not written: %s", self.spec.name, round_.number, error)
+
+    def _mark_failed(self, round_: Round, reason: str) -> None:
+        if round_.driver is not None:
+            round_.driver.end_unexpectedly(reason)
         elif round_.events.end is None:
             round_.events.add(EventKind.FAILED, None, detail=reason)
+        self._mark_ended(round_, None)
+
+    def _mark_ended(self, round_: Round, total: Completed | None) -> None:
+        driver = round_.driver
         self.history.end(round_, total)
         ending, told = (None, frozenset[ClientId]()) if driver is None else (driver.ending, driver.told)
         round_.records.ended(round_.summary(), ending, told)
-        self._decide_end(round_, total)
-
-    def _decide_end(self, round_: Round, total: Completed | None) -> None:
         if total is None:
             round_.records.decided("round failed", reason=round_.summary().reason)
-            return
-        round_.records.decided("round closed", survivors=[total.setting.name(client) for client in total.survivors])
+        else:
+            names = [total.setting.name(client) for client in total.survivors]
+            round_.records.decided("round closed", survivors=names)
 
     def _terms(self, number: int, model_hash: bytes, roster: Roster) -> RoundTerms:
         terms = RoundTerms(

@@ -25,6 +25,7 @@ from aggregator.rounds.stand import Stand
 from aggregator.rounds.uploads import Upload, Uploads
 from aggregator.storage.base import RoundRecords
 from aggregator.wire.messages import ClientBody
+from aggregator.wire.vocabulary import Step
 
 _LOG = logging.getLogger(__name__)
 
@@ -115,10 +116,10 @@ class Writing:
         """
         phase = stand.phase
         if isinstance(phase, Uploads) and phase.keeps_sum and self.durable:
-            for client in phase.answers.keys() - phase.counted:
-                self._records.refused(phase.step, client)
             octets = await asyncio.to_thread(lambda: phase.sum_octets)
             await on_disk(partial(self._records.keep_sum, phase.step, tuple(phase.counted), octets))
+            if following.phase.step is not Step.AUDIT:  # nobody is to read them
+                self._records.let_go(phase.step, phase.counted)
         if phase.frees is not None:
             self._records.let_go(phase.frees, stand.summed)
         self._records.ended_step(phase.step, phase.counted)
@@ -147,7 +148,7 @@ def write_opening(records: RoundRecords, setting: Setting, invited: frozenset[Cl
         ctx0=terms.ctx0.hex(),
         roster=setting.roster.root.hex(),
         model=terms.model_hash.hex(),
-        invited=[] if invited is None else sorted(map(setting.name, invited)),
+        invited=len(setting.roster) if invited is None else len(invited),
     )
 
 

@@ -19,6 +19,7 @@ from aggregator.service.fair_queue import FairQueue
 
 SLOW_S: Final = 20.0  # without a chunk, which has 1 MiB: slower than 52 KiB/s ...
 SLOWER: Final = 4.0  # ... and than others by so much, or a server that is slow itself would send all to the end
+SLOWEST_S: Final = 2 * SLOW_S  # whatever the others do: who drips must not raise the bar for good
 SMOOTHING: Final = 16  # chunks, over which the others' time is averaged
 GONE_S: Final = 5.0  # without a stream; a client whose line broke comes back within two
 WAIT_LEAST_S: Final = 0.5
@@ -49,13 +50,15 @@ class Pace:
         self._mean_s = 0.0
 
     def note(self, seconds: float) -> None:
-        """One chunk took so long."""
+        """One chunk took so long; one that was slow itself raises no bar for others."""
+        if seconds > SLOW_S:
+            return
         self._mean_s += (seconds - self._mean_s) / SMOOTHING
 
     @property
     def slow_s(self) -> float:
         """An upload without a chunk for so long is slow."""
-        return max(SLOW_S, SLOWER * self._mean_s)
+        return min(max(SLOW_S, SLOWER * self._mean_s), SLOWEST_S)
 
 
 @dataclass(slots=True, eq=False)

@@ -147,7 +147,7 @@ async def serve(config: ServerConfig, further: Iterable[Service] = ()) -> AsyncI
         metrics.watch(lambda: spool.held_bytes, lambda: turns.waiting + admission.waiting, lambda: len(tasks.connected))
         aggregation = AggregationService(tasks, turns, admission)
         stack.push_async_callback(tasks.close)
-        tasks.restore(stored)
+        await tasks.restore(stored)
         _say_what_outlives(config, stored)
         ckks = CkksService(spool, turns, cores.each, config.ckks_bytes if config.ckks else 0)
         operators = OperatorService(tasks, stored.keys)

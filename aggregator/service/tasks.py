@@ -119,11 +119,11 @@ class Tasks:
         self._tasks[spec.name] = Owned(task, operator, created_s)
         return False
 
-    def restore(self, stored: Stored) -> None:
+    async def restore(self, stored: Stored) -> None:
         """Go on with what the records held. StorageError: something of a task is lost."""
         for one in stored.tasks:
             task = Task(one.spec, self.host, one.records)
-            task.restore(one)
+            await task.restore(one)
             self._tasks[one.spec.name] = Owned(task, one.owner, one.created_s)
         for name, owner in stored.deleted:
             self._deleted.setdefault(owner, {})[name] = None

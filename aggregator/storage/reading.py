@@ -42,9 +42,11 @@ def read_all(database: sqlite3.Connection, desk: Desk) -> tuple[Stored, dict[str
         MessageError: a row does not hold what it should.
     """
     names: dict[str, DurableTask] = {}
+    rosters: dict[bytes, bytes] = {}
     stored = []
     for name, owner, spec, created_s, cancelled, started in database.execute("SELECT * FROM tasks ORDER BY created_s"):
-        read = [_Reader(database, desk, name, row).round() for row in _rounds(database, name)]
+        rows = _rounds(database, name)
+        read = [_Reader(database, desk, name, row, rosters, last=row is rows[-1]).round() for row in rows]
         names[name] = DurableTask(desk, name, (records for _, records in read))
         desk.results(name).keep_only(frozenset(records.result for _, records in read))
         rounds = tuple(one for one, _ in read)
@@ -63,7 +65,18 @@ def _rounds(database: sqlite3.Connection, task: str) -> list[tuple[Any, ...]]:
 class _Reader:
     """Reads one round."""
 
-    def __init__(self, database: sqlite3.Connection, desk: Desk, task: str, row: tuple[Any, ...]) -> None:
+    def __init__(
+        self,
+        database: sqlite3.Connection,
+        desk: Desk,
+        task: str,
+        row: tuple[Any, ...],
+        rosters: dict[bytes, bytes],
+        *,
+        last: bool,
+    ) -> None:
+        self._rosters = rosters  # each once: of a thousand rounds most have the same
+        self._last = last
         self._number, started_s, model_hash, terms, roster, invited = row
         self._database = database
         self._desk = desk
@@ -71,7 +84,7 @@ class _Reader:
         self._spool = desk.spool(task, self._number)
         self._results = desk.results(task)
         self._start = started_s, model_hash
-        self._opening = None if terms is None else self._read_opening(terms, roster, invited)
+        self._opened = terms, roster, invited
 
     def round(self) -> tuple[StoredRound, DurableRound]:
         """The round, and its records."""
@@ -82,7 +95,9 @@ class _Reader:
         }
         total, sum_file = self._sum()
         result, result_file = self._result()
-        self._spool.keep_only(frozenset([sum_file, *(kept.name for kept in files.values())]))
+        end = self._end()
+        names = frozenset[str]() if end is not None else frozenset([sum_file, *(kept.name for kept in files.values())])
+        self._spool.keep_only(names)
         records = DurableRound(
             self._desk,
             *self._key,
@@ -93,16 +108,22 @@ class _Reader:
         )
         steps = tuple(self._steps(files))
         past = events or None
-        end = self._end()
-        return StoredRound(self._number, *self._start, past, self._opening, steps, total, result, end, records), records
+        opening = self._opening(needed=result is not None and result.words is not None)
+        return StoredRound(self._number, *self._start, past, opening, steps, total, result, end, records), records
 
-    def _read_opening(self, terms: bytes, roster: bytes | None, invited: str | None) -> StoredOpening:
-        found = self._database.execute("SELECT octets FROM rosters WHERE hash = ?", (roster,)).fetchone()
-        if found is None:
-            raise StorageError(f"round {self._number} of task {self._key[0]}: its roster is not in the records")
+    def _opening(self, needed: bool) -> StoredOpening | None:
+        """How it opened: of the last round, and of those whose sum is kept."""
+        terms, roster, invited = self._opened
+        if terms is None or not (needed or self._last):
+            return None
+        if roster not in self._rosters:
+            found = self._database.execute("SELECT octets FROM rosters WHERE hash = ?", (roster,)).fetchone()
+            if found is None:
+                raise StorageError(f"round {self._number} of task {self._key[0]}: its roster is not in the records")
+            self._rosters[roster] = found[0]
         whom = None if invited is None else frozenset(json.loads(invited))
         attending = dict(self._select("party, certificate", "parties", "party"))
-        return StoredOpening(decode(Terms, terms), found[0], whom, attending)
+        return StoredOpening(decode(Terms, terms), self._rosters[roster], whom, attending)
 
     def _steps(self, files: Mapping[tuple[Step, int], KeptFile]) -> Iterator[StoredStep]:
         answers: defaultdict[str, dict[int, Any]] = defaultdict(dict)

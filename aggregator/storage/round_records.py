@@ -85,6 +85,7 @@ class DurableRound:
         self._files = dict(files or {})
         self._sum = sum_file
         self.result = result
+        self._over = False
         self.number = number
         self.spool = desk.spool(task, number)
         self._results = desk.results(task)
@@ -108,7 +109,7 @@ class DurableRound:
     def answered(self, step: Step, member: int, body: ClientBody) -> None:
         """As `RoundRecords.answered`."""
         message = encode(ClientMessage(self._key[1], body))
-        self._say("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)", *self._key, step, member, message)
+        self._say("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?)", *self._key, step, member, message)
 
     async def persist(self, staged: Staged) -> None:
         """As `RoundRecords.persist`."""
@@ -119,7 +120,12 @@ class DurableRound:
         if not isinstance(staged, KeptUpload):
             raise ParameterError("an upload that was staged elsewhere is not kept")
         kept = staged.kept
+        if self._files.get((step, member)) != kept.name:
+            self._destroy(step, member)
         self._files[step, member] = kept.name
+        if self._over:
+            self._destroy(step, member)
+            return
         sql = "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
         self._say(sql, *self._key, step, member, encode(UploadMessage(header)), kept.name, kept.size, kept.checksum)
 
@@ -131,7 +137,11 @@ class DurableRound:
     def ended_step(self, step: Step, members: Iterable[int]) -> None:
         """As `RoundRecords.ended_step`."""
         sql = "UPDATE steps SET members = ? WHERE task = ? AND number = ? AND step = ?"
-        self._say(sql, numbers(members), *self._key, step)
+        counted = frozenset(members)
+        self._say(sql, numbers(counted), *self._key, step)
+        for other, member in tuple(self._files):
+            if other == step and member not in counted:
+                self.refused(step, member)
 
     async def keep_sum(self, step: Step, members: Iterable[int], octets: Sequence[Octets]) -> None:
         """As `RoundRecords.keep_sum`."""
@@ -168,6 +178,7 @@ class DurableRound:
 
     def ended(self, summary: RoundSummary, ending: ServerBody | None, told: Iterable[int]) -> None:
         """As `RoundRecords.ended`."""
+        self._over = True
         last = None if ending is None else encode(ServerMessage(self._key[1], ending))
         sql = "INSERT OR REPLACE INTO ends VALUES (?, ?, ?, ?, ?, ?)"
         self._say(sql, *self._key, encode(summary), self._desk.now(), last, numbers(told))

@@ -113,7 +113,7 @@ class RoundSpool:
     def destroy(self) -> None:
         """Destroy all files, and the directory."""
         self.keep_only(frozenset())
-        with storage_errors(), suppress(FileNotFoundError):
+        with suppress(OSError):  # a stranger's file in it is no reason to stop: the next start looks again
             self.directory.rmdir()
 
 
@@ -125,6 +125,7 @@ class KeptUpload(StagedUpload):
         self._round = spool
         self._checksum = 0
         self._persisted = False
+        self._unwanted = False
         self._path: Path | None = None
 
     @property
@@ -145,10 +146,21 @@ class KeptUpload(StagedUpload):
                 return  # by a stream that another one took the place of
             try:
                 self._round.settle(self._write_file() if self._in_memory else self._whole_file())
+                if self._unwanted:
+                    raise StorageError("staging an upload: it was given up while it was written")
             except StorageError:
                 self._destroy()
                 raise
             self._persisted = True
+
+    def close(self) -> None:
+        """Give it up, without waiting for the disk that is just taking it: then it is destroyed afterwards."""
+        self._unwanted = True
+        if self._lock.acquire(blocking=False):
+            try:
+                self._destroy()
+            finally:
+                self._lock.release()
 
     def _append(self, data: memoryview) -> None:
         if self._persisted:

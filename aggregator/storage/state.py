@@ -9,6 +9,7 @@ The lease goes with its process, however that ends: a killed server can be start
 refused. No secret of a client is here that the protocol does not show to the server.
 """
 
+import shutil
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -22,7 +23,7 @@ from aggregator.storage.base import Fact, Stored
 from aggregator.storage.reading import read_all, read_pending
 from aggregator.storage.round_records import Desk, DurableTask
 from aggregator.storage.schema import RecordsDatabase
-from aggregator.storage.spool import MemorySpool
+from aggregator.storage.spool import MemorySpool, storage_errors
 from aggregator.storage.spool_directory import RoundSpool
 from aggregator.storage.writer import Writer
 from aggregator.wire.codec import encode
@@ -135,6 +136,7 @@ async def opened(
                 now=now,
             )
             stored, tasks = await writer.read(partial(read_all, desk=desk))
+            await writer.run(_sweep, directory, frozenset(tasks))
             found = [stored]
             del stored  # its files are mapped for as long as somebody holds it, and that is not us
             yield State(writer, audit, desk, tasks), found.pop()
@@ -159,3 +161,12 @@ def _make(directory: Path) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"cannot make the state directory {directory}: {error.strerror}") from None
+
+
+def _sweep(directory: Path, tasks: frozenset[str]) -> None:
+    """Destroy what is left of tasks that were deleted, by a server that was killed before it came to it."""
+    for place in (SPOOL, RESULTS):
+        for child in (directory / place).glob("*"):
+            if child.name not in tasks:
+                with storage_errors():
+                    shutil.rmtree(child)

@@ -15,7 +15,7 @@ from aggregator.wire.operator_messages import Deadlines, Opening
 from aggregator.wire.vocabulary import EventKind, RoundState, Step, SumState
 from tests.consortium import TASK, Consortium
 from tests.killing import killable
-from tests.loopback import PATIENT, Hub, check_mean, configured, offers, operator, parameters
+from tests.loopback import PATIENT, TOO_LONG_S, Hub, check_mean, configured, offers, operator, parameters
 from tests.parties import parameters as homomorphic
 from tests.service.test_homomorphic import everyone, staffed
 
@@ -175,13 +175,15 @@ async def test_sigterm_ends_the_command_cleanly_and_the_round_goes_on_at_the_nex
         command = [sys.executable, "-m", "aggregator", "serve", *options, "--listen", f"localhost:{port}"]
         server = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
         try:
-            yield server, int((await server.stderr.readline()).rpartition(b":")[2])
+            while b"listening" not in (line := await server.stderr.readline()):
+                assert line, "the server ended"
+            yield server, int(line.rpartition(b":")[2])
         finally:
             with suppress(ProcessLookupError):
                 server.kill()
             await server.wait()
 
-    async with AsyncExitStack() as stack:
+    async with asyncio.timeout(TOO_LONG_S), AsyncExitStack() as stack:
         server, port = await stack.enter_async_context(serving(0))
         leader = await stack.enter_async_context(clients.operate(f"localhost:{port}", operator()))
         hub = Hub(port, Consortium.of(N), tmp_path, leader, None, None)

@@ -74,6 +74,10 @@ class SlowRecords(ForgetfulRound):
             await self.stuck.wait()
 
 
+async def unheard(end):
+    """Nobody writes down how a round ended."""
+
+
 class Room:
     """A task's lines, one driver, and the players; `now` is the time."""
 
@@ -87,7 +91,9 @@ class Room:
         setting = consortium.setting(self.terms)
         self.records = records(setting.spool)
         clock = {"clock": lambda: self.now, "now": lambda: self.now}
-        self.driver = Driver(first(setting), setting, DEADLINES, self.lines, self.records, result_shared=True, **clock)
+        self.driver = Driver(
+            first(setting), setting, DEADLINES, self.lines, self.records, result_shared=True, ended=unheard, **clock
+        )
         self.heard = {client: [] for client in range(n)}
 
     def connect(self, *clients):
@@ -318,6 +324,7 @@ async def test_duplicates_are_ignored_and_lies_are_refused_and_logged():
     with pytest.raises(MessageError, match="client 0 answered twice, differently"):
         await room.driver.deliver(0, ClientMessage(1, other))
     room.driver.end_unexpectedly("stop")
+    room.driver.tell()
     run.cancel()
     events = await logged(room.driver)
     assert sum(e.kind == EventKind.ANSWERED for e in events) == 1
@@ -358,6 +365,7 @@ async def test_a_round_that_is_ended_destroys_what_is_half_arrived():
     spool = room.driver._setting.spool
     assert spool.held_bytes == len(first.data)
     room.driver.end_unexpectedly("stop")
+    room.driver.tell()
     assert spool.held_bytes == 0
     with pytest.raises(OutOfTurn, match="client 3: this step of the round is over"):
         room.driver.receive(phase, upload, last)
@@ -409,8 +417,10 @@ async def test_the_server_stops_in_the_middle():
     await room.answer(0, room.players[0].react(await room.hears(line, RoundOpened)))
     run.cancel()
     room.driver.end_unexpectedly("the server stopped in this step")
+    room.driver.tell()
     assert (await room.hears(line, RoundFailed)).reason == "the server stopped in this step"
     room.driver.end_unexpectedly("again")
+    room.driver.tell()
     assert [e.detail for e in await logged(room.driver) if e.kind == EventKind.FAILED] == [
         "the server stopped in this step"
     ]
@@ -426,6 +436,7 @@ async def test_an_answer_that_arrives_while_the_round_ends_does_not_reopen_it():
         late = asyncio.create_task(room.driver.deliver(0, ClientMessage(1, advert)))
         await asyncio.sleep(0)
         room.driver.end_unexpectedly("over")
+        room.driver.tell()
     await late
     run.cancel()
     assert not room.driver._stand.phase.answers
