@@ -95,6 +95,7 @@ class OperatorService:
 
     async def delete_task(self, caller: Certificate, request: TaskReference) -> TaskDeleted:
         """Forget a cancelled task."""
+        await self._records.written()
         await self._tasks.delete(caller.name, request.task)
         self._keys.forget(request.task)
         await self._records.settled()
@@ -108,6 +109,7 @@ class OperatorService:
 
     async def abort_round(self, caller: Certificate, request: AbortRequest) -> RoundSummary:
         """End a running round without a sum."""
+        await self._records.written()  # of what was done and refused before, nothing is acknowledged now
         task = self._task(caller, request.task)
         by = f"operator {caller.name} aborted the round"
         await task.abort_round(request.round, f"{by}: {request.reason}" if request.reason else by)
@@ -136,6 +138,7 @@ class OperatorService:
 
     async def delete_result(self, caller: Certificate, request: RoundReference) -> RoundSummary:
         """Forget the sum of a closed round."""
+        await self._records.written()
         summary = self._task(caller, request.task).history.delete_result(request.round)
         self._records.decided("result deleted", task=request.task, round=request.round, operator=caller.name)
         await self._records.settled()

@@ -245,15 +245,20 @@ async def _decoded(gate: Gate, context: Context, role: Admitted, kind: type[Requ
     Messages are read, not iterated over: gRPC's iterator would keep each in memory until the next, and of a thousand
     streams that wait for the next step 20 MB of dealt shares.
     """
+    begun = False
     while (data := await context.read()) is not _END:
-        yield _charged(gate, gate.admit(context, role), kind, data)
+        yield _charged(gate, gate.admit(context, role), kind, data, begun=begun)
+        begun = True
         del data  # as would this loop
     gate.admit(context, role)
 
 
-def _charged(gate: Gate, caller: Certificate, kind: type[Request], data: bytes) -> Request:
-    """One message, and what it counts for; chunks count in their round (`rounds.uploads`), or are an operator's."""
-    if kind not in CHUNK_CARRIERS:
+def _charged(gate: Gate, caller: Certificate, kind: type[Request], data: bytes, *, begun: bool) -> Request:
+    """One message, and what it counts for.
+
+    Chunks count in their round (`rounds.uploads`), or are an operator's; but not one with which a stream begins.
+    """
+    if kind not in CHUNK_CARRIERS or not begun:
         gate.allowance.charge(caller, len(data))
         return decode(kind, data)
     message: Any = decode(kind, data)

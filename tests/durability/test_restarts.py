@@ -1,8 +1,9 @@
 """What is there after a restart, and what becomes of a round whose time or whose bytes are over."""
 
 import asyncio
+import sqlite3
 import sys
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 
 import numpy as np
 import pytest
@@ -231,3 +232,26 @@ async def test_the_audit_log_tells_of_the_whole_round_once_whatever_was_killed(t
         "round closed",
     ]
     assert '"answered":["site-0000","site-0001","site-0002","site-0003"]' in lines[5]
+
+
+async def test_a_round_of_which_something_is_lost_fails_by_name_and_its_sites_hear_it(tmp_path):
+    async with killable(tmp_path, N) as hub:
+        await hub.create(parameters(), PATIENT)
+        loop, records = asyncio.get_running_loop(), tmp_path / "state" / "records.sqlite"
+
+        async def lose():
+            hub.kill()
+            with closing(sqlite3.connect(records)) as database:
+                database.execute("DELETE FROM answers WHERE step = 'advertise_keys' AND member = 2")
+                database.commit()
+            await hub.start()
+
+        def kill(step):
+            if step == Step.SHARE_KEYS:
+                loop.call_soon_threadsafe(lambda: setattr(hub, "losing", loop.create_task(lose())))
+
+        run = await hub.run_round(offers(N), calls={0: kill})
+        for end in (run.operator, *run.results.values()):
+            assert isinstance(end, SangamError), end
+        assert run.events[-1].detail == "advertise_keys: of 4 answers 1 are lost"
+        assert "advertise_keys: of 4 answers 1 are lost" in str(run.results[1])

@@ -469,3 +469,33 @@ async def test_a_stream_whose_place_a_newer_one_took_takes_nothing_back(monkeypa
     assert end.total.tolist() == room.sum_of(range(3))
     assert [type(refusal) for refusal in refusals] == [OutOfTurn]
     assert room.records.taken_back == []
+
+
+async def test_nobody_hears_of_a_round_before_its_terms_are_written_down():
+    room = Room(3)
+    (line,) = room.connect(0)
+    room.driver.greet(0)
+    assert line._outbox.empty()
+
+
+async def test_nobody_hears_how_a_round_ended_before_that_is_written_down():
+    room, written = Room(3), asyncio.Event()
+    ends = []
+
+    async def write(end):
+        ends.append(end)
+        await written.wait()
+
+    room.driver._ended = write
+    playing = asyncio.create_task(room.play({}))
+    await until(lambda: ends)
+    late = room.come_back(0)  # in the midst of it
+    await room.driver.deliver(0, ClientMessage(room.driver.round, Withdrawal("asks again")))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert late._outbox.empty()
+    assert not playing.done()
+    written.set()
+    assert isinstance((await late.receive()).body, RoundClosed)
+    playing.cancel()
+    await asyncio.gather(playing, return_exceptions=True)

@@ -1,6 +1,8 @@
 """A state directory is closed, or its process killed, and opened again."""
 
+import asyncio
 import sqlite3
+import threading
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
 
@@ -376,3 +378,72 @@ async def test_the_log_beside_the_records_has_its_full_size_from_the_start_and_d
             await state.settled()
             assert log.stat().st_size == before
     assert (tmp_path / DATABASE_FILE).stat().st_size < 3 * LOG_BYTES
+
+
+async def test_an_upload_that_is_given_up_while_the_disk_takes_it_holds_nobody_up_and_is_destroyed(
+    tmp_path, monkeypatch
+):
+    async with opened(tmp_path) as state:
+        _, records = begun(state)
+        taking, go_on = threading.Event(), threading.Event()
+
+        def slow(spool, file):
+            taking.set()
+            assert go_on.wait(10)
+
+        monkeypatch.setattr(RoundSpool, "settle", slow)
+        staged = records.spool.stage()
+        staged.write(b"0123456789")
+        persisting = asyncio.create_task(asyncio.to_thread(staged.persist))
+        await asyncio.to_thread(taking.wait, 10)
+        staged.close()  # at once: the disk is still at it
+        assert not go_on.is_set()
+        go_on.set()
+        with pytest.raises(StorageError, match="given up while it was written"):
+            await persisting
+        assert not list(records.spool.directory.iterdir())
+
+
+async def test_an_input_that_does_not_count_goes_with_its_step(tmp_path):
+    async with opened(tmp_path) as state:
+        _, records = begun(state)
+        records.began(Step.MASKED_INPUT, 5.0)
+        counted, late = await arrive(records, 0), await arrive(records, 1)
+        again = await arrive(records, 0)  # another upload of the same site takes the first one's place
+        records.ended_step(Step.MASKED_INPUT, {0})
+        await records.settled()
+        assert [path.exists() for path in (counted, late, again)] == [False, False, True]
+        records.ended(SUMMARY, None, ())
+        await arrive(records, 2)  # from a stream that had begun before
+        await records.settled()
+        assert not again.parent.exists()
+    found = await stored_round(tmp_path)
+    assert found.steps == ()
+
+
+async def test_what_is_left_of_a_deleted_task_goes_at_the_next_start(tmp_path):
+    async with opened(tmp_path) as state:
+        _, records = begun(state)
+        await arrive(records, 1)
+    for place in ("spool", "results"):
+        (tmp_path / place / "gone" / "7").mkdir(parents=True)
+        (tmp_path / place / "gone" / "7" / "file").write_bytes(b"a sum")
+    assert (await stored_round(tmp_path)).number == 7
+    assert not (tmp_path / "spool" / "gone").exists()
+    assert not (tmp_path / "results" / "gone").exists()
+    assert (tmp_path / "spool" / "sepsis" / "7").exists()
+
+
+async def test_a_roster_is_there_once_for_all_rounds_that_need_it(tmp_path):
+    async with opened(tmp_path) as state:
+        task, records = begun(state)
+        for number in (8, 9, 10):
+            records.opened(TERMS.to_message(), ROSTER, None, {})
+            await records.keep_result(TERMS.to_message(), (0, 2), b"words")
+            records.ended(replace(CLOSED, round=number - 1), None, ())
+            records = task.begin(number, 5.0, bytes(32))
+        task.drop_sum(8, SumState.EXPIRED)
+    async with opened(tmp_path) as state:
+        openings = [one.opening for one in state.stored.tasks[0].rounds]
+    assert [opening is None for opening in openings] == [False, True, False, True]
+    assert openings[0].roster is openings[2].roster

