@@ -212,6 +212,7 @@ def test_every_example_of_the_help(stage: Stage) -> None:
     assert "lungs" in stage.run("sangam task list")
     assert json.loads(stage.run("sangam task show lungs --json"))["summary"]["rounds"] == 2
     assert "wrong base model" in stage.run("sangam status hub:7443 --identity operator", **address)
+    assert "none changed or taken out" in stage.run("sangam audit verify hub/state")
     stage.run("sangam doctor --address hub:7443 --identity site", **address)
     serve_http(stage, address)
     sum_ckks(stage)
