@@ -89,7 +89,7 @@ class Database:
             if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
                 raise StorageError(f"{self._path} is in use by another process of this {self.holder}") from None
             raise StorageError(f"{self._path}: {error}") from None
-        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+        except sqlite3.IntegrityError:
             raise  # a mistake of ours, which no other disk would mend
         except (sqlite3.Error, OSError) as error:
             raise StorageError(f"{self._path}: {error}") from None

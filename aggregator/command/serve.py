@@ -129,6 +129,8 @@ async def _serve(config: ServerConfig) -> None:
         async with service.serve(config) as running:
             loop.add_signal_handler(signal.SIGHUP, running.reload_soon)
             host = config.address.rpartition(":")[0]
+            if config.state is None:
+                _LOG.warning("ephemeral: tasks, rounds and results end with this server")
             if config.ckks:
                 _LOG.warning(CKKS_WARNING)
             if config.metrics:

@@ -148,7 +148,7 @@ async def serve(config: ServerConfig, further: Iterable[Service] = ()) -> AsyncI
         aggregation = AggregationService(tasks, turns, admission)
         stack.push_async_callback(tasks.close)
         await tasks.restore(stored)
-        _say_what_outlives(config, stored)
+        _say_what_goes_on(config, stored)
         ckks = CkksService(spool, turns, cores.each, config.ckks_bytes if config.ckks else 0)
         operators = OperatorService(tasks, stored.keys)
         del stored  # its files are mapped for as long as somebody holds it
@@ -173,10 +173,8 @@ async def _end(work: "asyncio.Task[None]") -> None:
     await asyncio.gather(work, return_exceptions=True)
 
 
-def _say_what_outlives(config: ServerConfig, stored: Stored) -> None:
-    if config.state is None:
-        _LOG.warning("ephemeral: tasks, rounds and results end with this server")
-    elif stored.tasks:
+def _say_what_goes_on(config: ServerConfig, stored: Stored) -> None:
+    if stored.tasks:
         running = sum(one.end is None for task in stored.tasks for one in task.rounds)
         _LOG.info("from %s: %d tasks are there again, %d rounds go on", str(config.state), len(stored.tasks), running)
 

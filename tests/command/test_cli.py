@@ -34,6 +34,7 @@ def test_there_is_no_other_command():
         *(f"task {word}" for word in ("create", "list", "show", "cancel", "delete")),
         *(f"round {word}" for word in ("run", "start", "watch", "list", "show", "abort", "fetch", "forget")),
         *(f"keyholder {word}" for word in ("init", "serve")),
+        "audit verify",
         "auditor serve",
         "site list",
         "ckks sum",
