@@ -7,6 +7,7 @@ A real server in a process of its own, real sessions over mutual TLS in a few pr
 object for each mode:
 
     clients, honest             how many there are, and how many mean well
+    summed                      whose input is in the sum
     completed                   honest ones that saw the round close over their input
     exact                       whether each word of the sum is the sum of the participants' words
     seconds, longest_step_s     of the round; a step that waits for a silent client lasts until its deadline

@@ -102,6 +102,7 @@ async def _crowd(settings: Settings, members: Consortium, children: list[Child])
         "mode": settings.workload.mode,
         "clients": settings.workload.clients,
         "honest": settings.count(Conduct.HONEST),
+        "summed": len(result.participants),
         "completed": counts.pop("done", 0),
         "exact": _is_exact(result, members, invitations),
         "seconds": round(sum(steps.values()), 1),

@@ -33,6 +33,7 @@ from native.ring import word_dtype
 LEAVE_FIRST, LEAVE_LAST, END = range(3)
 BASE: Final = {"round": np.zeros(1)}
 PATIENCE_S: Final = 120.0
+LAST_WORDS_S: Final = 60.0  # an operator hears that a round has closed before a thousand sites on two cores do
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +106,12 @@ class Crowd:
         leaves = LEAVE_FIRST if conduct in {Conduct.NEVER_ANSWERS, Conduct.FORGES} else END
         await self.until(leaves, guest.run())
 
-    async def until(self, number: int, work: Any) -> Any:
-        """Do the work until it is done, or the starter has said this number."""
+    async def until(self, number: int, work: Any, grace_s: float = 0.0) -> Any:
+        """Do the work until it is done, or the starter has said this number so many seconds ago."""
         doing, told = asyncio.ensure_future(work), asyncio.ensure_future(self.starter.reaches(number))
         try:
             await asyncio.wait({doing, told}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({doing}, timeout=grace_s)
             return doing.result() if doing.done() else None
         finally:
             doing.cancel()
@@ -161,10 +163,11 @@ class Member:
 
     async def take_part(self) -> bool:
         """Whether it is honest, and saw the round close; then it leaves."""
-        leaves = END if self._conduct is Conduct.HONEST else LEAVE_LAST
-        closed = await self._crowd.until(leaves, self._contribute())
+        honest = self._conduct is Conduct.HONEST
+        leaves, grace_s = (END, LAST_WORDS_S) if honest else (LEAVE_LAST, 0.0)
+        closed = await self._crowd.until(leaves, self._contribute(), grace_s)
         await self._joined.aclose()
-        return bool(closed) and self._conduct is Conduct.HONEST
+        return honest and bool(closed)
 
     async def _contribute(self) -> bool:
         try:
