@@ -108,6 +108,22 @@ def replace_file(path: Path, data: bytes) -> None:
         raise StorageError(f"cannot write {path}: {error.strerror}") from None
 
 
+def move_into_place(staged: Path, path: Path) -> None:
+    """Give a file that was written beside `path` its name, once it is on the disk; the file that had it is gone.
+
+    Raises:
+        StorageError: the disk refused; the file at `path` is the old one or, where only the last sync failed, the new.
+    """
+    try:
+        with staged.open("rb") as file:
+            os.fsync(file.fileno())
+        staged.replace(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        _remove(staged)
+        raise StorageError(f"cannot write {path}: {error.strerror}") from None
+
+
 def append_lines(path: Path, data: bytes) -> None:
     """Add whole lines to the end of a file, fsynced; what a crash left of half a line is cut off first.
 

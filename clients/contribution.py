@@ -33,13 +33,19 @@ from clients.uploading import WholeUpload
 
 
 class Observer(Protocol):
-    """What a caller may watch of its own contribution, on its own machine; for progress bars, demos and tests."""
+    """What a caller may watch of its own contribution, on its own machine; who derives from it overrides some of it."""
 
     def step(self, name: Step) -> None:
         """The client is about to answer in this step."""
+        return
 
     def vectors(self, encoded: RingVector, payload: memoryview) -> None:
         """The update as words of the ring, and the bytes in which it leaves."""
+        return
+
+    def sent(self, chunks: int, of: int) -> None:
+        """So many chunks of the input have left; fewer than before when a broken line made it begin again."""
+        return
 
 
 Answer: TypeAlias = ClientBody | WholeUpload
@@ -128,6 +134,11 @@ class Contribution(ABC):
     def _record_answer(self) -> None:
         terms = self.invited.terms
         self._journal.record_answer(terms.deployment, terms.task, terms.round, terms.model_hash)
+
+    def sent(self, chunks: int, of: int) -> None:
+        """So many chunks of the input have left."""
+        if self._observer is not None:
+            self._observer.sent(chunks, of)
 
     def _watch(self, step: Step) -> None:
         tracing.rename(step)

@@ -261,18 +261,18 @@ class Session:
             work = _at_once(part, message)
         answer = await self._withdrawing(part.round, work)
         if isinstance(answer, WholeUpload):
-            await self._withdrawing(part.round, self._upload(answer), reason=UNDELIVERED)
+            await self._withdrawing(part.round, self._upload(part, answer), reason=UNDELIVERED)
         else:
             await self._line.send(part.round, answer)
 
-    async def _upload(self, upload: WholeUpload) -> None:
+    async def _upload(self, part: Contribution, upload: WholeUpload) -> None:
         """Send the input until it has arrived; when the step is over, the control stream says what comes next.
 
         After a broken line the server says which chunks it holds; the others are sent, byte for byte the same.
         """
         facts = {"bytes": len(upload.payload), "chunks": upload.plan.chunks}
         with suppress(OutOfTurn), tracing.span("upload", facts=facts):
-            await send_whole(self._transport, upload, self._patience_s)
+            await send_whole(self._transport, upload, self._patience_s, part.sent)
 
     async def _closed(self, part: Contribution, closed: RoundClosed) -> RoundResult | None:
         part.check_closed(closed.survivors)

@@ -1,6 +1,6 @@
 """Something whole on its way to the server, sent until it has arrived, and always the same bytes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -19,8 +19,20 @@ class WholeUpload:
     plan: ChunkPlan
 
 
-async def send_whole(transport: Transport, upload: WholeUpload, patience_s: float) -> None:
+def ignored(*_: int) -> None:
+    """Nobody is told."""
+
+
+async def send_whole(
+    transport: Transport, upload: WholeUpload, patience_s: float, sent: Callable[[int, int], None] = ignored
+) -> None:
     """Send until it has arrived. After a broken line the server says which chunks it holds; the others are sent.
+
+    Args:
+        transport: the way to the server.
+        upload: what is sent.
+        patience_s: how long a broken line is retried, seconds.
+        sent: is told how many chunks have left, and of how many.
 
     Raises:
         OutOfTurn: the step is over.
@@ -33,6 +45,7 @@ async def send_whole(transport: Transport, upload: WholeUpload, patience_s: floa
         for chunk in upload.plan.cut(upload.payload):
             progress.reached(chunk.index)
             yield UploadMessage(chunk)
+            sent(chunk.index + 1, upload.plan.chunks)
 
     async def send() -> None:
         await transport.upload(chain([UploadMessage(upload.header)], chunks()))

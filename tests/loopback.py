@@ -104,7 +104,7 @@ def ignore(step: str) -> None:
 
 
 @dataclass
-class Watcher:
+class Watcher(clients.Observer):
     """An observer that keeps what it sees, and that may end its client at one step: by death, or by a named error."""
 
     dies_at: str = ""

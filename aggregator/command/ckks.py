@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from aggregator.command.arrays import check_target
+from aggregator.arrays import check_target
 from aggregator.command.asking import ask
 from aggregator.command.options import Address, OperatorIdentity
 from aggregator.files import read_file, replace_file

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from aggregator.command.arrays import check_target, read_arrays, write_arrays
+from aggregator.arrays import check_target, read_arrays, write_arrays
 from aggregator.command.options import Exclude, Include, chosen, read_model
 from aggregator.command.traced import tracing_as_told
 from aggregator.errors import ParameterError
@@ -16,6 +16,9 @@ from aggregator.wire.vocabulary import Step
 if TYPE_CHECKING:
     from aggregator.protocol.encoding import RingVector
     from clients.result import RoundResult
+
+
+STEPS_SHOWN = 10
 
 
 class StepLine:
@@ -30,6 +33,11 @@ class StepLine:
 
     def vectors(self, encoded: "RingVector", payload: memoryview) -> None:
         """Nothing of the vectors is shown."""
+
+    def sent(self, chunks: int, of: int) -> None:
+        """Print how much of the upload has left, ten times at most."""
+        if of > 1 and chunks * STEPS_SHOWN // of > (chunks - 1) * STEPS_SHOWN // of:
+            self._console.print(f"[dim]  {chunks:,} of {of:,} chunks have left[/dim]")
 
 
 def join(

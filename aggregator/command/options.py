@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from aggregator.command.arrays import read_arrays
+from aggregator.arrays import read_arrays
 from aggregator.config import LogFormat
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from aggregator.arrays import check_target, write_arrays
 from aggregator.command import listing
-from aggregator.command.arrays import check_target, write_arrays
 from aggregator.command.asking import ask, collected
 from aggregator.command.options import (
     Address,

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from aggregator.arrays import read_arrays
 from aggregator.command import listing
-from aggregator.command.arrays import read_arrays
 from aggregator.command.asking import ask, collected
 from aggregator.command.options import Address, AsJson, Exclude, Include, OperatorIdentity, TaskName, chosen
 from aggregator.errors import ParameterError

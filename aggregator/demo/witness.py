@@ -13,6 +13,7 @@ from aggregator.demo.plan import UPLOADING, Absence, Exit
 from aggregator.local.counting import CountingTransport
 from aggregator.protocol.encoding import RingVector
 from aggregator.wire.messages import Chunk, UploadMessage, UploadReceipt
+from clients.contribution import Observer
 from clients.transport import Transport
 from native.pack import packed_bytes, unpack
 
@@ -54,7 +55,7 @@ class Words:
             return cls(file["encoded"], file["payload"])
 
 
-class Witness:
+class Witness(Observer):
     """The observer of one hospital's contributions, which makes it vanish where the plan says.
 
     Args:

@@ -25,8 +25,8 @@ from aggregator.protocol.parties import Parties
 DEPLOYMENT = "local"
 PARTIES = Parties("key-holder", "auditor")
 HOST = "127.0.0.1"
-LIFETIME = timedelta(days=1)
-AUTHORITY_LIFETIME = timedelta(days=2)
+LIFETIME = timedelta(days=90)  # sites warn of their renewal before that is short
+AUTHORITY_LIFETIME = timedelta(days=91)
 
 
 @dataclass(frozen=True, slots=True)

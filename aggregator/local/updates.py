@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from aggregator.crypto import keystream
 from aggregator.protocol.encoding import RingVector
-from aggregator.wire.vocabulary import Step
+from clients.contribution import Observer
 from native import ring
 
 SHIFT = 1024  # entries, a page
@@ -77,14 +77,11 @@ class WordSum:
         np.save(path, self._total)
 
 
-class Tally:
+class Tally(Observer):
     """The observer of a surviving client: its words enter the process's sum."""
 
     def __init__(self, total: WordSum) -> None:
         self._total = total
-
-    def step(self, name: Step) -> None:
-        """Nothing happens."""
 
     def vectors(self, encoded: RingVector, payload: memoryview) -> None:
         """Add what this client is about to send, as it was before any mask."""

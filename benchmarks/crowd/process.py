@@ -23,10 +23,10 @@ from aggregator.local.updates import Updates
 from aggregator.local.workload import TENSOR, weight
 from aggregator.protocol.participant import Safeguards, Site
 from aggregator.wire.messages import ResultMessage, ResultRequest, UploadMessage, UploadReceipt
-from aggregator.wire.vocabulary import Step
 from benchmarks.crowd.misbehaving import Misbehaving, upload_headers, upload_nothing, upload_slowly
 from benchmarks.crowd.settings import TASK, UPLOADING, Conduct, Settings
 from clients.connection import JOURNAL_FILE, join
+from clients.contribution import Observer
 from clients.transport import GrpcChannel, GrpcTransport
 from native.ring import word_dtype
 
@@ -119,7 +119,7 @@ class Crowd:
             await asyncio.gather(doing, told, return_exceptions=True)
 
 
-class Member:
+class Member(Observer):
     """One client with a session, honest at least until its input is asked for; as a transport it uploads as it likes.
 
     Args:
@@ -153,9 +153,6 @@ class Member:
     async def __aexit__(self, *_: object) -> None:
         await self._joined.aclose()
         await self._channel.close()
-
-    def step(self, name: Step) -> None:
-        """Nothing happens."""
 
     def vectors(self, encoded: Any, payload: memoryview) -> None:
         """Leave the words, as they are before any mask."""

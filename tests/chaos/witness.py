@@ -22,6 +22,7 @@ from aggregator.wire.messages import (
     UploadMessage,
     UploadReceipt,
 )
+from clients.contribution import Observer
 from clients.transport import ControlStream, Transport
 from tests.chaos.evidence import Evidence
 
@@ -32,7 +33,7 @@ UPLOADS_RACE: Final = 0.1
 REMEMBERED: Final = 12  # answers, of two rounds and more
 
 
-class Witness:
+class Witness(Observer):
     """One site's transport in one task, and the observer of its contributions.
 
     Args:
@@ -52,9 +53,6 @@ class Witness:
         self._encoded: RingVector | None = None
         self._written = 0  # the round whose words are
         self._said: deque[ClientMessage] = deque(maxlen=REMEMBERED)
-
-    def step(self, name: str) -> None:
-        """Nothing happens."""
 
     def vectors(self, encoded: RingVector, payload: memoryview) -> None:
         """Keep the words until it is known in which round they leave."""

@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from aggregator import __main__ as command
-from aggregator.command.arrays import read_arrays, write_arrays
+from aggregator.arrays import read_arrays, write_arrays
 from tests.typed import ended, sangam
 
 SITES = ("apollo", "cmc", "delhi")

@@ -21,7 +21,7 @@ import typer
 from typer.testing import CliRunner
 
 from aggregator import __main__ as command
-from aggregator.command.arrays import read_arrays, write_arrays
+from aggregator.arrays import read_arrays, write_arrays
 from tests.ciphertexts import ckks_context
 
 TIMEOUT_S = 60

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from aggregator.command.arrays import read_arrays
+from aggregator.arrays import read_arrays
 from aggregator.errors import ParameterError, StorageError
 from tests.fuzz.lying import lying
 from tests.fuzz.target import Target

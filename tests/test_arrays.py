@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.command.arrays import check_target, read_arrays, write_arrays
+from aggregator.arrays import check_target, read_arrays, write_arrays
 from aggregator.errors import ParameterError, SangamError, StorageError
 
 

@@ -1,4 +1,4 @@
-"""Models and updates as .npz files: what the command reads and writes. Never pickled."""
+"""Models and updates as .npz files, which may carry a note about themselves. Never pickled."""
 
 import lzma
 import tokenize
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aggregator.errors import ParameterError, StorageError
+from aggregator.files import move_into_place
 
 SUFFIX = ".npy"  # of a member; its name without it is the tensor's
 
@@ -44,15 +45,40 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[np.generic]]:
         raise ParameterError(f"{path} is not an .npz file of numeric arrays: {error}") from None
 
 
-def write_arrays(path: Path, arrays: Mapping[str, npt.ArrayLike]) -> None:
-    """Write an .npz file; StorageError when the disk refuses."""
+def read_note(path: Path) -> str:
+    """The note of an .npz file, empty where it has none; errors as `read_arrays`."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.comment.decode()
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror or error}") from None
+    except _MALFORMED as error:
+        raise ParameterError(f"{path} is not an .npz file with a note: {error}") from None
+
+
+def write_arrays(path: Path, arrays: Mapping[str, npt.ArrayLike], note: str = "") -> None:
+    """Write an .npz file; StorageError when the disk refuses.
+
+    Args:
+        path: where to; a file there is overwritten.
+        arrays: by name.
+        note: about them, at most 65,535 bytes; it stands in the archive's comment, so that numpy reads the file, too.
+    """
     try:
         with zipfile.ZipFile(path, "w") as archive:
+            archive.comment = note.encode()
             for name, array in arrays.items():
                 with archive.open(name + SUFFIX, "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}") from None
+
+
+def replace_arrays(path: Path, arrays: Mapping[str, npt.ArrayLike], note: str = "") -> None:
+    """The same, whole or not at all, and on the disk: whatever happens meanwhile, the old file is there or the new."""
+    staged = path.with_name(f"{path.name}.new")
+    write_arrays(staged, arrays, note)
+    move_into_place(staged, path)
 
 
 def check_target(path: Path | None) -> None:

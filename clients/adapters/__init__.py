@@ -1,0 +1,13 @@
+"""Models of common frameworks as named arrays: one file a framework, imported only where it is installed.
+
+| framework | adapter | what travels |
+|---|---|---|
+| PyTorch | `clients.adapters.torch.Torch` | float parameters and buffers of the `state_dict` |
+| scikit-learn | `clients.adapters.sklearn.Linear`, `Perceptron`, `NaiveBayes`, `KMeans` | coefficients; exact sums |
+| Keras 3 | `clients.adapters.keras.Keras` | float weights, whatever the backend |
+| JAX, Flax | `clients.adapters.jax.Pytree` | the float leaves of a pytree |
+"""
+
+from clients.adapters.contract import Adapter, Combine, Tensors, change, moved
+
+__all__ = ["Adapter", "Combine", "Tensors", "change", "moved"]

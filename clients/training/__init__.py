@@ -1,0 +1,19 @@
+"""Training over rounds: `learn` at a site, `Training` at the operator; the same for every framework.
+
+experiment = Experiment.load(Path("experiment.toml"))     # the same file everywhere
+
+# a site
+async with clients.connect("aggregator:7443", "site/", task=experiment.task) as session:
+    model = await learn(session, Torch(), model, train, rounds=experiment.rounds, checkpoint=Path("site/model.npz"))
+
+# the operator; or, from a shell: sangam run experiment.toml
+async with clients.operate("aggregator:7443", "operator/") as operator:
+    model = await Training(experiment, Path("runs/lungs")).conduct(operator, Silent())
+"""
+
+from clients.training.conducting import Audience, Silent, Training
+from clients.training.experiment import Experiment
+from clients.training.global_model import GlobalModel
+from clients.training.learning import Quiet, Trained, Watch, learn
+
+__all__ = ["Audience", "Experiment", "GlobalModel", "Quiet", "Silent", "Trained", "Training", "Watch", "learn"]
