@@ -12,6 +12,7 @@ from clients.training.history import Line
 INK, FAINT, LINE = "#22303c", "#8a97a3", "#2f6db2"
 WIDTH, HEIGHT = 9.0, 1.9  # of the picture, and of one curve, inches
 DOTS_PER_INCH = 130
+SITES = "sites in the sum"
 
 
 def draw(path: Path, task: str, lines: Sequence[Line]) -> None:
@@ -29,6 +30,9 @@ def draw(path: Path, task: str, lines: Sequence[Line]) -> None:
     for panel, (name, values) in zip(panels, curves.items(), strict=True):
         places = range(1, len(values) + 1)
         panel.plot(places, values, color=LINE, marker="o", markersize=3)
+        if name == SITES:
+            panel.set_ylim(0, max(values, default=1) * 1.15)
+            panel.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
         panel.set_title(name, loc="left", fontsize=10, color=INK)
         panel.grid(axis="y", color=FAINT, alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)
@@ -46,6 +50,6 @@ def _curves(lines: Sequence[Line]) -> dict[str, list[float]]:
     """By title, a value for each round; NaN where there is none, so that the curve has a gap."""
     names = dict.fromkeys(name for line in lines for name in line.metrics)
     found = {name: [line.metrics.get(name, float("nan")) for line in lines] for name in names}
-    found["sites in the sum"] = [float(line.sites) for line in lines]
+    found[SITES] = [float(line.sites) for line in lines]
     found["seconds, where the operator looked on"] = [line.seconds or float("nan") for line in lines]
     return found

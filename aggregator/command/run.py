@@ -1,7 +1,8 @@
 """`sangam run`: conduct a training of many rounds, from a file."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,11 +11,13 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
 from aggregator.command import listing
 from aggregator.command.asking import ask
 from aggregator.command.options import Address, AsJson, OperatorIdentity
 from aggregator.command.progress import Board, sentence
+from aggregator.wire.vocabulary import EventKind
 
 if TYPE_CHECKING:
     from aggregator.wire.operator_messages import RoundEvent
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from clients.training.history import Line
 
 CURVES_FILE = "curves.png"
+REMARKABLE = frozenset({EventKind.GATHERING, EventKind.DROPPED, EventKind.WITHDREW, EventKind.RESUMED})
 
 
 def run(
@@ -73,11 +77,11 @@ class _Shown:
         self._progress.update(self._bar, completed=closed, description=f"rounds{again}")
 
     def happened(self, event: "RoundEvent") -> None:
-        """On the board, or a line."""
+        """On the board; where there is none, a line for what is remarkable."""
         if self._board is not None:
             self._board.take(event)
-        if not (self._console.is_terminal or self._as_json):
-            self._console.print(sentence(event), highlight=False)
+        if event.kind in REMARKABLE and not (self._console.is_terminal or self._as_json):
+            self._console.print(sentence(event), highlight=False, soft_wrap=True)
 
     def ended(self, line: "Line", model: "GlobalModel") -> None:
         """A line that stays."""
@@ -85,7 +89,8 @@ class _Shown:
         if self._as_json:
             typer.echo(listing.as_line(line))
         else:
-            self._console.print(f"{model.closed:>4}/{self._rounds}  {_sentence(line)}", highlight=False)
+            place = f"{model.closed:>4}/{self._rounds}  "
+            self._console.print(f"{place}{_sentence(line)}", highlight=False, soft_wrap=True)
 
     def __rich__(self) -> Group:
         return Group(self._progress, *([self._board] if self._board else []))
@@ -103,24 +108,34 @@ def _shown(console: Console, rounds: int, *, as_json: bool) -> Iterator[_Shown]:
 
 def _sentence(line: "Line") -> str:
     if line.failed:
-        return f"[red]round {line.round} failed[/red]: {escape(line.failed)}"
+        return f"[red]failed[/red]: {escape(line.failed)}"
     means = "".join(f", {escape(name)} {mean:.4g}" for name, mean in line.metrics.items())
     took = f", {line.seconds:.1f} s" if line.seconds else ", closed meanwhile"
-    return f"round {line.round}: {line.sites} sites, {line.records:,} records{means}{took}"
+    return f"{line.sites} sites, {line.records:,} records{means}{took}"
 
 
 def _summarise(console: Console, training: "Training") -> None:
-    history = training.history()
-    closed = [line for line in history.lines if not line.failed]
-    failed = len(history.lines) - len(closed)
+    lines = training.history().lines
+    closed = [line for line in lines if not line.failed]
+    table = Table("", "first round", "last round", box=None)
+    for name in closed[-1].metrics if closed else ():
+        table.add_row(name, *(f"{line.metrics.get(name, nan):.4g}" for line in (closed[0], closed[-1])))
+    table.add_row("sites", *(str(line.sites) for line in (closed[0], closed[-1])))
     console.print(
-        f"[bold]{training.experiment.task}[/bold]: {len(closed)} rounds closed, {failed} failed, "
-        f"{sum(line.seconds for line in closed):.1f} s in rounds; the model is in {training.model_file}"
+        f"\n[bold]{escape(training.experiment.task)}[/bold]: {len(closed)} rounds closed, {len(lines) - len(closed)} "
+        f"failed, {sum(line.seconds for line in closed):.1f} s in rounds"
     )
+    console.print(table)
+    console.print(
+        f"The model is in {training.model_file}, {_drawn(training, closed)}.", soft_wrap=True, highlight=False
+    )
+
+
+def _drawn(training: "Training", closed: Sequence["Line"]) -> str:
     try:
         from aggregator.command.curves import draw
     except ModuleNotFoundError as error:
-        console.print(f"No curves are drawn without {error.name}: pip install 'sangam\\[demo]'")
-        return
-    draw(training.directory / CURVES_FILE, training.experiment.task, closed)
-    console.print(f"Its curves are in {training.directory / CURVES_FILE}")
+        return f"curves are drawn where {error.name} is installed: pip install 'sangam\\[demo]'"
+    path = training.directory / CURVES_FILE
+    draw(path, training.experiment.task, closed)
+    return f"its curves are in {path}"

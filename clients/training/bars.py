@@ -53,12 +53,12 @@ class Bars(Watch, Observer):
         told = "".join(f", {escape(name)} {mean:.4g}" for name, mean in means.items())
         clipped = f", {result.clipped_entries:,} own entries clipped" if result.clipped_entries else ""
         sites = len(result.participants)
-        self._console.print(f"round {result.round} closed with {sites} sites{told}{clipped}", highlight=False)
+        self._console.print(f"round {model.closed} closed with {sites} sites{told}{clipped}", highlight=False)
         self._progress.update(self._rounds, completed=model.closed, description="rounds (training)")
 
     def caught_up(self, model: GlobalModel) -> None:
         """One round further, without this site."""
-        self._console.print(f"round {model.round} closed without this site", highlight=False)
+        self._console.print(f"round {model.closed} closed without this site", highlight=False)
         self._progress.update(self._rounds, completed=model.closed)
 
     def aborted(self, reason: str) -> None:
