@@ -11,13 +11,19 @@ SEQUENCES ?= 4000
 KILLS ?= 50
 SEED ?=
 
-.PHONY: demo test chaos fuzz check format proto bench bench-large bench-peers crowd wheel clean
+.PHONY: demo test test-pipelines test-frameworks chaos fuzz check format proto bench bench-large bench-peers crowd wheel clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sangam demo $(ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -W error -m pytest -q $(ARGS)
+
+# Heavy frameworks, each test in the environment whose pins it needs.
+test-pipelines: test-frameworks
+
+test-frameworks: .venv-pipelines/.installed
+	.venv-pipelines/bin/python -m pytest -q tests/pipelines/frameworks $(ARGS)
 
 chaos: $(VENV)/.dev
 	$(BIN)/python -W error -m tests.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(ARGS)
@@ -55,7 +61,7 @@ wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel --outdir dist
 
 clean:
-	rm -rf $(VENV) .venv-proto .venv-peers build dist *.egg-info sangam-demo
+	rm -rf $(VENV) .venv-proto .venv-peers .venv-pipelines build dist *.egg-info sangam-demo
 
 # Stubs come from an environment of their own: grpcio-tools pins another protobuf than ours.
 define generate
@@ -85,6 +91,12 @@ $(VENV)/.fuzz: $(VENV)/.dev
 .venv-proto/.installed: Makefile
 	$(PYTHON) -m venv .venv-proto
 	.venv-proto/bin/python -m pip install -q grpcio-tools==$(GRPCIO_TOOLS) mypy-protobuf==$(MYPY_PROTOBUF)
+	@touch $@
+
+.venv-pipelines/.installed: pyproject.toml constraints.txt tests/pipelines/frameworks/constraints.txt
+	$(PYTHON) -m venv .venv-pipelines
+	.venv-pipelines/bin/python -m pip install -q -c constraints.txt -c tests/pipelines/frameworks/constraints.txt \
+		-e '.[demo,torch,keras,jax]' flax pytest pytest-asyncio
 	@touch $@
 
 # The peers' pins and ours don't resolve together.
