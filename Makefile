@@ -13,8 +13,9 @@ SEED ?=
 
 .PHONY: demo test test-pipelines test-frameworks chaos fuzz check format proto bench bench-large bench-peers crowd wheel clean
 
-demo: $(VENV)/.demo
-	$(BIN)/sangam demo $(ARGS)
+# make demo PIPELINE=survival: other models, on data of packages that take longer to install.
+demo: $(if $(PIPELINE),.venv-pipelines/.installed,$(VENV)/.demo)
+	$(if $(PIPELINE),.venv-pipelines/bin/sangam demo --pipeline $(PIPELINE),$(BIN)/sangam demo) $(ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -W error -m pytest -q $(ARGS)
@@ -96,7 +97,7 @@ $(VENV)/.fuzz: $(VENV)/.dev
 .venv-pipelines/.installed: pyproject.toml constraints.txt tests/pipelines/frameworks/constraints.txt
 	$(PYTHON) -m venv .venv-pipelines
 	.venv-pipelines/bin/python -m pip install -q -c constraints.txt -c tests/pipelines/frameworks/constraints.txt \
-		-e '.[demo,torch,keras,jax]' flax pytest pytest-asyncio
+		-e '.[pipelines,torch,keras,jax]' flax pytest pytest-asyncio
 	@touch $@
 
 # The peers' pins and ours don't resolve together.

@@ -24,6 +24,9 @@ def demo(
         str, typer.Option(help="How models travel: auto (which is pairwise here), pairwise, lattice or homomorphic.")
     ] = "auto",
     *,
+    pipeline: Annotated[
+        str, typer.Option(help="Another training instead, over real sites' data: mlp, visits or survival.")
+    ] = "",
     as_json: Annotated[
         bool, typer.Option("--json", help="End stdout with one JSON object; tables go to stderr.")
     ] = False,
@@ -35,6 +38,9 @@ def demo(
     run the server is killed in the middle of a round, started again, and the round goes on. The data is
     scikit-learn's breast_cancer, split unevenly. Ends with 0 only if every round's sum was exact.
 
+    With --pipeline another kind of model is trained, over secure rounds and beside it by plain averaging and by
+    pooling; then only --json counts. Ends with 0 only if the secure training scores as plain averaging does.
+
     Example: [bold]sangam demo --sites 6 --rounds 5 --dropouts 1[/bold]
     """
     from aggregator.protocol.parameters import Mode
@@ -42,6 +48,11 @@ def demo(
     if mode not in set(Mode):
         raise ParameterError(f"--mode {mode}: there are {', '.join(Mode)}")
     console = Console(stderr=True)
+    if pipeline:
+        from aggregator.demo.pipelines import named
+        from aggregator.demo.pipelines.run import show
+
+        raise typer.Exit(show(named(pipeline), console, as_json=as_json))
     console.print(BANNER.format(sites=sites, rounds=rounds, dropouts=dropouts), highlight=False)
     with console.status("kernels are compiled (which takes long the first time only), modules imported ..."):
         from aggregator.local import processes

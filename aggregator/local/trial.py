@@ -27,6 +27,7 @@ async def try_out(
     *,
     rounds: int,
     clip: float,
+    weight_max: int,
     metrics: Mapping[str, float] | None = None,
     audience: Audience | None = None,
     **stated: Any,
@@ -39,6 +40,7 @@ async def try_out(
         trains: each site's training.
         rounds: how many.
         clip: of what one round may change.
+        weight_max: records of the largest site.
         metrics: the largest value of each.
         audience: is told how it goes.
         **stated: what else an `Experiment` may say.
@@ -50,10 +52,18 @@ async def try_out(
     with tempfile.TemporaryDirectory(prefix="sangam-") as name:
         first = Path(name) / "first.npz"
         write_arrays(first, adapter.flatten(new()))
-        usual = {"task": "trial", "weight_max": 100_000, "minimum_cohort": minimum_cohort(sites), "enough": sites}
-        experiment = Experiment.model_validate(
-            {**usual, "model": first, "rounds": rounds, "combine": adapter.combine, "clip": clip}
-            | {"metrics": dict(metrics or {}), "clients_max": sites, **stated}
+        experiment = Experiment(
+            task="trial",
+            model=first,
+            rounds=rounds,
+            combine=adapter.combine,
+            clip=clip,
+            weight_max=weight_max,
+            clients_max=sites,
+            minimum_cohort=minimum_cohort(sites),
+            enough=sites,
+            metrics=dict(metrics or {}),
+            **stated,
         )
         async with federation(sites) as here:
             return await here.train(experiment, adapter, [(new(), train) for train in trains], audience)

@@ -75,7 +75,7 @@ class Training:
         )
 
     async def conduct(self, operator: Operator, audience: Audience) -> GlobalModel:
-        """Run rounds until as many have closed as the experiment asks for; the model that they made.
+        """Run rounds until as many have closed as the experiment asks for, or one changed nothing; the model.
 
         Raises:
             RoundAborted: too many in a row have failed; call it again to go on.
@@ -86,6 +86,7 @@ class Training:
         while shared.closed < self.experiment.rounds:
             failures = history.failures
             line, result = await self._round(operator, shared, failures, audience)
+            before = shared
             if result is not None:
                 shared = shared.advanced(result)
                 history.add(line)  # first: what the model lacks is fetched, what the history lacks is not
@@ -97,6 +98,8 @@ class Training:
                 raise RoundAborted(
                     f"{history.failures} rounds in a row have failed, the last, {line.round}: {line.failed}"
                 )
+            if result is not None and shared.digest == before.digest:
+                break
         if not self.experiment.keep_open:
             await operator.cancel_task(self.experiment.task)
         return shared

@@ -83,7 +83,8 @@ async def learn(
         adapter: for this kind of model.
         model: the first model, the same at all sites; its numbers are overwritten.
         train: trains on this site's records, in a thread of its own. A round that fails doesn't call it again.
-        rounds: how many make the model; those that closed without this site count.
+        rounds: how many make the model; those that closed without this site count. A round that changes nothing is the
+            last one: no site contributes twice on one model.
         checkpoint: a file for the global model, so that this process may die; by default it must not, for longer than
             the server keeps results.
         selection: which tensors are shared; by default all. The others stay as this site trains them.
@@ -121,9 +122,11 @@ async def learn(
         except Cancelled:  # the training is over, perhaps without this site in its last rounds
             shared = await _caught_up(session, shared, checkpoint, told)
             break
-        shared = _kept(shared.advanced(result), checkpoint)
+        before, shared = shared, _kept(shared.advanced(result), checkpoint)
         told.closed(shared, result, metrics(result))
         model = trained.model
+        if shared.digest == before.digest:
+            break
     return _with(adapter, model, shared)
 
 

@@ -10,7 +10,7 @@ import pytest
 from aggregator.arrays import read_arrays, write_arrays
 from aggregator.errors import NotAdmitted, RoundAborted, StaleModel
 from aggregator.wire.vocabulary import EventKind
-from clients.adapters.contract import Combine
+from clients.adapters.arrays import Arrays
 from clients.training import Audience, Experiment, Silent, Trained, Training, Watch, learn
 from clients.training.global_model import GlobalModel
 from tests.loopback import hub
@@ -20,18 +20,6 @@ SITES, ROUNDS = 3, 4
 RECORDS = (10, 20, 50)
 FIRST = {"w": np.array([0.5, -0.25, 0.0], np.float32), "b": np.array(0.0)}
 TARGETS = np.random.default_rng(3).uniform(-1, 1, (SITES, 4))
-
-
-class Dictionary:
-    """Models that are dictionaries of arrays already."""
-
-    combine = Combine.MEAN
-
-    def flatten(self, model):
-        return {name: np.array(array) for name, array in model.items()}
-
-    def unflatten(self, model, tensors):
-        return dict(tensors)
 
 
 def towards(site):
@@ -107,7 +95,7 @@ class Place:
 
     async def site(self, number, rounds=ROUNDS, **options):
         async with self.server.join(number, task=TASK) as session:
-            return await learn(session, Dictionary(), dict(FIRST), towards(number), rounds=rounds, **options)
+            return await learn(session, Arrays(), dict(FIRST), towards(number), rounds=rounds, **options)
 
 
 @pytest.fixture
@@ -212,7 +200,7 @@ async def test_a_round_that_fails_costs_nobody_a_training(place):
             return towards(number)(model)
 
         async with here.server.join(number, task=TASK) as session:
-            return await learn(session, Dictionary(), dict(FIRST), train, rounds=1, watch=watches[number])
+            return await learn(session, Arrays(), dict(FIRST), train, rounds=1, watch=watches[number])
 
     class Aborts(Seen):
         def happened(self, event):
@@ -247,7 +235,7 @@ async def test_a_task_of_its_operators_results_is_refused_with_the_reason(place)
     here.stated = other
     async with here.server.join(0, task="closed") as session:
         with pytest.raises(NotAdmitted, match="the results of task closed go to its operator only"):
-            await learn(session, Dictionary(), dict(FIRST), towards(0), rounds=1)
+            await learn(session, Arrays(), dict(FIRST), towards(0), rounds=1)
 
 
 async def test_a_site_that_was_not_in_the_last_rounds_has_the_model_when_the_task_ends(place):
@@ -259,3 +247,20 @@ async def test_a_site_that_was_not_in_the_last_rounds_has_the_model_when_the_tas
     lines = here.training().history().lines
     assert {line.sites for line in lines if not line.failed} == {2}, lines
     assert all(np.array_equal(model["w"], shared.tensors["w"]) for model in models)
+
+
+async def test_a_round_that_changes_nothing_is_the_last(place):
+    """No site contributes twice on one model, so a training that has converged is over."""
+    here = await place(rounds=5)
+
+    async def site(number):
+        async with here.server.join(number, task=TASK) as session:
+            return await learn(
+                session, Arrays(), dict(FIRST), lambda model: Trained(model, 10, {"loss": 0.0}), rounds=5
+            )
+
+    shared, *models = await asyncio.gather(
+        here.training().conduct(here.server.operator, Silent()), *map(site, range(SITES))
+    )
+    assert shared.closed == 1
+    assert all(np.array_equal(model["w"], FIRST["w"]) for model in models)
