@@ -7,7 +7,6 @@ import secrets
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from threading import Lock
-from typing import Any
 
 import numpy as np
 from nvflare.apis.event_type import EventType
@@ -48,6 +47,7 @@ class SecureModelAggregator(ModelAggregator):  # type: ignore[misc]
         address: str,
         identity: str,
         task: str,
+        *,
         clients: int,
         clip: float,
         weight_max: int,
@@ -96,7 +96,7 @@ class SecureModelAggregator(ModelAggregator):  # type: ignore[misc]
         """The weighted mean of the changes and of the metrics. Any error ends the job, as NVFlare's own would.
 
         Raises:
-            ParameterError: a site's reply was not a receipt: it has no filter of ours, and its weights came in the clear.
+            ParameterError: a site's reply was no receipt: it lacks the filter, and its weights came in the clear.
             OutOfTurn: no task was sent.
             RoundAborted: the round failed, for the reason given.
             SangamError: as `Operator.watch` and `Operator.fetch_result`.

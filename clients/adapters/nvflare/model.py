@@ -1,4 +1,4 @@
-"""What of NVFlare's messages takes part in a sum: a model's float arrays by name, and metrics as scalars beside them."""
+"""What of NVFlare's messages takes part in a sum: a model's float arrays by name, and metrics as scalars."""
 
 from collections.abc import Mapping
 from typing import Any, TypeAlias
@@ -56,7 +56,9 @@ def update(result: FLModel, base: Mapping[str, npt.NDArray[Any]]) -> Arrays:
     """
     after = floats(result)
     if missing := sorted(set(base) - set(after)):
-        raise ParameterError(f"the result lacks {', '.join(missing)}: no filter before this one may take parameters out")
+        raise ParameterError(
+            f"the result lacks {', '.join(missing)}: no filter before this one may take parameters out"
+        )
     full = result.params_type == ParamsType.FULL
     moved = {name: after[name] - np.float64(base[name]) if full else np.float64(after[name]) for name in base}
     return moved | {METRIC + name: _number(name, value) for name, value in (result.metrics or {}).items()}
@@ -66,4 +68,4 @@ def _number(name: str, value: Any) -> npt.NDArray[np.float64]:
     number = np.asarray(value)
     if number.shape or number.dtype.kind not in "fiu":
         raise ParameterError(f"metric {name!r} is not a number, and cannot be summed: report it elsewhere")
-    return np.float64(number)
+    return np.asarray(number, np.float64)

@@ -1,12 +1,13 @@
 """Stock FedAvg in NVFlare's simulator on breast cancer records, plain or secure: three sites, five rounds.
 
-    sangam serve ... &            # docs/consortium.md; participants site-1, site-2 and site-3, an operator
-    python clients/examples/nvflare/job.py --address hub:7443 --identities .
-    python clients/examples/nvflare/job.py --plain
+sangam serve ... &            # docs/consortium.md; participants site-1, site-2 and site-3, an operator
+python clients/examples/nvflare/job.py --address hub:7443 --identities .
+python clients/examples/nvflare/job.py --plain
 """
 
 import argparse
 import secrets
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from clients.adapters.nvflare import SecureFilter, SecureModelAggregator, secure
 SITES, ROUNDS = 3, 5
 CLIP = 2.0
 """No weight moves by more in a round."""
+
+WEIGHT_MAX = 300
+"""No site has more records."""
 
 
 def recipe(name: str, **changes: Any) -> NumpyFedAvgRecipe:
@@ -33,7 +37,7 @@ def secure_recipe(name: str, address: str, identities: Path, **changes: Any) -> 
     task = f"{name}-{secrets.token_hex(4)}"  # a new task for every job
     operator, site = str(identities / "operator"), str(identities / "{site}")
     aggregator = SecureModelAggregator(
-        address, operator, task, clients=SITES, clip=CLIP, weight_max=300, metrics={"accuracy": 1.0}
+        address, operator, task, clients=SITES, clip=CLIP, weight_max=WEIGHT_MAX, metrics={"accuracy": 1.0}
     )
     return secure(recipe(name, aggregator=aggregator, **changes), SecureFilter(address, site, task))
 
@@ -44,7 +48,7 @@ def model(workspace: Path, name: str) -> Any:
 
 
 def main() -> None:
-    """Run one of the two and print the model's length."""
+    """Run one of the two and show the model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--plain", action="store_true", help="NVFlare's own sum")
     parser.add_argument("--address", default="localhost:7443", help="Sangam's server")
@@ -54,7 +58,7 @@ def main() -> None:
     name = "plain" if asked.plain else "secure"
     made = recipe(name) if asked.plain else secure_recipe(name, asked.address, asked.identities.resolve())
     made.execute(SimEnv(num_clients=SITES, workspace_root=str(asked.workspace.resolve())))
-    print(model(asked.workspace, name))
+    sys.stdout.write(f"{model(asked.workspace, name)}\n")
 
 
 if __name__ == "__main__":
