@@ -4,22 +4,27 @@ One class stands in two chains of filters. On the way in, after all filters that
 model; on the way out it contributes the difference, waits for the round's end, and replaces the result.
 """
 
+import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 from nvflare.apis.filter import Filter
 from nvflare.apis.fl_constant import FilterKey, FLContextKey, FLMetaKey
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import ReturnCode, Shareable, make_reply
+from nvflare.apis.signal import Signal
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 from nvflare.job_config.api import FedJob
 
-from aggregator.errors import ParameterError
+from aggregator.errors import Cancelled, ParameterError
 from aggregator.protocol.participant import Safeguards
-from clients.adapters.nvflare.model import RECEIPT, floats, read, update
-from clients.blocking import connect_blocking
+from clients.adapters.nvflare.model import RECEIPT, Arrays, floats, read, update
+from clients.connection import connect
+from clients.result import RoundResult
 
 BASE = "sangam.base"
+ABORT_CHECK_S = 0.5
 PACKAGES = ("aggregator", "clients", "native")
 """Not to be copied into jobs: the code that masks an update is the site's own installation."""
 
@@ -49,6 +54,7 @@ class SecureFilter(Filter):  # type: ignore[misc]
             ParameterError: what is no model, or an update that the task does not fit.
             StaleModel: the server started the round from another model than it sent here.
             RoundAborted: the round failed; NVFlare's server is told that this task did.
+            Cancelled: the job ended meanwhile.
             SangamError: as `Session.contribute`.
         """
         if fl_ctx.get_prop(FLContextKey.FILTER_DIRECTION) == FilterKey.IN:
@@ -70,16 +76,36 @@ class SecureFilter(Filter):  # type: ignore[misc]
         base = fl_ctx.get_prop(BASE)
         if base is None:
             raise ParameterError("no model came with this task: the filter belongs into the chain of task data, too")
-        identity = self._identity.format(site=fl_ctx.get_identity_name())
-        safeguards = Safeguards(minimum_cohort=self._minimum_cohort)
-        with connect_blocking(self._address, identity, task=self._task, safeguards=safeguards) as session:
-            summed = session.contribute(update(result, base), weight=weight(result), base=base)
+        offer = Offer(update(result, base), weight(result), base)
+        summed = asyncio.run(self._wait(offer, fl_ctx.get_identity_name(), fl_ctx.get_run_abort_signal()))
         if summed is None:
             raise ParameterError(f"task {self._task!r} keeps results for its operator: create it to share them")
         self.log_info(fl_ctx, f"round {summed.round} of {self._task}: one of {len(summed.participants)} sites")
         if summed.clipped_entries:
             self.log_warning(fl_ctx, f"{summed.clipped_entries} entries of this update were clipped: raise the clip")
         return summed.round
+
+    async def _wait(self, offer: "Offer", site: str, aborted: Signal | None) -> RoundResult | None:
+        """Contribute, and look now and then whether NVFlare has ended the job: it does not interrupt its filters."""
+        identity = self._identity.format(site=site)
+        safeguards = Safeguards(minimum_cohort=self._minimum_cohort)
+        async with connect(self._address, identity, task=self._task, safeguards=safeguards) as session:
+            work = asyncio.create_task(session.contribute(offer.update, weight=offer.weight, base=offer.base))
+            while not (await asyncio.wait({work}, timeout=ABORT_CHECK_S))[0]:
+                if aborted is not None and aborted.triggered:
+                    work.cancel()
+                    await asyncio.wait({work})
+                    raise Cancelled("NVFlare ended this job")
+            return work.result()
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a site contributes."""
+
+    update: Arrays
+    weight: int
+    base: Arrays
 
 
 def weight(result: FLModel) -> int:

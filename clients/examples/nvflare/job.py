@@ -15,7 +15,7 @@ import numpy as np
 from nvflare.app_common.np.recipes.fedavg import NumpyFedAvgRecipe
 from nvflare.recipe import SimEnv
 
-from clients.adapters.nvflare import SecureFilter, SecureModelAggregator, secure
+from clients.adapters.nvflare import Rounds, SecureFilter, SecureModelAggregator, secure
 
 SITES, ROUNDS = 3, 5
 CLIP = 2.0
@@ -36,10 +36,9 @@ def secure_recipe(name: str, address: str, identities: Path, **changes: Any) -> 
     """The same, with the sums made by Sangam."""
     task = f"{name}-{secrets.token_hex(4)}"  # a new task for every job
     operator, site = str(identities / "operator"), str(identities / "{site}")
-    aggregator = SecureModelAggregator(
-        address, operator, task, clients=SITES, clip=CLIP, weight_max=WEIGHT_MAX, metrics={"accuracy": 1.0}
-    )
-    return secure(recipe(name, aggregator=aggregator, **changes), SecureFilter(address, site, task))
+    rounds = Rounds(address, operator, task, sites=SITES, clip=CLIP, weight_max=WEIGHT_MAX, metrics={"accuracy": 1.0})
+    made = recipe(name, aggregator=SecureModelAggregator(rounds), **changes)
+    return secure(made, SecureFilter(address, site, task))
 
 
 def model(workspace: Path, name: str) -> Any:

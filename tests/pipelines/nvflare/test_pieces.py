@@ -7,17 +7,18 @@ import numpy as np
 import pytest
 from nvflare.apis.dxo import DXO, DataKind, MetaKey
 from nvflare.apis.event_type import EventType
-from nvflare.apis.fl_constant import FilterKey, FLContextKey
+from nvflare.apis.fl_constant import FilterKey, FLContextKey, ReservedKey
 from nvflare.apis.fl_context import FLContext, FLContextManager
 from nvflare.apis.shareable import ReturnCode, make_reply
+from nvflare.apis.signal import Signal
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.app_event_type import AppEventType
 from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 
 import clients
-from aggregator.errors import ParameterError, RoundAborted, StaleModel
-from clients.adapters.nvflare import SecureFilter, SecureModelAggregator, secure
+from aggregator.errors import Cancelled, ParameterError, RoundAborted, StaleModel
+from clients.adapters.nvflare import Rounds, SecureFilter, SecureModelAggregator, secure
 from clients.adapters.nvflare.model import RECEIPT
 from clients.examples.nvflare import job
 
@@ -26,30 +27,45 @@ CHANGES = {"site-1": 0.25, "site-2": -0.5, "site-3": 0.125, "site-4": 0.75}
 WEIGHTS = {"site-1": 10, "site-2": 20, "site-3": 30, "site-4": 40}
 
 
+class Engine:
+    """What the aggregator needs of NVFlare's."""
+
+    def new_context(self):
+        return FLContext()
+
+
 class Platform:
     """What NVFlare does around filters and aggregator in one job."""
 
     def __init__(self, hub, sites=4, **changes):
         self.hub, self.task = hub, f"job-{uuid4()}"
-        fields = {"clients": sites, "clip": 1.0, "weight_max": 40, "metrics": {"loss": 2.0}} | changes
-        self.aggregator = SecureModelAggregator(hub.address, str(hub.identities / "operator"), self.task, **fields)
-        self.panics = []
-        self.aggregator.system_panic = lambda reason, _: self.panics.append(reason)
+        fields = {"sites": sites, "clip": 1.0, "weight_max": 40, "metrics": {"loss": 2.0}} | changes
+        rounds = Rounds(hub.address, str(hub.identities / "operator"), self.task, **fields)
+        self.aggregator = SecureModelAggregator(rounds)
+        self.panics, self.aborted = [], Signal()
+        self.aggregator.system_panic = self.panic
         self.aggregator.reset_stats()
+
+    def panic(self, reason, context):
+        """NVFlare ends the job, at its server and at the sites."""
+        self.panics.append(reason)
+        self.end()
 
     def send(self, base=BASE):
         context = FLContext()
+        context.set_prop(ReservedKey.ENGINE, Engine())
         context.set_prop(AppConstants.TRAIN_SHAREABLE, shareable(base))
         self.aggregator.handle_event(AppEventType.BEFORE_TRAIN_TASK, context)
 
     def end(self):
+        self.aborted.trigger(True)
         self.aggregator.handle_event(EventType.END_RUN, FLContext())
 
     def filter(self):
         return SecureFilter(self.hub.address, str(self.hub.identities / "{site}"), self.task)
 
     def reply(self, site, base=BASE, result=None):
-        return through(self.filter(), site, shareable(base), result or trained(site, base))
+        return through(self.filter(), site, shareable(base), result or trained(site, base), self.aborted)
 
 
 def shareable(params, kind=ParamsType.FULL, **fields):
@@ -63,9 +79,9 @@ def trained(site, base=BASE, **changes):
     return shareable(after, **fields)
 
 
-def through(secure_filter, site, task, result):
-    manager = FLContextManager(identity_name=site, job_id="job")
-    context = manager.new_context()
+def through(secure_filter, site, task, result, aborted):
+    context = FLContextManager(identity_name=site, job_id="job").new_context()
+    context.set_prop(ReservedKey.RUN_ABORT_SIGNAL, aborted, private=True, sticky=False)
     context.set_prop(FLContextKey.FILTER_DIRECTION, FilterKey.IN, private=True, sticky=False)
     assert secure_filter.process(task, context) is task
     context.set_prop(FLContextKey.FILTER_DIRECTION, FilterKey.OUT, private=True, sticky=False)
@@ -123,27 +139,30 @@ def test_a_site_that_never_comes_is_left_out_when_the_round_has_waited_long_enou
     assert result.meta["sangam"]["participants"] == stayed
 
 
-def test_too_few_sites_fail_the_round_for_all(hub):
+def test_too_few_sites_end_the_job_for_all(hub):
     platform = Platform(hub, gather_s=1.0)
     platform.send()
     with ThreadPoolExecutor(2) as pool:
         replies = [pool.submit(platform.reply, site) for site in ("site-1", "site-2")]
-    assert [type(reply.exception()) for reply in replies] == [RoundAborted, RoundAborted]
+        assert [type(reply.exception(timeout=60)) for reply in replies] == [Cancelled, Cancelled]
+    assert len(platform.panics) == 1
+    assert platform.panics[0].endswith("gathering: 2 sites came, need 3")
     with pytest.raises(RoundAborted, match="2 sites came, need 3"):
         platform.aggregator.aggregate_model()
 
 
-def test_the_end_of_the_job_frees_sites_that_wait(hub):
+def test_the_end_of_the_job_frees_a_site_that_waits_and_the_task(hub):
     platform = Platform(hub)
     platform.send()
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, clients.operate_blocking(hub.address, hub.identities / "operator") as operator:
         waiting = pool.submit(platform.reply, "site-1")
-        with clients.operate_blocking(hub.address, hub.identities / "operator") as operator:
-            while not any(site.name == "site-1" and site.sessions for site in operator.sites(platform.task)):
-                pass
+        while not any(site.connected for site in operator.sites(platform.task)):
+            assert not waiting.done()
         platform.end()
-        with pytest.raises(RoundAborted, match="NVFlare's job ended"):
-            waiting.result(timeout=30)
+        assert type(waiting.exception(timeout=60)) is Cancelled
+        [ended] = operator.rounds(platform.task)
+    assert (ended.state, ended.reason) == ("failed", "operator operator aborted the round: NVFlare's job ended")
+    assert platform.panics == []
 
 
 def test_the_end_of_the_job_leaves_a_round_that_has_ended(hub):

@@ -9,7 +9,7 @@ import pytest
 from nvflare.app_common.np.constants import NPConstants
 from nvflare.recipe import SimEnv
 
-from clients.adapters.nvflare import SecureFilter, SecureModelAggregator, secure
+from clients.adapters.nvflare import Rounds, SecureFilter, SecureModelAggregator, secure
 from clients.adapters.nvflare.model import RECEIPT
 from clients.examples.nvflare import job, train
 from tests.pipelines.nvflare.recorder import Recorder
@@ -136,17 +136,30 @@ def test_the_job_carries_no_copy_of_the_code_that_masks(secured):
     assert carried.isdisjoint({"filter.py", "aggregator.py", "session.py", "encoding.py", "errors.py"})
 
 
-def test_a_site_that_cannot_contribute_ends_the_job_for_all(tmp_path, hub, capfd):
-    """Its reason stands in the log, and the others do not wait for the hour that a round may gather."""
-    identities = hub.identities
-    aggregator = SecureModelAggregator(
-        hub.address, str(identities / "operator"), "unfit", clients=3, clip=job.CLIP, weight_max=200
-    )
-    made = job.recipe("unfit", aggregator=aggregator, num_rounds=1)
-    secure(made, SecureFilter(hub.address, str(identities / "{site}"), "unfit"))
+def test_a_site_that_fails_ends_the_job_for_all(tmp_path, hub, capfd):
+    """As in stock FedAvg; and the others do not wait for the hour that a round may gather."""
+    script = tmp_path / "failing.py"
+    own = Path(train.__file__).read_text()
+    begin = "    features, labels = records(flare.get_site_name())\n"
+    fails = "    if flare.get_site_name() == 'site-2':\n        labels = None\n"
+    assert begin in own
+    script.write_text(own.replace(begin, begin + fails))
+    made = job.secure_recipe("failing", hub.address, hub.identities, num_rounds=1, train_script=str(script))
     with pytest.raises(RuntimeError, match="Simulation failed"):
         made.execute(SimEnv(num_clients=3, workspace_root=str(tmp_path)))
-    said = capfd.readouterr()
-    assert "ParameterError" in said.out + said.err
-    assert "TASK_RESULT_FILTER_ERROR" in said.out + said.err
-    assert not list((tmp_path / "unfit").glob("server/**/models/server.npy"))
+    said = "".join(capfd.readouterr())
+    assert "Result from site-2 is bad" in said
+    assert "Cancelled: NVFlare ended this job" in said
+    assert not list((tmp_path / "failing").glob("server/**/models/server.npy"))
+
+
+def test_a_site_that_cannot_contribute_says_why(tmp_path, hub, capfd):
+    """Here, all sites report a metric for which the task has no place."""
+    rounds = Rounds(hub.address, str(hub.identities / "operator"), "unfit", sites=3, clip=job.CLIP, weight_max=300)
+    made = job.recipe("unfit", aggregator=SecureModelAggregator(rounds), num_rounds=1)
+    secure(made, SecureFilter(hub.address, str(hub.identities / "{site}"), "unfit"))
+    with pytest.raises(RuntimeError, match="Simulation failed"):
+        made.execute(SimEnv(num_clients=3, workspace_root=str(tmp_path)))
+    said = "".join(capfd.readouterr())
+    assert "metrics/accuracy" in said
+    assert "TASK_RESULT_FILTER_ERROR" in said
