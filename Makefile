@@ -11,13 +11,16 @@ SEQUENCES ?= 4000
 KILLS ?= 50
 SEED ?=
 
-.PHONY: demo test chaos fuzz check format proto bench bench-large bench-peers crowd wheel clean
+.PHONY: demo test test-nvflare chaos fuzz check format proto bench bench-large bench-peers crowd wheel clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sangam demo $(ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -W error -m pytest -q $(ARGS)
+
+test-nvflare: .venv-nvflare/.installed
+	.venv-nvflare/bin/python -W error -m pytest -q tests/pipelines/nvflare $(ARGS)
 
 chaos: $(VENV)/.dev
 	$(BIN)/python -W error -m tests.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(ARGS)
@@ -55,7 +58,7 @@ wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel --outdir dist
 
 clean:
-	rm -rf $(VENV) .venv-proto .venv-peers build dist *.egg-info sangam-demo
+	rm -rf $(VENV) .venv-proto .venv-peers .venv-nvflare build dist *.egg-info sangam-demo
 
 # Stubs come from an environment of their own: grpcio-tools pins another protobuf than ours.
 define generate
@@ -92,4 +95,9 @@ $(VENV)/.fuzz: $(VENV)/.dev
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install -q -c benchmarks/peers/constraints.txt flwr tenseal numpy \
 		|| { echo "Flower and TenSEAL come from a package index: without network, point pip at a local one (PIP_INDEX_URL or PIP_FIND_LINKS) and repeat." >&2; exit 1; }
+	@touch $@
+
+.venv-nvflare/.installed: tests/pipelines/nvflare/constraints.txt pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-nvflare
+	.venv-nvflare/bin/python -m pip install -q -c constraints.txt -c $< -e '.[demo,nvflare]' pytest pytest-asyncio
 	@touch $@

@@ -15,7 +15,6 @@ from nvflare.apis.shareable import ReturnCode, Shareable, make_reply
 from nvflare.apis.signal import Signal
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.app_common.utils.fl_model_utils import FLModelUtils
-from nvflare.job_config.api import FedJob
 
 from aggregator.errors import Cancelled, ParameterError
 from aggregator.protocol.participant import Safeguards
@@ -25,8 +24,6 @@ from clients.result import RoundResult
 
 BASE = "sangam.base"
 ABORT_CHECK_S = 0.5
-PACKAGES = ("aggregator", "clients", "native")
-"""Not to be copied into jobs: the code that masks an update is the site's own installation."""
 
 
 class SecureFilter(Filter):  # type: ignore[misc]
@@ -66,11 +63,6 @@ class SecureFilter(Filter):  # type: ignore[misc]
         number = self._contribute(result, fl_ctx)
         receipt = FLModel(ParamsType.DIFF, {RECEIPT: number}, current_round=result.current_round)
         return FLModelUtils.to_shareable(receipt)
-
-    def add_to_fed_job(self, job: FedJob, ctx: Any, **kwargs: Any) -> None:
-        """NVFlare's hook where a job takes the filter in."""
-        job.set_app_packages(sorted({*job.job.app_packages, *PACKAGES}))
-        super().add_to_fed_job(job, ctx, **kwargs)
 
     def _contribute(self, result: FLModel, fl_ctx: FLContext) -> int:
         base = fl_ctx.get_prop(BASE)
