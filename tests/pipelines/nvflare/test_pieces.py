@@ -1,6 +1,7 @@
 """Filter and aggregator as NVFlare calls them, against a real server, without NVFlare's simulator."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
@@ -11,10 +12,14 @@ from nvflare.apis.fl_constant import FilterKey, FLContextKey, ReservedKey
 from nvflare.apis.fl_context import FLContext, FLContextManager
 from nvflare.apis.shareable import ReturnCode, make_reply
 from nvflare.apis.signal import Signal
+from nvflare.apis.utils.task_utils import apply_filters
+from nvflare.apis.workspace import Workspace
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.app_event_type import AppEventType
 from nvflare.app_common.utils.fl_model_utils import FLModelUtils
+from nvflare.private.fed.app.fl_conf import create_privacy_manager
+from nvflare.private.privacy_manager import Scope
 
 import clients
 from aggregator.errors import Cancelled, ParameterError, RoundAborted, StaleModel
@@ -242,6 +247,37 @@ def encrypted():
 def test_what_cannot_be_summed_is_refused_by_name(hub, result, reason):
     with pytest.raises(ParameterError, match=reason):
         Platform(hub).reply("site-1", result=result)
+
+
+def test_a_site_may_have_the_filter_in_its_own_privacy_policy(hub, tmp_path):
+    """As docs/nvflare.md writes it; NVFlare's simulator reads no policies, so its own parts are put together here."""
+    platform = Platform(hub, sites=3)
+    page = (Path(__file__).parents[3] / "docs" / "nvflare.md").read_text()
+    policy = page.partition("```json\n")[2].partition("```")[0]
+    for told, real in {
+        "hub.example.org:7443": hub.address,
+        "/etc/sangam/site": f"{hub.identities}/{{site}}",
+        "hearts": platform.task,
+    }.items():
+        assert told in policy
+        policy = policy.replace(told, real)
+    (tmp_path / "local").mkdir()
+    (tmp_path / "startup").mkdir()
+    (tmp_path / "local" / "privacy.json").write_text(policy)
+    scope = create_privacy_manager(Workspace(str(tmp_path)), names_only=False).get_scope(None)
+
+    def reply(site):
+        context = FLContextManager(identity_name=site, job_id="job").new_context()
+        context.set_prop(FLContextKey.SCOPE_OBJECT, scope, private=True, sticky=False)
+        apply_filters(Scope.TASK_DATA_FILTERS_NAME, shareable(BASE), context, {}, "train", FilterKey.IN)
+        return apply_filters(Scope.TASK_RESULT_FILTERS_NAME, trained(site), context, {}, "train", FilterKey.OUT)
+
+    platform.send()
+    with ThreadPoolExecutor(3) as pool:
+        for seen in pool.map(reply, list(CHANGES)[:3]):
+            assert set(FLModelUtils.from_shareable(seen).params) == {RECEIPT}
+            platform.aggregator.accept_model(FLModelUtils.from_shareable(seen))
+    assert platform.aggregator.aggregate_model().params["w"] == pytest.approx([mean(list(CHANGES)[:3])] * 2, abs=1e-3)
 
 
 def test_a_filter_that_is_not_told_of_the_model_says_so(hub):

@@ -1,7 +1,6 @@
 """Stock FedAvg in NVFlare's simulator, with and without ours, on the same records from the same model."""
 
 import json
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,27 +134,6 @@ def test_the_job_carries_no_copy_of_the_code_that_masks(secured):
     carried = {path.name for path in (secured.workspace / "secure").glob("*/simulate_job/app_*/custom/**/*.py")}
     assert "recorder.py" in carried
     assert carried.isdisjoint({"filter.py", "aggregator.py", "session.py", "encoding.py", "errors.py"})
-
-
-def test_a_site_may_have_the_filter_in_its_own_privacy_policy(tmp_path, hub):
-    """Then it stands before the site's door whatever the job says. The simulator gives all sites one policy."""
-    task = f"policy-{secrets.token_hex(4)}"
-    arguments = {"address": hub.address, "identity": str(hub.identities / "{site}"), "task": task}
-    ours = {"path": f"{SecureFilter.__module__}.SecureFilter", "args": arguments}
-    scope = {
-        "name": "secure",
-        "task_data_filters": [ours | {"direction": "in"}],
-        "task_result_filters": [ours | {"direction": "out"}],
-    }
-    policy = tmp_path / "policy" / "local" / "privacy.json"
-    policy.parent.mkdir(parents=True)
-    policy.write_text(json.dumps({"scopes": [scope], "default_scope": "secure"}))
-    operator = str(hub.identities / "operator")
-    rounds = Rounds(hub.address, operator, task, sites=3, clip=job.CLIP, weight_max=300, metrics={"accuracy": 1.0})
-    made = secure(job.recipe("policy", aggregator=SecureModelAggregator(rounds), num_rounds=1), None)
-    ran = run(made, tmp_path, "policy")
-    assert set(ran.passed("server", "site-1", 0)["DXO"]["data"]) == {RECEIPT}
-    assert abs(job.model(tmp_path, "policy") - averaged(np.zeros(31))).max() < BOUND + ROUNDING
 
 
 def test_a_site_that_fails_ends_the_job_for_all(tmp_path, hub, capfd):
