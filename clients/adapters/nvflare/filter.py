@@ -5,7 +5,7 @@ model; on the way out it contributes the difference, waits for the round's end, 
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nvflare.apis.filter import Filter
@@ -95,9 +95,9 @@ class SecureFilter(Filter):  # type: ignore[misc]
 class Offer:
     """What a site contributes."""
 
-    update: Arrays
-    weight: int
-    base: Arrays
+    update: Arrays = field(repr=False)
+    weight: int = field(repr=False)
+    base: Arrays = field(repr=False)
 
 
 def weight(result: FLModel) -> int:
@@ -107,6 +107,6 @@ def weight(result: FLModel) -> int:
         ParameterError: not a positive whole number.
     """
     steps: Any = result.meta.get(FLMetaKey.NUM_STEPS_CURRENT_ROUND, 1)
-    if isinstance(steps, bool) or not float(steps).is_integer() or steps < 1:
+    if type(steps) not in (int, float) or not float(steps).is_integer() or steps < 1:
         raise ParameterError(f"{FLMetaKey.NUM_STEPS_CURRENT_ROUND} is {steps!r}, the weight must be 1, 2, 3, ...")
     return int(steps)

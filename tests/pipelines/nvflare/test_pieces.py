@@ -241,6 +241,7 @@ def encrypted():
         (trained("site-1", metrics={"note": "good"}), "metric 'note' is not a number"),
         (trained("site-1", meta={"NUM_STEPS_CURRENT_ROUND": 0.5}), "NUM_STEPS_CURRENT_ROUND is 0.5"),
         (trained("site-1", meta={"NUM_STEPS_CURRENT_ROUND": -3}), "NUM_STEPS_CURRENT_ROUND is -3"),
+        (trained("site-1", meta={"NUM_STEPS_CURRENT_ROUND": "many"}), "NUM_STEPS_CURRENT_ROUND is 'many'"),
         (shareable({"w": "text", "b": 1.0}), "parameter 'w' is <U4"),
     ],
 )
