@@ -11,7 +11,7 @@ SEQUENCES ?= 4000
 KILLS ?= 50
 SEED ?=
 
-.PHONY: demo test test-pipelines test-frameworks chaos fuzz check format proto bench bench-large bench-peers crowd wheel clean
+.PHONY: demo test test-pipelines test-frameworks test-nvflare chaos fuzz check format proto bench bench-large bench-peers crowd wheel clean
 
 # make demo PIPELINE=survival: other models, on data of packages that take longer to install.
 demo: $(if $(PIPELINE),.venv-pipelines/.installed,$(VENV)/.demo)
@@ -21,10 +21,12 @@ test: $(VENV)/.dev
 	$(BIN)/python -W error -m pytest -q $(ARGS)
 
 # Heavy frameworks, each test in the environment whose pins it needs.
-test-pipelines: test-frameworks
+test-pipelines: test-frameworks test-nvflare
 
 test-frameworks: .venv-pipelines/.installed
 	.venv-pipelines/bin/python -m pytest -q tests/pipelines/frameworks $(ARGS)
+test-nvflare: .venv-nvflare/.installed
+	.venv-nvflare/bin/python -W error -m pytest -q tests/pipelines/nvflare $(ARGS)
 
 chaos: $(VENV)/.dev
 	$(BIN)/python -W error -m tests.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(ARGS)
@@ -62,7 +64,7 @@ wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel --outdir dist
 
 clean:
-	rm -rf $(VENV) .venv-proto .venv-peers .venv-pipelines build dist *.egg-info sangam-demo
+	rm -rf $(VENV) .venv-proto .venv-peers .venv-pipelines .venv-nvflare build dist *.egg-info sangam-demo
 
 # Stubs come from an environment of their own: grpcio-tools pins another protobuf than ours.
 define generate
@@ -105,4 +107,9 @@ $(VENV)/.fuzz: $(VENV)/.dev
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install -q -c benchmarks/peers/constraints.txt flwr tenseal numpy \
 		|| { echo "Flower and TenSEAL come from a package index: without network, point pip at a local one (PIP_INDEX_URL or PIP_FIND_LINKS) and repeat." >&2; exit 1; }
+	@touch $@
+
+.venv-nvflare/.installed: tests/pipelines/nvflare/constraints.txt pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-nvflare
+	.venv-nvflare/bin/python -m pip install -q -c constraints.txt -c $< -e '.[demo,nvflare]' pytest pytest-asyncio
 	@touch $@

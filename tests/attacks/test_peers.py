@@ -235,7 +235,7 @@ def random_sources(tree):
 
 
 def test_masks_from_generators_that_are_not_cryptographic():
-    """No module that handles secrets imports one. `demo` and examples shuffle public data; an adapter is its framework."""
+    """No module that handles secrets does. Demo and examples shuffle public data; an adapter imports its framework."""
     assert len(SOURCES) > 30
     for path in SOURCES:
         parts = path.relative_to(ROOT).parts
