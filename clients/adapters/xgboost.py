@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from aggregator.errors import ParameterError, RoundAborted, StaleModel
-from aggregator.wire.operator_messages import Opening, Retention, RoundEvent
+from aggregator.wire.operator_messages import Deadlines, Opening, Retention, RoundEvent
 from aggregator.wire.vocabulary import RoundState
 from clients.boosting import Records, Settings, State, contribution
 from clients.boosting.resuming import after, caught_up, loaded
@@ -39,7 +39,8 @@ async def train(session: Session, records: Records, settings: Settings, path: Pa
         ParameterError: other settings than the file's, or as `contribution`.
         RoundAborted: a round failed; call again, with `again`, to go on.
     """
-    state = await caught_up(session.fetch_result, loaded(settings, path), path)
+    state = loaded(settings, path)
+    state = await caught_up(session.fetch_result, state, path)
     while not state.done:
         update = contribution(state, records)
         try:
@@ -55,13 +56,25 @@ async def train(session: Session, records: Records, settings: Settings, path: Pa
     return state
 
 
-async def create(operator: Operator, task: str, settings: Settings, opening: Opening | None = None) -> None:
+async def create(
+    operator: Operator,
+    task: str,
+    settings: Settings,
+    *,
+    opening: Opening | None = None,
+    deadlines: Deadlines | None = None,
+) -> None:
     """Create the study's task, unless it is there; sites may join from now on. Errors as `Operator.create_task`.
 
-    `opening` says what each round waits for, by default all of `sites_max` for an hour, then a minimum cohort.
+    Args:
+        operator: who will own the task.
+        task: its name; a training has one of its own.
+        settings: the study's.
+        opening: what each round waits for, by default for all of `sites_max`, or an hour.
+        deadlines: how long each step of a round waits, as of any task.
     """
-    opening = opening or Opening(enough=settings.sites_max, gather_s=3_600.0)
-    await operator.create_task(task, settings.parameters, opening=opening, retention=KEPT)
+    opening = opening or Opening(enough=settings.sites_max)
+    await operator.create_task(task, settings.parameters, opening=opening, retention=KEPT, deadlines=deadlines)
 
 
 async def conduct(

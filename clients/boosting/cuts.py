@@ -81,7 +81,7 @@ class Cuts:
 
 
 def keys(values: Floats32) -> Keys:
-    """Integers in the order of the numbers, neighbours for neighbours; 0 and -0 are one."""
+    """Integers in the order of the numbers; 0 and -0 have one."""
     bits = (values + np.float32(0.0)).view(np.uint32)
     return np.where(bits & SIGN, bits ^ ALL, bits ^ SIGN).astype(np.int64)
 

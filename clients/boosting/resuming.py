@@ -1,6 +1,7 @@
 """A study's state on disk, and the rounds that closed while somebody was away."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -12,6 +13,7 @@ from clients.boosting.state import State
 from clients.boosting.training import advanced
 from clients.result import RoundResult
 
+SPAN = 400  # rounds that are looked through for those that closed; a server keeps the sums of 100 at most
 Fetch: TypeAlias = Callable[[int], Awaitable[RoundResult]]
 
 
@@ -25,7 +27,7 @@ def loaded(settings: Settings, path: Path) -> State:
 
 def after(state: State, result: RoundResult, path: Path) -> State:
     """The state after a round, which is in the file before it is here. StaleModel if the round began elsewhere."""
-    if result.terms.model_hash != hash_model(state.base):
+    if not _follows(state, result):
         raise StaleModel(f"round {result.round} did not start from this side's {len(state.finished_trees)} trees")
     following = advanced(state, result.mean, len(result.participants), result.round)
     replace_file(path, following.to_json().encode())
@@ -44,13 +46,18 @@ async def caught_up(fetch: Fetch, state: State, path: Path) -> State:
         StaleModel: one of the rounds is kept no longer, or they are of another training.
     """
     try:
-        newest = (await fetch(0)).round
+        newest = await fetch(0)
     except NotFound:
         return state
-    for number in range(state.round + 1, newest + 1):
-        try:
+    for number in range(max(state.round + 1, newest.round - SPAN), newest.round):
+        if _follows(state, newest):
+            break
+        with suppress(NotFound):  # the round failed, or is kept no longer, which the newest one shows
             result = await fetch(number)
-        except NotFound:  # it failed, or is kept no longer, which the next one shows
-            continue
-        state = after(state, result, path)
-    return state
+            state = after(state, result, path) if _follows(state, result) else state
+    return state if state.round >= newest.round else after(state, newest, path)
+
+
+def _follows(state: State, result: RoundResult) -> bool:
+    """Whether the round began where this side stands."""
+    return result.terms.model_hash == hash_model(state.base)

@@ -91,6 +91,7 @@ def weight(sums: Sums, settings: Settings) -> np.float32:
     return np.float32(-_thresholded(np.float64(sums.gradient), settings) / (sums.hessian + cost))
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a gain beyond float32 is none, as in XGBoost
 def _gains(g: Floats, h: Floats, whole: Sums, settings: Settings) -> Floats32:
     """The gain of each cut whose one side has these sums; -inf where a side is too light."""
     other_g, other_h = whole.gradient - g, whole.hessian - h

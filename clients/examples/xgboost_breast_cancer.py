@@ -41,7 +41,7 @@ async def main():
             started = time.perf_counter()
             sites = [hospital(here, site, directory) for site in range(HOSPITALS)]
             ours, *theirs = await asyncio.gather(conduct(operator, TASK, settings, directory / "operator.json"), *sites)
-            print(f"{ours.round} rounds in {time.perf_counter() - started:.1f} s")
+            print(f"{len(ours.trees)} trees in {time.perf_counter() - started:.1f} s")
         model = directory / "model.json"
         model.write_text(to_xgboost_json(ours))
         booster = xgboost.Booster(model_file=model)
