@@ -11,13 +11,18 @@ SEQUENCES ?= 4000
 KILLS ?= 50
 SEED ?=
 
-.PHONY: demo test chaos fuzz check format proto bench bench-large bench-peers crowd wheel clean
+.PHONY: demo test test-pipelines test-xgboost chaos fuzz check format proto bench bench-large bench-peers crowd wheel clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sangam demo $(ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -W error -m pytest -q $(ARGS)
+
+test-pipelines: test-xgboost
+
+test-xgboost: .venv-xgboost/.installed
+	.venv-xgboost/bin/python -W error -m pytest -q tests/pipelines/xgboost $(ARGS)
 
 chaos: $(VENV)/.dev
 	$(BIN)/python -W error -m tests.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(ARGS)
@@ -55,7 +60,7 @@ wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel --outdir dist
 
 clean:
-	rm -rf $(VENV) .venv-proto .venv-peers build dist *.egg-info sangam-demo
+	rm -rf $(VENV) .venv-proto .venv-peers .venv-xgboost build dist *.egg-info sangam-demo
 
 # Stubs come from an environment of their own: grpcio-tools pins another protobuf than ours.
 define generate
@@ -85,6 +90,11 @@ $(VENV)/.fuzz: $(VENV)/.dev
 .venv-proto/.installed: Makefile
 	$(PYTHON) -m venv .venv-proto
 	.venv-proto/bin/python -m pip install -q grpcio-tools==$(GRPCIO_TOOLS) mypy-protobuf==$(MYPY_PROTOBUF)
+	@touch $@
+
+.venv-xgboost/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-xgboost
+	.venv-xgboost/bin/python -m pip install -q -c constraints.txt -e '.[demo]' hypothesis pytest pytest-asyncio xgboost-cpu==3.2.0
 	@touch $@
 
 # The peers' pins and ours don't resolve together.
