@@ -11,7 +11,7 @@ SEQUENCES ?= 4000
 KILLS ?= 50
 SEED ?=
 
-.PHONY: demo test test-pipelines test-xgboost chaos fuzz check format proto bench bench-large bench-peers crowd wheel clean
+.PHONY: demo test test-pipelines test-frameworks test-xgboost chaos fuzz check format proto bench bench-large bench-peers crowd wheel clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sangam demo $(ARGS)
@@ -19,10 +19,14 @@ demo: $(VENV)/.demo
 test: $(VENV)/.dev
 	$(BIN)/python -W error -m pytest -q $(ARGS)
 
-test-pipelines: test-xgboost
+# Heavy frameworks, each test in the environment whose pins it needs.
+test-pipelines: test-frameworks test-xgboost
+
+test-frameworks: .venv-pipelines/.installed
+	.venv-pipelines/bin/python -m pytest -q tests/pipelines/frameworks $(ARGS)
 
 test-xgboost: .venv-xgboost/.installed
-	.venv-xgboost/bin/python -W error -m pytest -q tests/pipelines/xgboost $(ARGS)
+	.venv-xgboost/bin/python -m pytest -q tests/pipelines/xgboost $(ARGS)
 
 chaos: $(VENV)/.dev
 	$(BIN)/python -W error -m tests.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(ARGS)
@@ -60,7 +64,7 @@ wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel --outdir dist
 
 clean:
-	rm -rf $(VENV) .venv-proto .venv-peers .venv-xgboost build dist *.egg-info sangam-demo
+	rm -rf $(VENV) .venv-proto .venv-peers .venv-pipelines .venv-xgboost build dist *.egg-info sangam-demo
 
 # Stubs come from an environment of their own: grpcio-tools pins another protobuf than ours.
 define generate
@@ -92,9 +96,16 @@ $(VENV)/.fuzz: $(VENV)/.dev
 	.venv-proto/bin/python -m pip install -q grpcio-tools==$(GRPCIO_TOOLS) mypy-protobuf==$(MYPY_PROTOBUF)
 	@touch $@
 
-.venv-xgboost/.installed: pyproject.toml constraints.txt
+.venv-pipelines/.installed: pyproject.toml constraints.txt tests/pipelines/frameworks/constraints.txt
+	$(PYTHON) -m venv .venv-pipelines
+	.venv-pipelines/bin/python -m pip install -q -c constraints.txt -c tests/pipelines/frameworks/constraints.txt \
+		-e '.[demo,torch,keras,jax]' flax pytest pytest-asyncio
+	@touch $@
+
+.venv-xgboost/.installed: pyproject.toml constraints.txt tests/pipelines/xgboost/constraints.txt
 	$(PYTHON) -m venv .venv-xgboost
-	.venv-xgboost/bin/python -m pip install -q -c constraints.txt -e '.[demo]' hypothesis pytest pytest-asyncio xgboost-cpu==3.2.0
+	.venv-xgboost/bin/python -m pip install -q -c constraints.txt -c tests/pipelines/xgboost/constraints.txt \
+		-e '.[demo]' hypothesis pytest pytest-asyncio xgboost-cpu
 	@touch $@
 
 # The peers' pins and ours don't resolve together.

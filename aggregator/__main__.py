@@ -17,6 +17,7 @@ from aggregator.command.join import join
 from aggregator.command.keyholder import app as keyholder
 from aggregator.command.pki import app as pki
 from aggregator.command.round import app as round_app
+from aggregator.command.run import run
 from aggregator.command.serve import serve
 from aggregator.command.simulate import simulate
 from aggregator.command.site import app as site
@@ -45,6 +46,7 @@ app.add_typer(ckks, name="ckks")
 app.command("serve")(serve)
 app.command("doctor")(doctor)
 app.command("join")(join)
+app.command("run")(run)
 app.command("gateway")(gateway)
 app.command("demo")(demo)
 app.command("bench")(bench)

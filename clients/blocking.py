@@ -82,9 +82,9 @@ class BlockingSession:
             self._session.contribute(update, weight=weight, base=base, again=again, observer=observer)
         )
 
-    def fetch_result(self, round_number: int = 0) -> RoundResult:
+    def fetch_result(self, round_number: int = 0, *, base: Update | None = None) -> RoundResult:
         """See `Session.fetch_result`."""
-        return self._loop.run(self._session.fetch_result(round_number))
+        return self._loop.run(self._session.fetch_result(round_number, base=base))
 
 
 class BlockingSite:
@@ -167,9 +167,9 @@ class BlockingOperator:
         """See `Operator.watch`."""
         return self._each(self._operator.watch(task, round_number))
 
-    def fetch_result(self, task: str, round_number: int = 0) -> RoundResult:
+    def fetch_result(self, task: str, round_number: int = 0, *, base: Update | None = None) -> RoundResult:
         """See `Operator.fetch_result`."""
-        return self._loop.run(self._operator.fetch_result(task, round_number))
+        return self._loop.run(self._operator.fetch_result(task, round_number, base=base))
 
     def delete_result(self, task: str, round_number: int) -> RoundSummary:
         """See `Operator.delete_result`."""

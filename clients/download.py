@@ -18,13 +18,17 @@ class Download:
 
     Args:
         task, round_number: which result; 0 is the last one, and stays the one that it was when the first stream began.
+        model_hash: with round 0, of the model that the round must have started from; empty for any.
         expected_ctx0: the context of the round that this client took part in; None for who took none.
     """
 
-    def __init__(self, task: str, round_number: int, expected_ctx0: bytes | None = None) -> None:
+    def __init__(
+        self, task: str, round_number: int, expected_ctx0: bytes | None = None, model_hash: bytes = b""
+    ) -> None:
         self.progress = Progress()
         self._task = task
         self._round = round_number
+        self._model_hash = model_hash
         self._expected_ctx0 = expected_ctx0
         self._header: ResultHeader | None = None
         self._terms: RoundTerms
@@ -34,7 +38,7 @@ class Download:
     @property
     def request(self) -> ResultRequest:
         """What to ask for: all that has not arrived."""
-        return ResultRequest(self._task, self._round, self._chunks)
+        return ResultRequest(self._task, self._round, self._chunks, self._model_hash)
 
     async def take(self, parts: AsyncIterator[ResultMessage]) -> None:
         """Take one stream to its end: the header, then chunks from where the last stream broke.
@@ -73,6 +77,8 @@ class Download:
             raise MessageError(f"the result names {len(header.participants)} participants, the sum holds fewer")
         if self._expected_ctx0 is not None and terms.ctx0 != self._expected_ctx0:
             raise Equivocation(f"the result of round {terms.round} is not of the round that this client took part in")
+        if self._model_hash not in (b"", terms.model_hash):
+            raise Equivocation(f"the result of round {terms.round} is over another model than was asked for")
         if header.payload_bytes != plan.payload_bytes:
             raise MessageError(f"the result announces {header.payload_bytes} bytes, expected {plan.payload_bytes}")
         # Memory follows what arrives, not what a header promises: the system gives a page when it is first written.

@@ -207,8 +207,10 @@ class Operator:
         path, reference = "/sangam.v1.Operator/WatchRound", wire.RoundReference(task, round_number)
         return follow(lambda: self._channel.downward(path, reference, RoundEvent), self._patience_s)
 
-    async def fetch_result(self, task: str, round_number: int = 0) -> RoundResult:
-        """The result of a closed round; 0 is the last one. NotFound when there is none, or it is no longer kept.
+    async def fetch_result(self, task: str, round_number: int = 0, *, base: Update | None = None) -> RoundResult:
+        """The result of a closed round; 0 is the last one, over `base` where it is given.
+
+        NotFound when there is none, Gone when it is no longer kept.
 
         A line that breaks meanwhile is gone on with where it broke. Memory: the words, 4 or 8 bytes each, and the mean
         in float64: of 10^9 entries 8 GB beside words of up to 8 GB.
@@ -217,7 +219,8 @@ class Operator:
         def fetch(request: ResultRequest) -> AsyncIterator[ResultMessage]:
             return self._channel.downward("/sangam.v1.Operator/FetchResult", request, ResultMessage)
 
-        return await collect(fetch, Download(task, round_number), self._patience_s)
+        wanted = Download(task, round_number, model_hash=b"" if base is None else hash_model(base))
+        return await collect(fetch, wanted, self._patience_s)
 
     async def delete_result(self, task: str, round_number: int) -> RoundSummary:
         """Forget the sum of a closed round before its time.

@@ -172,17 +172,20 @@ class Session:
         finally:
             self._busy = False
 
-    async def fetch_result(self, round_number: int = 0) -> RoundResult:
-        """The result of a closed round; 0 is the last one. How a site that was away gets the current model.
+    async def fetch_result(self, round_number: int = 0, *, base: Update | None = None) -> RoundResult:
+        """The result of a closed round; 0 is the last one, over `base` where it is given.
 
-        A line that breaks meanwhile is gone on with where it broke. Memory: the words, 4 or 8 bytes each, and the mean
-        in float64: of 10^9 entries 8 GB beside words of up to 8 GB.
+        That is how a site that was away gets at the current model. A line that breaks meanwhile is gone on with where
+        it broke. Memory: the words, 4 or 8 bytes each, and the mean in float64: of 10^9 entries 8 GB beside words of up
+        to 8 GB.
 
         Raises:
             NotFound: no such result, or no longer kept.
             NotAdmitted: the task keeps its results for its operator.
         """
-        return await self._fetch(round_number, None)
+        return await self._fetch(
+            Download(self.task, round_number, model_hash=b"" if base is None else hash_model(base))
+        )
 
     def _refuse(self, message: ServerMessage) -> ClientBody | None:
         """Withdraw from a round that an earlier process of this site was in, so that nobody waits for it."""
@@ -279,17 +282,17 @@ class Session:
         if not closed.result_shared:
             return None
         with self._trace.part("fetch result"):
-            result = await self._fetch(part.round, part.invited.ctx0)
+            result = await self._fetch(Download(self.task, part.round, part.invited.ctx0))
         names = tuple(part.invited.roster.name(client) for client in closed.survivors)
         if result.participants != names:
             raise Equivocation(f"round {part.round}: the result names other participants than the round")
         return replace(result, clipped_entries=part.encoded.clipped_entries)
 
-    async def _fetch(self, round_number: int, ctx0: bytes | None) -> RoundResult:
-        download = Download(self.task, round_number, ctx0)
+    async def _fetch(self, download: Download) -> RoundResult:
+        wanted = download.request.round
         result = await collect(self._transport.fetch_result, download, self._patience_s, self._each)
-        if result.task != self.task or round_number not in (0, result.round):
-            raise Equivocation(f"asked for round {round_number} of {self.task}, got {result.round} of {result.task}")
+        if result.task != self.task or wanted not in (0, result.round):
+            raise Equivocation(f"asked for round {wanted} of {self.task}, got {result.round} of {result.task}")
         return result
 
     async def _withdrawing(self, round_number: int, work: Awaitable[T], reason: str = "") -> T:

@@ -14,7 +14,7 @@ from aggregator.rounds.phase import Completed
 from aggregator.rounds.round import Round
 from aggregator.storage.base import TaskRecords
 from aggregator.wire.operator_messages import Retention, RoundSummary
-from aggregator.wire.vocabulary import RoundState, SumState
+from aggregator.wire.vocabulary import SumState
 
 ROUNDS_KEPT = 1_000  # summaries, of each task
 EVENTS_KEPT = 100_000  # of each task, 17 MB without their details: the last twenty rounds of a thousand clients
@@ -84,7 +84,7 @@ class History:
             self._forget_oldest_events()
         if round_.sum is not None:
             self._sums.keep(round_)
-        if round_.summary().state == RoundState.CLOSED:
+        if round_.is_closed:
             self.last_closed = round_.number
 
     def find(self, number: int) -> Round:
@@ -121,14 +121,14 @@ class History:
             raise Gone(f"task {self._task}: the events of round {number} are kept no longer")
         return events
 
-    def result(self, number: int) -> Completed:
-        """The sum of one round; 0 is the last that closed.
+    def result(self, number: int, model_hash: bytes = b"") -> Completed:
+        """The sum of one round; 0 is the last that closed, over the model of this hash where there is one.
 
         Raises:
-            NotFound: that round has not closed with a sum.
+            NotFound: that round has not closed with a sum, or none has.
             Gone: its sum was deleted, or has expired.
         """
-        wanted = number or self.last_closed
+        wanted = number or self._closed_over(model_hash)
         missing = f"task {self._task} has no result of round {wanted}"
         if not wanted or wanted > next(reversed(self._rounds), 0):
             raise NotFound(f"{missing}: there is none yet")
@@ -144,6 +144,13 @@ class History:
                 raise Gone(f"{missing} any more: it has expired, {self._sums.rule}")
             case _:
                 raise NotFound(f"{missing}: the round {'has not ended' if round_.runs else 'failed'}")
+
+    def _closed_over(self, model_hash: bytes) -> int:
+        """The number of the last round that closed over a model, over any where there is no hash; 0: there is none."""
+        if not model_hash:
+            return self.last_closed
+        newest = reversed(self._rounds.values())
+        return next((one.number for one in newest if one.is_closed and one.model_hash == model_hash), 0)
 
     def delete_result(self, number: int) -> RoundSummary:
         """Forget the sum of one round; errors as `result`."""

@@ -53,7 +53,7 @@ class Restorer:
         age_s = max(0.0, self._now() - stored.started_s)
         observer = self._observer(stored.number) if stored.end is None else UNOBSERVED
         events = EventLog(self._clock, observer, stored.records.noted, stored.events or (), age_s)
-        round_ = Round(stored.number, stored.started_s, events, gathered, stored.records)
+        round_ = Round(stored.number, stored.started_s, stored.model_hash, events, gathered, stored.records)
         if stored.end is not None:
             if stored.events is None:
                 events.forget()

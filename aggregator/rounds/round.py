@@ -18,6 +18,7 @@ class Round:
     Attributes:
         number: its number.
         started_s: the wall clock at its start, unix seconds.
+        model_hash: of the model that all start from.
         events: what happened in it.
         gathered: how many have come, for as long as it has not opened.
         records: where it is written down.
@@ -28,6 +29,7 @@ class Round:
 
     number: int
     started_s: float
+    model_hash: bytes
     events: EventLog = field(repr=False)
     gathered: Callable[[], int] = field(repr=False)
     records: RoundRecords = field(repr=False)
@@ -41,6 +43,11 @@ class Round:
     def runs(self) -> bool:
         """Whether it has not ended yet, or not even opened."""
         return self._end is None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it has ended with a sum, kept or not."""
+        return self._end is not None and self._end.state == RoundState.CLOSED
 
     def summary(self) -> RoundSummary:
         """How it stands, or how it ended."""

@@ -199,7 +199,7 @@ class Task:
         records = self._records.begin(number, host.now(), model_hash)
         records.decided("round started", operator=by)
         events = EventLog(host.clock, self._observer(number), records.noted)
-        round_ = Round(number, host.now(), events, self._gathered, records)
+        round_ = Round(number, host.now(), model_hash, events, self._gathered, records)
         if self._gathering.waits(self.lines):
             missing = " and ".join(sorted(self._gathering.parties - self.lines.connected))
             round_.events.add(EventKind.GATHERING, None, clients=self._gathering.enough, detail=missing)

@@ -225,9 +225,7 @@ class AggregationService:
         task = self._tasks.find(request.task)
         if task.spec.result_to_operator_only:
             raise NotAdmitted(f"the results of task {request.task} go to its operator only")
-        number = request.round or task.history.last_closed
-        self._check_reader(caller, task.history.result(number))
-        found = partial(self._result, request.task, number)
+        found = partial(self._result, request.task, self._readable(caller, task, request))
         for message in kept_result_messages(found, request.first_chunk):
             yield message
 
@@ -243,12 +241,16 @@ class AggregationService:
     def _result(self, task: str, number: int) -> Completed:
         return self._tasks.find(task).history.result(number)
 
-    def _check_reader(self, caller: Certificate, result: Completed) -> None:
-        """A round's sum is for its own roster, even under a certificate renewed since, and for the present one."""
+    def _readable(self, caller: Certificate, task: Task, request: ResultRequest) -> int:
+        """Which round is asked for: its sum is for its own roster, even under a certificate renewed since, and for the
+        present one.
+        """
+        result = task.history.result(request.round, request.model_hash)
         try:
             self._tasks.host.roster().index_of(caller.fingerprint)
         except NotAdmitted:
             result.setting.roster.index_of(caller.fingerprint)
+        return result.setting.terms.round
 
     async def _receive(self, half: "_Half", messages: AsyncIterator[UploadMessage], turn: Turn, place: Place) -> None:
         phase, upload = half.phase, half.upload

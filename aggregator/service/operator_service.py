@@ -132,7 +132,7 @@ class OperatorService:
 
     async def fetch_result(self, caller: Certificate, request: ResultRequest) -> AsyncGenerator[ResultMessage, None]:
         """A closed round's sum. A stream that has begun goes on even if the sum is deleted meanwhile."""
-        result = self._task(caller, request.task).history.result(request.round)
+        result = self._task(caller, request.task).history.result(request.round, request.model_hash)
         for message in result_messages(result, request.first_chunk):
             yield message
 

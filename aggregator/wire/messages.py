@@ -498,11 +498,12 @@ class UploadReceipt:
 
 @dataclass(frozen=True, slots=True)
 class ResultRequest:
-    """Which result; round 0 is the last one."""
+    """Which result; round 0 is the last one, over the model of that hash, or over any where it is empty."""
 
     task: Name
     round: RoundOrNone
     first_chunk: Annotated[int, Between(0, CHUNKS_MAX)] = 0
+    model_hash: Bytes32OrNone = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,27 +10,32 @@ from clients.adapters.contract import Array, Combine, Tensors
 
 @dataclass(frozen=True, slots=True)
 class Keras:
-    """Built models of Keras; variables of float dtype travel, under their paths.
+    """Built models of Keras; their variables of float dtype travel, as `0.kernel`, `1.bias` and so on.
 
-    States of random generators, and other integers, stay at each site, as do the optimiser's variables. A path must be
-    unique within the model: layers that share a name need names of their own.
+    The numbers are places in `model.weights`: Keras numbers its layers through a whole process, so the paths of one
+    and the same network differ from site to site. States of random generators, and other integers, stay at each site,
+    as do the optimiser's variables.
     """
 
     combine: Combine = Combine.MEAN
 
     def flatten(self, model: keras.Model, /) -> dict[str, Array]:
         """Copies, as float32, doubles as float64."""
-        return {variable.path: _array(variable) for variable in _travelling(model)}
+        return {name: _array(variable) for name, variable in _travelling(model).items()}
 
     def unflatten(self, model: keras.Model, tensors: Tensors, /) -> keras.Model:
         """The same model."""
-        for variable in _travelling(model):
-            variable.assign(tensors[variable.path])
+        for name, variable in _travelling(model).items():
+            variable.assign(tensors[name])
         return model
 
 
-def _travelling(model: keras.Model) -> list[keras.Variable]:
-    return [variable for variable in model.weights if keras.backend.is_float_dtype(variable.dtype)]
+def _travelling(model: keras.Model) -> dict[str, keras.Variable]:
+    return {
+        f"{place}.{variable.name}": variable
+        for place, variable in enumerate(model.weights)
+        if keras.backend.is_float_dtype(variable.dtype)
+    }
 
 
 def _array(variable: keras.Variable) -> Array:

@@ -11,9 +11,10 @@ async with clients.operate("aggregator:7443", "operator/") as operator:
     model = await Training(experiment, Path("runs/lungs")).conduct(operator, Silent())
 """
 
+from clients.training.bars import Bars
 from clients.training.conducting import Audience, Silent, Training
 from clients.training.experiment import Experiment
 from clients.training.global_model import GlobalModel
 from clients.training.learning import Quiet, Trained, Watch, learn
 
-__all__ = ["Audience", "Experiment", "GlobalModel", "Quiet", "Silent", "Trained", "Training", "Watch", "learn"]
+__all__ = ["Audience", "Bars", "Experiment", "GlobalModel", "Quiet", "Silent", "Trained", "Training", "Watch", "learn"]

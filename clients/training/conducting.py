@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from aggregator.errors import MessageError, OutOfTurn, RoundAborted
 from aggregator.wire.operator_messages import RoundEvent
 from aggregator.wire.vocabulary import EventKind
+from clients.adapters.contract import Tensors
 from clients.operator import Operator
 from clients.result import RoundResult
 from clients.training.catching_up import missed
@@ -28,8 +29,8 @@ KEY_CHARACTERS: Final = 32
 class Audience(Protocol):
     """Who is told how a training goes. Who derives from it overrides what it likes."""
 
-    def begins(self, closed: int, failures: int) -> None:
-        """The next round is about to start, or is gone on with."""
+    def begins(self, number: int, closed: int, failures: int) -> None:
+        """A round has started, or is gone on with; so many have closed, and so many have failed since."""
         return
 
     def happened(self, event: RoundEvent) -> None:
@@ -57,12 +58,18 @@ class Training:
         """The model after the last round that closed: an .npz file, which says which rounds made it."""
         return self.directory / MODEL_FILE
 
+    def history(self) -> History:
+        """What has become of each round; errors as `History`."""
+        return History(self.directory / HISTORY_FILE)
+
     async def create(self, operator: Operator) -> bool:
         """Create the task; True when it was there, the very same. Errors as `Operator.create_task`."""
         experiment = self.experiment
+        parameters = experiment.parameters(experiment.first())
         return await operator.create_task(
             experiment.task,
-            experiment.parameters(experiment.first()),
+            parameters,
+            deadlines=experiment.waits(parameters),
             opening=experiment.opening,
             retention=experiment.retention,
         )
@@ -78,7 +85,6 @@ class Training:
         shared, history = await self._begun(operator, audience)
         while shared.closed < self.experiment.rounds:
             failures = history.failures
-            audience.begins(shared.closed, failures)
             line, result = await self._round(operator, shared, failures, audience)
             if result is not None:
                 shared = shared.advanced(result)
@@ -91,17 +97,19 @@ class Training:
                 raise RoundAborted(
                     f"{history.failures} rounds in a row have failed, the last, {line.round}: {line.failed}"
                 )
+        if not self.experiment.keep_open:
+            await operator.cancel_task(self.experiment.task)
         return shared
 
     async def _begun(self, operator: Operator, audience: Audience) -> tuple[GlobalModel, History]:
         """Create the task unless it is there, and take over what has closed without this process."""
         await self.create(operator)
         self.directory.mkdir(parents=True, exist_ok=True)
-        history = History(self.directory / HISTORY_FILE)
+        history = self.history()
         shared = self.experiment.first().found_at(self.model_file)
 
-        def fetch(number: int) -> Awaitable[RoundResult]:
-            return operator.fetch_result(self.experiment.task, number)
+        def fetch(base: Tensors) -> Awaitable[RoundResult]:
+            return operator.fetch_result(self.experiment.task, base=base)
 
         newest = shared
         async for newest, result in missed(fetch, shared):
@@ -116,6 +124,7 @@ class Training:
     ) -> tuple[Line, RoundResult | None]:
         task = self.experiment.task
         number = await self._started(operator, shared, failures)
+        audience.begins(number, shared.closed, failures)
         async for event in operator.watch(task, number):
             audience.happened(event)
             if event.kind == EventKind.FAILED:
@@ -128,7 +137,8 @@ class Training:
     async def _started(self, operator: Operator, shared: GlobalModel, failures: int) -> int:
         """The round that is to come next, or that runs already."""
         task = self.experiment.task
-        key = sha256(shared.digest + failures.to_bytes(4, "big")).hexdigest()[:KEY_CHARACTERS]
+        place = f"{shared.closed}.{failures}".encode()
+        key = sha256(shared.digest + place).hexdigest()[:KEY_CHARACTERS]
         try:
             return await operator.start_round(task, base=shared.tensors, key=key)
         except OutOfTurn:  # it was started so long ago that its key counts no longer, or by somebody else

@@ -12,17 +12,19 @@ loss = 10.0
 """
 
 import tomllib
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, ValidationError
 
 from aggregator.arrays import read_arrays
 from aggregator.errors import ParameterError, StorageError
 from aggregator.protocol.parameters import Mode, Parameters
 from aggregator.protocol.parties import Audit, Parties
-from aggregator.wire.operator_messages import Opening, Retention
+from aggregator.wire.operator_messages import Deadlines, Opening, Retention
 from clients.adapters.contract import Combine
+from clients.operator import default_deadlines
 from clients.training.global_model import GlobalModel
 
 HOUR_S: Final = 3_600.0
@@ -41,7 +43,11 @@ class Experiment(BaseModel):
         key_holder, auditor, audit: of homomorphic mode.
         metrics: the largest absolute value of each.
         enough, gather_hours, sample: when a round opens, and to how many sites; as `clients.Opening`.
+        deadlines: seconds that a step waits, by step, as `clients.Deadlines` has them; `reconnect_s` is for sites whose
+            line is broken. By default what makes sense on a hospital's line.
         keep: how many rounds' sums the server keeps, for sites that were away.
+        keep_open: whether the task stays when the training is over, for further rounds; else it is cancelled then,
+            which tells sites that were not in the last round.
         failures_max: so many rounds in a row may fail before the training stops; it can be gone on with.
     """
 
@@ -66,7 +72,9 @@ class Experiment(BaseModel):
     enough: int = Field(0, ge=0)
     gather_hours: float = Field(1.0, gt=0)
     sample: int = Field(0, ge=0)
+    deadlines: dict[str, NonNegativeFloat] = {}
     keep: int = Field(3, ge=1, le=100)
+    keep_open: bool = False
     failures_max: int = Field(3, ge=0)
 
     @staticmethod
@@ -111,6 +119,13 @@ class Experiment(BaseModel):
             mode=self.mode,
             parties=Parties(self.key_holder, self.auditor, self.audit) if self.key_holder else None,
         )
+
+    def waits(self, parameters: Parameters) -> Deadlines:
+        """How long each step waits; ParameterError where there is no such step."""
+        usual = default_deadlines(parameters)
+        if strangers := self.deadlines.keys() - {field.name for field in fields(usual)}:
+            raise ParameterError(f"deadlines: there is no {min(strangers)!r}")
+        return replace(usual, **self.deadlines)
 
     @property
     def opening(self) -> Opening:

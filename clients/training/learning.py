@@ -7,7 +7,7 @@ keeps it; the first model, and all that comes after it, is the same at all sites
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
@@ -118,7 +118,8 @@ async def learn(
             if shared is before:
                 raise
             continue
-        except Cancelled:
+        except Cancelled:  # the training is over, perhaps without this site in its last rounds
+            shared = await _caught_up(session, shared, checkpoint, told)
             break
         shared = _kept(shared.advanced(result), checkpoint)
         told.closed(shared, result, metrics(result))
@@ -150,7 +151,11 @@ async def _contributed(session: Session, shared: GlobalModel, offer: _Offer, wat
 
 async def _caught_up(session: Session, shared: GlobalModel, checkpoint: Path | None, watch: Watch) -> GlobalModel:
     newest = shared
-    async for newest, _ in missed(session.fetch_result, shared):
+
+    def fetch(base: Tensors) -> Awaitable[RoundResult]:
+        return session.fetch_result(base=base)
+
+    async for newest, _ in missed(fetch, shared):
         watch.caught_up(_kept(newest, checkpoint))
     return newest
 

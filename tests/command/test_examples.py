@@ -38,6 +38,15 @@ listen = "localhost:0"
 identity = "hub"
 roster = "consortium/roster.json"
 """
+TRAINING_TOML = """
+task = "training"
+model = "model.npz"
+rounds = 1
+clip = 2.0
+weight_max = 600
+minimum_cohort = 3
+enough = 3
+"""
 
 
 def examples() -> Iterator[str]:
@@ -217,6 +226,7 @@ def test_every_example_of_the_help(stage: Stage) -> None:
     serve_http(stage, address)
     sum_ckks(stage)
     serve_parties(stage, address)
+    train(stage, address)
 
     stage.run("sangam task cancel lungs")
     stage.run("sangam task delete lungs")
@@ -228,6 +238,19 @@ def test_every_example_of_the_help(stage: Stage) -> None:
     ended(stage.start("sangam simulate --clients 120 --entries 2000 --mode lattice --dropouts 6"))
     ended(stage.start("sangam bench --mode lattice --clients 8 --entries 100000 --dropouts 1"))
     assert set(examples()) <= set(stage.played)
+
+
+def train(stage: Stage, address: dict[str, str]) -> None:
+    """A training of one round, to which the three sites contribute."""
+    (stage.home / "lungs.toml").write_text(TRAINING_TOML)
+    leader = stage.start("sangam run lungs.toml --address hub:7443 --identity operator", **address)
+    heard(leader, "3 sites awaited")
+    for process in contribute(stage, "--task", "training"):
+        ended(process)
+    assert "3 sites, 1,707 records" in heard(leader, "1/1")
+    assert ended(leader) == ""
+    assert np.allclose(read_arrays(stage.home / "lungs.run" / "model.npz")["w"], 2.0, atol=1e-2)
+    assert (stage.home / "lungs.run" / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
 def sum_ckks(stage: Stage) -> None:

@@ -25,6 +25,11 @@ CONSORTIUM = Consortium.of(3)
 SETTING = CONSORTIUM.setting(CONSORTIUM.terms(parameters(3)))
 
 
+def model(number):
+    """The hash of the model that a round starts from: three rounds in a row share one."""
+    return (number // 3).to_bytes(32, "big")
+
+
 class Book:
     """A history, and a clock that the tests move."""
 
@@ -36,7 +41,7 @@ class Book:
     def begin(self, number):
         log = EventLog(lambda: self.now)
         log.add(EventKind.STEP, Step.ADVERTISE_KEYS, clients=3)
-        round_ = Round(number, 1_000.0 + number, log, lambda: 2, ForgetfulRound(MemorySpool()))
+        round_ = Round(number, 1_000.0 + number, model(number), log, lambda: 2, ForgetfulRound(MemorySpool()))
         self.history.begin(round_)
         return round_
 
@@ -197,3 +202,21 @@ async def test_who_reads_events_while_they_are_forgotten_comes_to_an_end():
     log.forget()
     async with asyncio.timeout(20):
         assert [event.kind async for event in reader] in ([], ["failed"])
+
+
+def test_the_last_round_that_closed_over_a_model_is_found():
+    book = Book(results=3)
+    book.close(1)
+    book.fail(2)
+    book.close(3, 4)
+    book.fail(5)
+    book.close(6)
+    numbers = [
+        book.history.result(0, model(number)).total is book.sums[closed]() for number, closed in ((5, 4), (6, 6))
+    ]
+    assert numbers == [True, True]
+    assert book.history.result(6, model(1)).total is book.sums[6](), "a number says more"
+    with pytest.raises(Gone, match="no result of round 1 any more: it has expired"):
+        book.history.result(0, model(2))
+    with pytest.raises(NotFound, match="there is none yet"):
+        book.history.result(0, bytes(32)[:-1] + b"x")

@@ -1599,22 +1599,26 @@ class ResultRequest(_message.Message):
     TASK_FIELD_NUMBER: _builtins.int
     ROUND_FIELD_NUMBER: _builtins.int
     FIRST_CHUNK_FIELD_NUMBER: _builtins.int
+    MODEL_HASH_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     """1 .. 63 characters"""
     round: _builtins.int
     """from 1; 0 means the last round that closed with a result"""
     first_chunk: _builtins.int
     """index of the first chunk wanted, at most 2,000,000; above 0 after a broken line"""
+    model_hash: _builtins.bytes
+    """32 bytes, beside round 0: the last round that closed over this model; empty: over any"""
     def __init__(
         self,
         *,
         task: _builtins.str = ...,
         round: _builtins.int = ...,
         first_chunk: _builtins.int = ...,
+        model_hash: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_chunk", b"first_chunk", "round", b"round", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_chunk", b"first_chunk", "model_hash", b"model_hash", "round", b"round", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

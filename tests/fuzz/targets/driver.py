@@ -33,7 +33,13 @@ SPECS: Final[tuple[Parameters, ...]] = (
     *(parties.parameters((60,), parties=who) for who in (parties.FROZEN, parties.ONE_SHOT, parties.TRUST_SERVER)),
 )
 OPENINGS: Final = (Opening(), Opening(), Opening(enough=3, gather_s=5.0), Opening(enough=3, gather_s=5.0, sample=3))
-SECONDS: Final = (0.1, 2.0, 3.1, 10.1, 30.0)
+SECONDS: Final = (
+    0.125,
+    2.0,
+    3.125,
+    10.125,
+    30.0,
+)  # sums of these are exact: nobody wakes a rounding too early, for ever
 
 
 def run(data: bytes) -> None:

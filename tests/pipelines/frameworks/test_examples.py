@@ -1,0 +1,21 @@
+"""Each example runs as a reader would run it, and comes within 0.005 AUC of plain averaging."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[3] / "clients" / "examples"
+WITHIN = 0.005
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_an_example_trains_as_well_as_plain_averaging(path):
+    said = subprocess.run([sys.executable, path], check=False, capture_output=True, text=True, timeout=120)
+    assert said.returncode == 0, said.stderr
+    found = {name: float(value) for name, value in re.findall(r"^(.+): AUC ([\d.]+)$", said.stdout, re.M)}
+    assert found.keys() >= {"Sangam", "plain averaging", "pooled"}, said.stdout
+    assert abs(found["Sangam"] - found["plain averaging"]) <= WITHIN, said.stdout
+    assert found["Sangam"] > 0.9, said.stdout
