@@ -4,7 +4,6 @@ python clients/examples/xgboost_breast_cancer.py        (needs xgboost, for the 
 """
 
 import asyncio
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -49,13 +48,10 @@ async def main():
     tested = xgboost.DMatrix(x_test, feature_names=names)
     parameters = {"objective": "binary:logistic", "tree_method": "hist", "max_depth": 3, "max_bin": 32}
     pooled = xgboost.train(parameters, xgboost.DMatrix(x, y, feature_names=names), settings.trees)
-    aucs = {
-        "Sangam": roc_auc_score(y_test, booster.predict(tested)),
-        "pooled": roc_auc_score(y_test, pooled.predict(tested)),
-    }
-    same = all(one.to_json() == ours.to_json() for one in theirs)
-    apart = float(np.abs(ours.predict(x_test) - booster.predict(tested)).max())
-    print(json.dumps({**aucs, "same trees at every hospital": same, "stock prediction apart by": apart}))
+    for name, one in (("Sangam", booster), ("pooled", pooled)):
+        print(f"{name}: AUC {roc_auc_score(y_test, one.predict(tested)):.4f}")
+    print("every hospital has the same trees:", all(one.to_json() == ours.to_json() for one in theirs))
+    print("stock XGBoost's predictions, apart by:", np.abs(ours.predict(x_test) - booster.predict(tested)).max())
 
 
 asyncio.run(main())
