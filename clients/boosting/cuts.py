@@ -33,8 +33,8 @@ class Sketch:
     @classmethod
     def start(cls, features: int, cells: int) -> Self:
         """All numbers there are, in cells with equally many of them."""
-        low, high = keys(np.array([-LARGEST, LARGEST], np.float32))
-        return cls(np.tile(np.linspace(low, high + 1, cells + 1).astype(np.int64), (features, 1)))
+        low, high = keys(np.array([-LARGEST, LARGEST], np.float32)).tolist()
+        return cls(np.tile(_parted(low, high + 1, cells), (features, 1)))
 
     def count(self, values: Floats32) -> Counts:
         """Run by a site: how many of its records, shape (n, features), are in each cell, shape (features, cells).
@@ -92,6 +92,11 @@ def numbers(ordered: Keys) -> Floats32:
     return np.where(bits & SIGN, bits ^ SIGN, bits ^ ALL).astype(np.uint32).view(np.float32)
 
 
+def _parted(low: int, high: int, parts: int) -> Keys:
+    """Edges of equally wide parts, in whole numbers: the same on every machine."""
+    return low + (high - low) * np.arange(parts + 1, dtype=np.int64) // parts
+
+
 def _refined(edges: Keys, counts: Counts) -> Keys:
     """One feature's. As many cells as before, the last ones of no width where not all are needed."""
     cells, full = len(counts), np.flatnonzero(counts)
@@ -99,9 +104,7 @@ def _refined(edges: Keys, counts: Counts) -> Keys:
         return edges
     gaps = np.count_nonzero(edges[full[1:]] != edges[full[:-1] + 1])
     parts = 1 + (cells - full.size - gaps) * counts[full] // counts.sum()
-    pieces = [
-        np.linspace(edges[i], edges[i + 1], part + 1).astype(np.int64) for i, part in zip(full, parts, strict=True)
-    ]
+    pieces = [_parted(edges[i], edges[i + 1], part) for i, part in zip(full, parts, strict=True)]
     fine = np.unique(np.concatenate(pieces))
     return np.concatenate([fine, np.full(cells + 1 - fine.size, fine[-1])])
 

@@ -104,7 +104,8 @@ def _gains(g: Floats, h: Floats, whole: Sums, settings: Settings) -> Floats32:
 
 def _score(g: Floats | np.float64, h: Floats | np.float64, settings: Settings) -> Floats32:
     """T(G)² / (H + lambda), squared and added in float64, divided in float32."""
-    above = np.asarray(_thresholded(g, settings) ** 2, np.float32)
+    least = _thresholded(g, settings)
+    above = np.asarray(least * least, np.float32)
     below = np.asarray(h + np.float64(np.float32(settings.reg_lambda)), np.float32)
     score = np.zeros(np.shape(h), np.float32)
     np.divide(above, below, out=score, where=np.asarray(h) > 0.0)

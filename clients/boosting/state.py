@@ -5,7 +5,10 @@ stands elsewhere does not take part in it.
 """
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from dataclasses import fields as fields_of
+from functools import cached_property
+from operator import attrgetter
 from typing import Any, Self, TypeAlias
 
 import numpy as np
@@ -20,9 +23,10 @@ from clients.boosting.trees import Node, Tree
 Floats32: TypeAlias = npt.NDArray[np.float32]
 
 FORMAT = 1
+IN_ORDER = attrgetter(*(one.name for one in fields_of(Node)))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class State:
     """Before a round.
 
@@ -82,6 +86,10 @@ class State:
 
     def to_json(self) -> str:
         """One line, the same for the same state on every machine."""
+        return self._json
+
+    @cached_property
+    def _json(self) -> str:  # a round asks for it several times, of thousands of nodes
         fields = {
             "format": FORMAT,
             "settings": json.loads(self.settings.to_json()),
@@ -90,7 +98,7 @@ class State:
             "edges": None if self.sketch is None else self.sketch.edges.tolist(),
             "cuts": None if self.cuts is None else self.cuts.values,
             "base_score": None if self.cuts is None else self.base_score,
-            "trees": [asdict(tree) for tree in self.trees],
+            "trees": [{"nodes": list(map(IN_ORDER, tree.nodes)), "open": tree.open} for tree in self.trees],
         }
         return json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
@@ -119,4 +127,4 @@ class State:
 
 
 def _tree(fields: dict[str, Any]) -> Tree:
-    return Tree(tuple(Node(**node) for node in fields["nodes"]), tuple(fields["open"]))
+    return Tree(tuple(Node(*node) for node in fields["nodes"]), tuple(fields["open"]))
