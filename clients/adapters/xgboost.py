@@ -13,7 +13,7 @@ Both keep the state in a file after every round and go on from it. Every side fi
 from collections.abc import Callable
 from pathlib import Path
 
-from aggregator.errors import ParameterError, RoundAborted, StaleModel
+from aggregator.errors import Cancelled, ParameterError, RoundAborted, StaleModel
 from aggregator.wire.operator_messages import Deadlines, Opening, Retention, RoundEvent
 from aggregator.wire.vocabulary import RoundState
 from clients.boosting import Records, Settings, State, contribution
@@ -45,7 +45,7 @@ async def train(session: Session, records: Records, settings: Settings, path: Pa
         update = contribution(state, records)
         try:
             result = await session.contribute(update, weight=1, base=state.base, again=again)
-        except (StaleModel, RoundAborted):  # perhaps the round closed without this site
+        except (Cancelled, RoundAborted, StaleModel):  # perhaps rounds closed without this site, and the last one, too
             if (later := await caught_up(session.fetch_result, state, path)) is state:
                 raise
             state = later

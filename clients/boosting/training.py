@@ -2,7 +2,8 @@
 
 First come rounds of counts, which end in cut points and the base score; then every round decides about one level of one
 tree. Whatever a level is decided from is in its own round's sum: sites may come and go between rounds, and a site that
-misses one is missing from that level only.
+misses one is missing from that level only. What everybody computes is sums of whole steps, products and divisions: the
+same bits on every machine.
 """
 
 from collections.abc import Mapping

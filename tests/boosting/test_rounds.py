@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aggregator.errors import ParameterError, RoundAborted, StaleModel
+from aggregator.errors import NotFound, ParameterError, RoundAborted, StaleModel
 from aggregator.wire.operator_messages import Opening
 from clients.adapters.xgboost import conduct, create, train
 from clients.boosting import Records, Settings, State, contribution
@@ -91,6 +91,30 @@ async def test_a_site_that_comes_late_takes_what_closed_without_it(tmp_path):
         late = await site(h, 2, tmp_path, spec)
     assert late.to_json() == ours.to_json()
     assert content(ours) == content(run(State.start(spec), lambda _: shards()[:2]))
+
+
+async def test_a_site_that_waits_for_a_round_that_never_comes_is_told_by_the_task_s_end(tmp_path):
+    """It asked for the last result while the last round was running, without it."""
+    spec = study(trees=1)
+
+    class Asleep:
+        def __init__(self, session: Any) -> None:
+            self.session, self.contribute, self.waits = session, session.contribute, True
+
+        async def fetch_result(self, number: int = 0) -> Any:
+            if self.waits:
+                self.waits = False
+                raise NotFound("the first round is running")
+            return await self.session.fetch_result(number)
+
+    async with hub(tmp_path, SITES) as h:
+        await create(h.operator, TASK, spec, opening=Opening(sample=2))
+        leading = conduct(h.operator, TASK, spec, tmp_path / "operator.json")
+        ours, *_ = await asyncio.gather(leading, *(site(h, index, tmp_path, spec) for index in (0, 1)))
+        async with h.join(2) as session:
+            late = asyncio.create_task(train(Asleep(session), shards()[2], spec, tmp_path / "site-2.json"))
+            await h.operator.cancel_task(TASK)
+            assert (await late).to_json() == ours.to_json()
 
 
 async def test_a_state_of_another_training_is_refused(tmp_path):
