@@ -132,3 +132,13 @@ def test_a_resumed_study_is_the_same_file(tmp_path):
     assert 0 < len(half.finished_trees) < 5
     fresh = [Records(one.values, one.labels) for one in shards]
     assert to_xgboost_json(run(State.from_json(half.to_json()), lambda _: fresh)) == to_xgboost_json(whole)
+
+
+def test_sixty_thousand_records(tmp_path):
+    raw, labels = make_classification(60_000, 20, n_informative=10, random_state=0)
+    values = holes(raw, 0.1)
+    state = federated(values, labels, 3, records_max=60_000, max_depth=6)
+    booster, matrix = pooled(state, values, labels)
+    check_trees(json.loads(to_xgboost_json(state))["learner"], learner(booster, tmp_path / "stock.json"))
+    assert sum(len(tree.nodes) for tree in state.trees) > 1_500
+    assert np.abs(state.predict(values) - booster.predict(matrix)).max() <= 1e-6
