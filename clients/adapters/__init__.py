@@ -6,6 +6,8 @@
 | scikit-learn | `clients.adapters.sklearn.Linear`, `Perceptron`, `NaiveBayes`, `KMeans` | coefficients; exact sums |
 | Keras 3 | `clients.adapters.keras.Keras` | float weights, whatever the backend |
 | JAX, Flax | `clients.adapters.jax.Pytree` | the float leaves of a pytree |
+
+XGBoost averages nothing, so `clients.adapters.xgboost` is a loop of its own: sums of histograms become trees.
 """
 
 from clients.adapters.contract import Adapter, Combine, Tensors, change, moved
