@@ -21,9 +21,8 @@ from aggregator.wire.vocabulary import EventKind
 
 if TYPE_CHECKING:
     from aggregator.wire.operator_messages import RoundEvent
-    from clients.training.conducting import Training
-    from clients.training.global_model import GlobalModel
     from clients.training.history import Line
+    from clients.training.training import Training
 
 CURVES_FILE = "curves.png"
 REMARKABLE = frozenset({EventKind.GATHERING, EventKind.DROPPED, EventKind.WITHDREW, EventKind.RESUMED})
@@ -45,8 +44,8 @@ def run(
 
     Example: [bold]sangam run lungs.toml --address hub:7443 --identity operator[/bold]
     """
-    from clients.training.conducting import Training
     from clients.training.experiment import Experiment
+    from clients.training.training import Training
 
     stated = Experiment.load(experiment)
     training = Training(stated, out or experiment.with_suffix(".run"))
@@ -83,13 +82,13 @@ class _Shown:
         if event.kind in REMARKABLE and not (self._console.is_terminal or self._as_json):
             self._console.print(sentence(event), highlight=False, soft_wrap=True)
 
-    def ended(self, line: "Line", model: "GlobalModel") -> None:
+    def ended(self, line: "Line", closed: int) -> None:
         """A line that stays."""
-        self._progress.update(self._bar, completed=model.closed)
+        self._progress.update(self._bar, completed=closed)
         if self._as_json:
             typer.echo(listing.as_line(line))
         else:
-            place = f"{model.closed:>4}/{self._rounds}  "
+            place = f"{closed:>4}/{self._rounds}  "
             self._console.print(f"{place}{_sentence(line)}", highlight=False, soft_wrap=True)
 
     def __rich__(self) -> Group:

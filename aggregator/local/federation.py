@@ -23,7 +23,7 @@ from clients.adapters import Adapter
 from clients.connection import connect
 from clients.operator import Operator, operate
 from clients.session import Session
-from clients.training import Audience, Experiment, Silent, Trained, Training, learn
+from clients.training import Audience, Experiment, Trained, Training, learn
 
 M = TypeVar("M")
 
@@ -75,7 +75,7 @@ class Federation:
             training = Training(experiment, self.members.directory / experiment.task)
             await training.create(operator)
             learning = [group.create_task(learned(index)) for index in range(len(sites))]
-            await training.conduct(operator, audience or Silent())
+            await training.conduct(operator, audience)
         return [one.result() for one in learning]
 
 

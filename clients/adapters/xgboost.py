@@ -10,17 +10,22 @@ Path("model.json").write_text(to_xgboost_json(state))                           
 Both keep the state in a file after every round and go on from it. Every side finds the same trees from the same sums.
 """
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from aggregator.errors import Cancelled, ParameterError, RoundAborted, StaleModel
-from aggregator.wire.operator_messages import Deadlines, Opening, Retention, RoundEvent
-from aggregator.wire.vocabulary import RoundState
+from aggregator.protocol.encoding import Update
+from aggregator.wire.operator_messages import Deadlines, Opening, Retention
 from clients.boosting import Records, Settings, State, contribution
-from clients.boosting.resuming import after, caught_up, loaded
+from clients.boosting.resuming import after, caught_up, kept, loaded
 from clients.operator import Operator
+from clients.result import RoundResult
 from clients.session import Session
+from clients.training import conducting
+from clients.training.conducting import Audience, Course
+from clients.training.history import History
 
+HISTORY_SUFFIX = ".history.jsonl"
 KEPT = Retention(results=100)  # how many rounds a site may miss
 
 
@@ -36,23 +41,22 @@ async def train(session: Session, records: Records, settings: Settings, path: Pa
 
     Raises:
         StaleModel: this side's state is not of this training, or so old that the server has forgotten what followed.
-        ParameterError: other settings than the file's, or as `contribution`.
-        RoundAborted: a round failed; call again, with `again`, to go on.
+        ParameterError: other settings than the file's, or as `contribution`; or `again` was needed.
     """
-    state = loaded(settings, path)
-    state = await caught_up(session.fetch_result, state, path)
+    state = await caught_up(partial(_over, session), loaded(settings, path), path)
     while not state.done:
         update = contribution(state, records)
         try:
             result = await session.contribute(update, weight=1, base=state.base, again=again)
-        except (Cancelled, RoundAborted, StaleModel):  # perhaps rounds closed without this site, and the last one, too
-            if (later := await caught_up(session.fetch_result, state, path)) is state:
+        except (Cancelled, RoundAborted, StaleModel) as error:  # perhaps rounds closed without this site
+            before, state = state, await caught_up(partial(_over, session), state, path)
+            if state is before and not isinstance(error, RoundAborted):
                 raise
-            state = later
             continue
         if result is None:
             raise ParameterError("this task keeps its results for its operator: no site can grow trees from them")
-        state = after(state, result, path)
+        state = after(state, result)
+        kept(path, state)
     return state
 
 
@@ -78,11 +82,7 @@ async def create(
 
 
 async def conduct(
-    operator: Operator,
-    task: str,
-    settings: Settings,
-    path: Path,
-    on_event: Callable[[RoundEvent], None] | None = None,
+    operator: Operator, task: str, settings: Settings, path: Path, audience: Audience | None = None
 ) -> State:
     """The operator's part: run rounds until all trees are there, and go on with it after a restart; the state.
 
@@ -90,18 +90,17 @@ async def conduct(
         operator: who owns the task, or may start its rounds.
         task: as `create` was told.
         settings: the study's.
-        path: where the state is, or will be, kept.
-        on_event: is told what happens in each round.
+        path: where the state is, or will be, kept; what became of each round is in a file beside it.
+        audience: is told how it goes.
 
     Raises:
-        RoundAborted, StaleModel, ParameterError: as in `train`.
+        ParameterError: other settings than the file's.
+        SangamError: as `clients.training.conducting.conduct`.
     """
-    async for newest in operator.rounds(task, page_size=1):  # an earlier process may have started one
-        if newest.state == RoundState.RUNNING:
-            async for _ in operator.watch(task, newest.round):
-                pass
-        break
-    state = await caught_up(lambda number: operator.fetch_result(task, number), loaded(settings, path), path)
-    while not state.done:
-        state = after(state, await operator.run_round(task, base=state.base, on_event=on_event), path)
-    return state
+    course = Course[State](task, advance=after, keep=partial(kept, path), is_over=lambda state: state.done)
+    history = History(path.with_suffix(HISTORY_SUFFIX))
+    return await conducting.conduct(operator, course, loaded(settings, path), history, audience)
+
+
+async def _over(session: Session, base: Update) -> RoundResult:
+    return await session.fetch_result(base=base)

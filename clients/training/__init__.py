@@ -8,13 +8,14 @@ async with clients.connect("aggregator:7443", "site/", task=experiment.task) as 
 
 # the operator; or, from a shell: sangam run experiment.toml
 async with clients.operate("aggregator:7443", "operator/") as operator:
-    model = await Training(experiment, Path("runs/lungs")).conduct(operator, Silent())
+    model = await Training(experiment, Path("runs/lungs")).conduct(operator)
 """
 
 from clients.training.bars import Bars
-from clients.training.conducting import Audience, Silent, Training
+from clients.training.conducting import Audience, Silent
 from clients.training.experiment import Experiment
 from clients.training.global_model import GlobalModel
 from clients.training.learning import Quiet, Trained, Watch, learn
+from clients.training.training import Training
 
 __all__ = ["Audience", "Bars", "Experiment", "GlobalModel", "Quiet", "Silent", "Trained", "Training", "Watch", "learn"]

@@ -4,26 +4,25 @@ Whatever is killed, it goes on where it stopped: a round is started under a key 
 round is never started twice, and rounds that closed meanwhile are fetched.
 """
 
-from collections.abc import Awaitable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import KW_ONLY, dataclass
 from hashlib import sha256
-from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Generic, Protocol, TypeVar
 
 from aggregator.errors import MessageError, OutOfTurn, RoundAborted
+from aggregator.protocol.context import hash_model
+from aggregator.protocol.encoding import Update
 from aggregator.wire.operator_messages import RoundEvent
 from aggregator.wire.vocabulary import EventKind
-from clients.adapters.contract import Tensors
 from clients.operator import Operator
 from clients.result import RoundResult
-from clients.training.catching_up import missed
-from clients.training.experiment import Experiment
-from clients.training.global_model import GlobalModel, metrics
+from clients.training.catching_up import Shared, missed
+from clients.training.global_model import metrics
 from clients.training.history import History, Line
 
-MODEL_FILE: Final = "model.npz"
-HISTORY_FILE: Final = "history.jsonl"
 KEY_CHARACTERS: Final = 32
+
+S = TypeVar("S", bound=Shared)
 
 
 class Audience(Protocol):
@@ -37,8 +36,8 @@ class Audience(Protocol):
         """Something in the round."""
         return
 
-    def ended(self, line: Line, model: GlobalModel) -> None:
-        """A round has ended, with this model."""
+    def ended(self, line: Line, closed: int) -> None:
+        """A round has ended, and so many have closed."""
         return
 
 
@@ -46,108 +45,96 @@ class Silent(Audience):
     """Nobody is told."""
 
 
-@dataclass(frozen=True, slots=True)
-class Training:
-    """A training and its directory."""
+@dataclass(frozen=True)
+class Course(Generic[S]):
+    """How a training goes from model to model.
 
-    experiment: Experiment
-    directory: Path
+    Args:
+        task: whose rounds.
+        advance: the model with one more round in it.
+        keep: writes it down.
+        is_over: whether it needs no further round.
+        failures_max: so many rounds in a row may fail.
+    """
 
-    @property
-    def model_file(self) -> Path:
-        """The model after the last round that closed: an .npz file, which says which rounds made it."""
-        return self.directory / MODEL_FILE
+    task: str
+    _: KW_ONLY
+    advance: Callable[[S, RoundResult], S]
+    keep: Callable[[S], None]
+    is_over: Callable[[S], bool]
+    failures_max: int = 3
 
-    def history(self) -> History:
-        """What has become of each round; errors as `History`."""
-        return History(self.directory / HISTORY_FILE)
 
-    async def create(self, operator: Operator) -> bool:
-        """Create the task; True when it was there, the very same. Errors as `Operator.create_task`."""
-        experiment = self.experiment
-        parameters = experiment.parameters(experiment.first())
-        return await operator.create_task(
-            experiment.task,
-            parameters,
-            deadlines=experiment.waits(parameters),
-            opening=experiment.opening,
-            retention=experiment.retention,
-        )
+async def conduct(
+    operator: Operator, course: Course[S], shared: S, history: History, audience: Audience | None = None
+) -> S:
+    """Run rounds until the training is over, or one changed nothing; the model. Run by the operator, for a task of its.
 
-    async def conduct(self, operator: Operator, audience: Audience) -> GlobalModel:
-        """Run rounds until as many have closed as the experiment asks for, or one changed nothing; the model.
+    Args:
+        operator: who may start the task's rounds.
+        course: of the training.
+        shared: the model as it was kept last.
+        history: what has become of earlier rounds.
+        audience: is told how it goes.
 
-        Raises:
-            RoundAborted: too many in a row have failed; call it again to go on.
-            StaleModel: sums that are needed are kept no longer.
-            SangamError: as `Operator.create_task` and `run_round`.
-        """
-        shared, history = await self._begun(operator, audience)
-        while shared.closed < self.experiment.rounds:
-            failures = history.failures
-            line, result = await self._round(operator, shared, failures, audience)
-            before = shared
-            if result is not None:
-                shared = shared.advanced(result)
-                history.add(line)  # first: what the model lacks is fetched, what the history lacks is not
-                shared.save(self.model_file)
-            else:
-                history.add(line)
-            audience.ended(line, shared)
-            if history.failures > self.experiment.failures_max:
-                raise RoundAborted(
-                    f"{history.failures} rounds in a row have failed, the last, {line.round}: {line.failed}"
-                )
-            if result is not None and shared.digest == before.digest:
-                break
-        if not self.experiment.keep_open:
-            await operator.cancel_task(self.experiment.task)
-        return shared
+    Raises:
+        RoundAborted: too many in a row have failed; call it again to go on.
+        StaleModel: sums that are needed are kept no longer.
+        SangamError: as `Operator.start_round`, `watch` and `fetch_result`.
+    """
+    told = audience or Silent()
 
-    async def _begun(self, operator: Operator, audience: Audience) -> tuple[GlobalModel, History]:
-        """Create the task unless it is there, and take over what has closed without this process."""
-        await self.create(operator)
-        self.directory.mkdir(parents=True, exist_ok=True)
-        history = self.history()
-        shared = self.experiment.first().found_at(self.model_file)
+    def fetch(base: Update) -> Awaitable[RoundResult]:
+        return operator.fetch_result(course.task, base=base)
 
-        def fetch(base: Tensors) -> Awaitable[RoundResult]:
-            return operator.fetch_result(self.experiment.task, base=base)
+    newest = shared
+    async for newest, result in missed(fetch, shared, course.advance):
+        _keep(course, newest, history, _closed(result, 0.0), told)
+    shared, changes = newest, True
+    while changes and not course.is_over(shared):
+        line, closed = await _round(operator, course.task, shared, history, told)
+        before = hash_model(shared.base)
+        shared = shared if closed is None else course.advance(shared, closed)
+        changes = closed is None or hash_model(shared.base) != before
+        _keep(course, shared, history, line, told)
+        if history.failures > course.failures_max:
+            raise RoundAborted(f"{history.failures} rounds in a row have failed, the last, {line.round}: {line.failed}")
+    return shared
 
-        newest = shared
-        async for newest, result in missed(fetch, shared):
-            line = _closed(result, 0.0)
-            history.add(line)
-            newest.save(self.model_file)
-            audience.ended(line, newest)
-        return newest, history
 
-    async def _round(
-        self, operator: Operator, shared: GlobalModel, failures: int, audience: Audience
-    ) -> tuple[Line, RoundResult | None]:
-        task = self.experiment.task
-        number = await self._started(operator, shared, failures)
-        audience.begins(number, shared.closed, failures)
-        async for event in operator.watch(task, number):
-            audience.happened(event)
-            if event.kind == EventKind.FAILED:
-                return Line(number, seconds=event.seconds, failed=event.detail), None
-            if event.kind == EventKind.CLOSED:
-                result = await operator.fetch_result(task, number)
-                return _closed(result, event.seconds), result
-        raise MessageError(f"round {number} of {task}: its events ended before the round did")
+def _keep(course: Course[S], shared: S, history: History, line: Line, audience: Audience) -> None:
+    """The history first: what the model lacks is fetched after a crash, what the history lacks is not."""
+    history.add(line)
+    if not line.failed:
+        course.keep(shared)
+    audience.ended(line, history.closed)
 
-    async def _started(self, operator: Operator, shared: GlobalModel, failures: int) -> int:
-        """The round that is to come next, or that runs already."""
-        task = self.experiment.task
-        place = f"{shared.closed}.{failures}".encode()
-        key = sha256(shared.digest + place).hexdigest()[:KEY_CHARACTERS]
-        try:
-            return await operator.start_round(task, base=shared.tensors, key=key)
-        except OutOfTurn:  # it was started so long ago that its key counts no longer, or by somebody else
-            async for one in operator.rounds(task, page_size=1):
-                return one.round
-            raise
+
+async def _round(
+    operator: Operator, task: str, shared: Shared, history: History, audience: Audience
+) -> tuple[Line, RoundResult | None]:
+    number = await _started(operator, task, shared, history)
+    audience.begins(number, history.closed, history.failures)
+    async for event in operator.watch(task, number):
+        audience.happened(event)
+        if event.kind == EventKind.FAILED:
+            return Line(number, seconds=event.seconds, failed=event.detail), None
+        if event.kind == EventKind.CLOSED:
+            result = await operator.fetch_result(task, number)
+            return _closed(result, event.seconds), result
+    raise MessageError(f"round {number} of {task}: its events ended before the round did")
+
+
+async def _started(operator: Operator, task: str, shared: Shared, history: History) -> int:
+    """The round that is to come next, or that runs already."""
+    place = f"{shared.round}.{history.failures}".encode()
+    key = sha256(hash_model(shared.base) + place).hexdigest()[:KEY_CHARACTERS]
+    try:
+        return await operator.start_round(task, base=shared.base, key=key)
+    except OutOfTurn:  # it was started so long ago that its key counts no longer, or by somebody else
+        async for one in operator.rounds(task, page_size=1):
+            return one.round
+        raise
 
 
 def _closed(result: RoundResult, seconds: float) -> Line:

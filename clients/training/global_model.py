@@ -47,6 +47,11 @@ class GlobalModel:
                 raise ParameterError(f"tensor {name!r}: names in {METRIC!r} are for metrics")
 
     @property
+    def base(self) -> Tensors:
+        """What the next round starts from."""
+        return self.tensors
+
+    @property
     def digest(self) -> bytes:
         """What a round that starts from this model is announced with."""
         return hash_model(self.tensors)

@@ -52,6 +52,11 @@ class History:
         self.lines.append(line)
 
     @property
+    def closed(self) -> int:
+        """How many rounds have closed."""
+        return sum(not line.failed for line in self.lines)
+
+    @property
     def failures(self) -> int:
         """How many of the last rounds have failed in a row."""
         closed = [place for place, line in enumerate(self.lines) if not line.failed]

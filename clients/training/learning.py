@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from aggregator.errors import Cancelled, ParameterError, RoundAborted, StaleModel
+from aggregator.protocol.encoding import Update
 from clients.adapters.contract import Adapter, Tensors, change
 from clients.contribution import Observer
 from clients.result import RoundResult
@@ -155,10 +156,10 @@ async def _contributed(session: Session, shared: GlobalModel, offer: _Offer, wat
 async def _caught_up(session: Session, shared: GlobalModel, checkpoint: Path | None, watch: Watch) -> GlobalModel:
     newest = shared
 
-    def fetch(base: Tensors) -> Awaitable[RoundResult]:
+    def fetch(base: Update) -> Awaitable[RoundResult]:
         return session.fetch_result(base=base)
 
-    async for newest, _ in missed(fetch, shared):
+    async for newest, _ in missed(fetch, shared, GlobalModel.advanced):
         watch.caught_up(_kept(newest, checkpoint))
     return newest
 

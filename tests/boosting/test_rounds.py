@@ -1,16 +1,17 @@
 """The adapter over a real server: every side ends with the same trees; sites and operator go on after a restart."""
 
 import asyncio
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aggregator.errors import NotFound, ParameterError, RoundAborted, StaleModel
+from aggregator.errors import NotFound, ParameterError, SangamError, StaleModel
 from aggregator.wire.operator_messages import Opening
 from clients.adapters.xgboost import conduct, create, train
 from clients.boosting import Records, Settings, State, contribution
+from clients.training import Silent
 from tests.boosting.study import dealt, records, run, settings
 from tests.consortium import TASK
 from tests.loopback import Hub, Watcher, hub
@@ -25,6 +26,20 @@ def study(**changes: Any) -> Settings:
 
 def shards() -> list[Records]:
     return dealt(*records(), SITES)
+
+
+class Told(Silent):
+    def __init__(self) -> None:
+        self.kinds: set[str] = set()
+        self.closed: list[int] = []
+        self.failed: list[bool] = []
+
+    def happened(self, event: Any) -> None:
+        self.kinds.add(event.kind)
+
+    def ended(self, line: Any, closed: int) -> None:
+        self.closed.append(closed)
+        self.failed.append(bool(line.failed))
 
 
 def pooled(spec: Settings) -> list[Any]:
@@ -46,33 +61,33 @@ async def all_sites(h: Hub, path: Path, spec: Settings) -> list[State]:
 
 
 async def test_everybody_ends_with_the_pooled_trees(tmp_path):
-    spec, told = study(), []
+    spec, told = study(), Told()
     async with hub(tmp_path, SITES) as h:
         await create(h.operator, TASK, spec)
-        leading = conduct(h.operator, TASK, spec, tmp_path / "operator.json", on_event=told.append)
+        leading = conduct(h.operator, TASK, spec, tmp_path / "operator.json", told)
         ours, theirs = await asyncio.gather(leading, all_sites(h, tmp_path, spec))
     assert {state.to_json() for state in theirs} == {ours.to_json()}
     assert content(ours) == pooled(spec)
     assert (tmp_path / "site-1.json").read_text() == ours.to_json()
-    assert {event.kind for event in told} >= {"step", "closed"}
+    assert told.kinds >= {"step", "closed"}
+    assert told.closed == list(range(1, len(told.closed) + 1))
 
 
 async def test_all_go_on_after_a_restart(tmp_path):
     """All are stopped once the operator's file holds a tree, at whatever point of a round each of them is."""
     spec, path = study(trees=3), tmp_path / "operator.json"
+
+    class Stops(Silent):
+        def happened(self, event: Any) -> None:
+            if event.kind == "closed" and path.exists() and State.from_json(path.read_text()).finished_trees:
+                raise InterruptedError
+
     async with hub(tmp_path, SITES) as h:
         await create(h.operator, TASK, spec)
 
-        async def until_a_tree() -> None:
-            def stop(event: Any) -> None:
-                if event.kind == "closed" and path.exists() and State.from_json(path.read_text()).finished_trees:
-                    raise InterruptedError
-
-            await conduct(h.operator, TASK, spec, path, on_event=stop)
-
         sites = [asyncio.create_task(site(h, index, tmp_path, spec)) for index in range(SITES)]
         with pytest.raises(InterruptedError):
-            await until_a_tree()
+            await conduct(h.operator, TASK, spec, path, Stops())
         for one in sites:
             one.cancel()
         await asyncio.gather(*sites, return_exceptions=True)
@@ -101,11 +116,11 @@ async def test_a_site_that_waits_for_a_round_that_never_comes_is_told_by_the_tas
         def __init__(self, session: Any) -> None:
             self.session, self.contribute, self.waits = session, session.contribute, True
 
-        async def fetch_result(self, number: int = 0) -> Any:
+        async def fetch_result(self, **base: Any) -> Any:
             if self.waits:
                 self.waits = False
                 raise NotFound("the first round is running")
-            return await self.session.fetch_result(number)
+            return await self.session.fetch_result(**base)
 
     async with hub(tmp_path, SITES) as h:
         await create(h.operator, TASK, spec, opening=Opening(sample=2))
@@ -119,17 +134,24 @@ async def test_a_site_that_waits_for_a_round_that_never_comes_is_told_by_the_tas
 
 async def test_a_state_of_another_training_is_refused(tmp_path):
     spec, other = study(trees=1), study(trees=1, eta=0.1)
+    (tmp_path / "site-0.json").write_text(replace(State.start(spec), round=7).to_json())
     async with hub(tmp_path, SITES) as h:
         await create(h.operator, TASK, spec)
-        await asyncio.gather(conduct(h.operator, TASK, spec, tmp_path / "a.json"), all_sites(h, tmp_path, spec))
-        with pytest.raises(StaleModel, match="did not start from this side's 0 trees"):
-            await conduct(h.operator, TASK, other, tmp_path / "b.json")
+        leading = conduct(h.operator, TASK, spec, tmp_path / "operator.json")
+        lost, *others = (asyncio.create_task(site(h, index, tmp_path, spec)) for index in range(SITES))
+        others.append(asyncio.create_task(leading))
+        with pytest.raises(StaleModel, match="starts from another model"):
+            await lost
+        for one in others:
+            one.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+    (tmp_path / "of-another.json").write_text(State.start(other).to_json())
     with pytest.raises(ParameterError, match="other settings"):
-        await train(None, shards()[0], other, tmp_path / "a.json")  # before the session is touched
-    assert json.loads((tmp_path / "a.json").read_text())["settings"]["eta"] == 0.3
+        await train(None, shards()[0], spec, tmp_path / "of-another.json")  # before the session is touched
 
 
-async def test_after_a_failed_round_a_site_says_why_it_contributes_again(tmp_path):
+async def test_a_failed_round_is_followed_by_another(tmp_path):
+    """Sites that have answered for a state say why they contribute again; the operator just goes on."""
     spec = study(trees=1)
     async with hub(tmp_path, SITES) as h:
         await create(h.operator, TASK, spec)
@@ -140,14 +162,16 @@ async def test_after_a_failed_round_a_site_says_why_it_contributes_again(tmp_pat
                 await joined.wait()
                 state = State.start(spec)
                 update = contribution(state, shards()[index])
-                await session.contribute(update, weight=1, base=state.base, observer=Watcher(refuses_at="unmasking"))
+                with pytest.raises(SangamError):
+                    await session.contribute(
+                        update, weight=1, base=state.base, observer=Watcher(refuses_at="unmasking")
+                    )
+            await site(h, index, tmp_path, spec, again="the first round failed")
 
-        failing = [dies(index) for index in range(SITES)]
-        ends = await asyncio.gather(
-            conduct(h.operator, TASK, spec, tmp_path / "operator.json"), *failing, return_exceptions=True
-        )
-        assert isinstance(ends[0], RoundAborted)
-        again = [site(h, index, tmp_path, spec, again="the first round failed") for index in range(SITES)]
-        ours, *theirs = await asyncio.gather(conduct(h.operator, TASK, spec, tmp_path / "operator.json"), *again)
-    assert {state.to_json() for state in theirs} == {ours.to_json()}
+        told = Told()
+        leading = conduct(h.operator, TASK, spec, tmp_path / "operator.json", told)
+        ours, *_ = await asyncio.gather(leading, *map(dies, range(SITES)))
+    assert told.failed == [True] + [False] * (len(told.failed) - 1)
+    theirs = {(tmp_path / f"site-{index}.json").read_text() for index in range(SITES)}
+    assert theirs == {ours.to_json()}
     assert content(ours) == pooled(spec)

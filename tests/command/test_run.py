@@ -12,7 +12,7 @@ from aggregator.command.run import _Shown, _shown, _summarise
 from aggregator.errors import StorageError
 from aggregator.wire.operator_messages import RoundEvent
 from aggregator.wire.vocabulary import EventKind, Step
-from clients.training import GlobalModel, Training
+from clients.training import Training
 from clients.training.history import History, Line
 
 LINES = (
@@ -30,7 +30,7 @@ def told(console, *, as_json=False):
             shown.happened(RoundEvent(0.1, EventKind.STEP, Step.SHARE_KEYS, "", "", 5))
             shown.happened(RoundEvent(0.1, EventKind.ANSWERED, Step.SHARE_KEYS, "aiims", "", 0))
             shown.happened(RoundEvent(0.2, EventKind.DROPPED, Step.SHARE_KEYS, "jipmer", "its line is broken", 0))
-            shown.ended(line, GlobalModel({}, closed=closed))
+            shown.ended(line, closed)
     return shown
 
 

@@ -30,7 +30,7 @@ async def test_a_trial_is_plain_averaging_up_to_quantisation():
     metrics = []
 
     class Seen(Silent):
-        def ended(self, line, model):
+        def ended(self, line, closed):
             metrics.append((line.sites, line.metrics["norm"]))
 
     models = await try_out(

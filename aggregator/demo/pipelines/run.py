@@ -14,7 +14,7 @@ from rich.table import Table
 
 from aggregator.demo.pipelines.contract import Pipeline
 from aggregator.local.trial import plain, try_out
-from clients.training import Audience, GlobalModel
+from clients.training import Audience
 from clients.training.history import Line
 
 M = TypeVar("M")
@@ -84,7 +84,7 @@ class _Bar(Audience):
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def ended(self, line: Line, model: GlobalModel) -> None:
+    def ended(self, line: Line, closed: int) -> None:
         """One further."""
         means = ", ".join(f"{escape(name)} {mean:.4g}" for name, mean in line.metrics.items())
-        self._progress.update(self._bar, completed=model.closed, description=f"{line.sites} sites, {means}")
+        self._progress.update(self._bar, completed=closed, description=f"{line.sites} sites, {means}")

@@ -11,7 +11,7 @@ from aggregator.arrays import read_arrays, write_arrays
 from aggregator.errors import NotAdmitted, RoundAborted, StaleModel
 from aggregator.wire.vocabulary import EventKind
 from clients.adapters.arrays import Arrays
-from clients.training import Audience, Experiment, Silent, Trained, Training, Watch, learn
+from clients.training import Audience, Experiment, Trained, Training, Watch, learn
 from clients.training.global_model import GlobalModel
 from tests.loopback import hub
 
@@ -72,8 +72,10 @@ class Seen(Audience, Watch):
         if event.kind == EventKind.STEP and len(self.lines) + 1 == self.dies_in:
             raise asyncio.CancelledError
 
-    def ended(self, line, model):
+    def ended(self, line, closed):
         self.lines.append(line)
+
+    def closed(self, model, result, means):
         self.models.append(model)
 
     def caught_up(self, model):
@@ -112,12 +114,14 @@ async def place(tmp_path):
 
 async def test_a_training_is_plain_averaging_within_the_bound(place):
     here, seen = await place(), Seen()
+    made, *_ = watches = [Seen() for _ in range(SITES)]
     shared, *models = await asyncio.gather(
-        here.training().conduct(here.server.operator, seen), *(here.site(number) for number in range(SITES))
+        here.training().conduct(here.server.operator, seen),
+        *(here.site(number, watch=watch) for number, watch in enumerate(watches)),
     )
     expected, losses = plain(ROUNDS)
     step = 2.0 / (2**15 - 1) * 50 * SITES / sum(RECORDS)  # of one round's mean, at each entry
-    for number, (model, wanted) in enumerate(zip(seen.models, expected, strict=True), 1):
+    for number, (model, wanted) in enumerate(zip(made.models, expected, strict=True), 1):
         for name in FIRST:
             assert 0 < np.abs(model.tensors[name] - wanted[name]).max() <= number * step + 1e-6
     for line, loss in zip(seen.lines, losses, strict=True):
@@ -138,7 +142,7 @@ async def test_an_operator_that_dies_goes_on_and_starts_no_round_twice(place):
         await here.training().conduct(here.server.operator, Seen(dies_in=2))
     with pytest.raises(asyncio.CancelledError):  # now with the round under way, or closed meanwhile
         await here.training().conduct(here.server.operator, Seen(dies_in=2))
-    shared = await here.training().conduct(here.server.operator, Silent())
+    shared = await here.training().conduct(here.server.operator)
     models = await sites
     numbers = [line.round for line in here.training().history().lines]
     assert numbers == sorted(set(numbers))
@@ -160,8 +164,8 @@ async def test_a_site_that_dies_goes_on_from_its_checkpoint(place, tmp_path):
     started = asyncio.Event()
 
     class Starts(Audience):
-        def ended(self, line, model):
-            if model.closed == 3:
+        def ended(self, line, closed):
+            if closed == 3:
                 started.set()
 
     async def conduct():
@@ -175,12 +179,10 @@ async def test_a_site_that_dies_goes_on_from_its_checkpoint(place, tmp_path):
 
 async def test_a_site_that_was_away_for_too_long_is_told_what_it_needs(place, tmp_path):
     here = await place(keep=1, enough=2, sample=2, keep_open=True)
-    await asyncio.gather(
-        here.training().conduct(here.server.operator, Silent()), *(here.site(number) for number in (0, 1))
-    )
+    await asyncio.gather(here.training().conduct(here.server.operator), *(here.site(number) for number in (0, 1)))
     with pytest.raises(
         StaleModel,
-        match=r"made by 0 rounds, and what comes next is missing: .* has expired.*model file of the operator",
+        match=r"that of round 0, and what comes next is missing: .* has expired.*model file of the operator",
     ):
         await here.site(2)
     given = tmp_path / "given.npz"
@@ -219,11 +221,11 @@ async def test_a_round_that_fails_costs_nobody_a_training(place):
 async def test_rounds_that_go_on_failing_end_the_training_until_it_is_gone_on_with(place):
     here = await place(failures_max=1, minimum_cohort=3, gather_hours=1e-6)
     with pytest.raises(RoundAborted, match=r"2 rounds in a row have failed, the last, .*: gathering: 0 sites came"):
-        await here.training().conduct(here.server.operator, Silent())
+        await here.training().conduct(here.server.operator)
     with pytest.raises(RoundAborted, match="3 rounds in a row have failed"):
-        await here.training().conduct(here.server.operator, Silent())
+        await here.training().conduct(here.server.operator)
     shared, *_ = await asyncio.gather(
-        here.training().conduct(here.server.operator, Silent()), *(here.site(number) for number in range(SITES))
+        here.training().conduct(here.server.operator), *(here.site(number) for number in range(SITES))
     )
     assert shared.closed == ROUNDS
 
@@ -242,7 +244,7 @@ async def test_a_site_that_was_not_in_the_last_rounds_has_the_model_when_the_tas
     """Two of the three are in a round; whoever was not drawn into the last one hears that it is over."""
     here = await place(enough=3, sample=2, keep=20, rounds=3)
     shared, *models = await asyncio.gather(
-        here.training().conduct(here.server.operator, Silent()), *(here.site(number, rounds=3) for number in range(3))
+        here.training().conduct(here.server.operator), *(here.site(number, rounds=3) for number in range(3))
     )
     lines = here.training().history().lines
     assert {line.sites for line in lines if not line.failed} == {2}, lines
@@ -259,8 +261,6 @@ async def test_a_round_that_changes_nothing_is_the_last(place):
                 session, Arrays(), dict(FIRST), lambda model: Trained(model, 10, {"loss": 0.0}), rounds=5
             )
 
-    shared, *models = await asyncio.gather(
-        here.training().conduct(here.server.operator, Silent()), *map(site, range(SITES))
-    )
+    shared, *models = await asyncio.gather(here.training().conduct(here.server.operator), *map(site, range(SITES)))
     assert shared.closed == 1
     assert all(np.array_equal(model["w"], FIRST["w"]) for model in models)
