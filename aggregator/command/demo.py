@@ -25,7 +25,7 @@ def demo(
     ] = "auto",
     *,
     pipeline: Annotated[
-        str, typer.Option(help="Another training instead, over real sites' data: mlp, visits or survival.")
+        str, typer.Option(help="Another training instead, over other real data: mlp, trees, visits or survival.")
     ] = "",
     as_json: Annotated[
         bool, typer.Option("--json", help="End stdout with one JSON object; tables go to stderr.")
@@ -38,8 +38,8 @@ def demo(
     run the server is killed in the middle of a round, started again, and the round goes on. The data is
     scikit-learn's breast_cancer, split unevenly. Ends with 0 only if every round's sum was exact.
 
-    With --pipeline another kind of model is trained, over secure rounds and beside it by plain averaging and by
-    pooling; then only --json counts. Ends with 0 only if the secure training scores as plain averaging does.
+    With --pipeline another kind of model is trained, over secure rounds and beside that in the open and pooled; of
+    the other options only --json counts then. Ends with 0 only if the secure training scores as the open one does.
 
     Example: [bold]sangam demo --sites 6 --rounds 5 --dropouts 1[/bold]
     """

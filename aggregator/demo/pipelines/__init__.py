@@ -3,6 +3,7 @@
 | pipeline | data | sites | model |
 |---|---|---|---|
 | `mlp` | scikit-survival's flchain: 7,874 people | the years of their samples, 9 | scikit-learn's perceptron |
+| `trees` | the same | the same | XGBoost's boosted trees |
 | `visits` | statsmodels' randhie: 20,190 person-years | dealt out, 10 | scikit-learn's Poisson regression |
 | `survival` | lifelines' lung: 227 patients | the real institutions, 18 | Cox regression, stratified by site |
 
@@ -15,7 +16,7 @@ from typing import Any, Final
 from aggregator.demo.pipelines.contract import Pipeline
 from aggregator.errors import ParameterError
 
-NAMES: Final = ("mlp", "visits", "survival")
+NAMES: Final = ("mlp", "trees", "visits", "survival")
 
 
 def named(name: str) -> Pipeline[Any]:

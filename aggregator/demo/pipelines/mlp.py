@@ -1,9 +1,6 @@
-"""Who dies within five years of a blood sample, by a perceptron: the assay of free light chains, Olmsted County.
+"""Who dies within five years of a blood sample, by a perceptron, at nine sites that are alike in nothing.
 
-The people of one year's samples are one site, so sites differ in size by a hundredfold, and in who they see. Who left
-the study alive within the five years is left out. Scaling is by public constants, as in `aggregator.demo.data`.
-
-Source: scikit-survival's copy of R's flchain, Dispenzieri et al. 2012.
+Scaling is by public constants, as in `aggregator.demo.data`.
 """
 
 from collections.abc import Callable
@@ -11,61 +8,54 @@ from collections.abc import Callable
 import numpy as np
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.neural_network import MLPClassifier
-from sksurv.datasets import load_flchain
 
-from aggregator.demo.pipelines.contract import Pipeline
-from aggregator.local.draws import Floats, shuffled
+from aggregator.demo.pipelines.contract import Averaging, Pipeline
+from aggregator.demo.pipelines.flchain import people
+from aggregator.local.draws import Floats
 from clients.adapters.sklearn import Perceptron
 from clients.training import Trained
 
-FIVE_YEARS = 5 * 365.25
-HELD_OUT = 0.3
 ROUNDS, EPOCHS, BATCH, HIDDEN = 15, 2, 32, 12
 CREATININE = 1.0  # mg/dl, where it was not measured
+CHAIN_LEAST = 0.05  # mg/dl, below which a logarithm says little
 
 
 def pipeline() -> Pipeline[MLPClassifier]:
     """See the module."""
-    features, labels, years = _people()
-    order = shuffled(1, "held out", len(labels))
-    held_out, rest = np.split(order, [round(HELD_OUT * len(labels))])
-    groups = [rest[years[rest] == year] for year in np.unique(years)]
+    known = people()
+    features, labels, rest, held_out = _scaled(known.values), known.labels, known.rest, known.held_out
 
     def trains() -> list[Callable[[MLPClassifier], Trained[MLPClassifier]]]:
-        return [_training(features[group], labels[group]) for group in groups]
+        return [_training(features[group], labels[group]) for group in known.groups]
 
-    return Pipeline(
-        about="Death within five years by age, sex, light chains and creatinine; a perceptron of scikit-learn.",
-        sites=tuple(f"samples of {year}" for year in np.unique(years)),
+    training = Averaging(
         adapter=Perceptron(),
         new=_new,
         trains=trains,
+        rounds=ROUNDS,
+        clip=2.0,
+        weight_max=known.largest,
+        metrics={"log loss": 10.0},
+    )
+    return Pipeline(
+        about="Death within five years by age, sex, light chains and creatinine; a perceptron of scikit-learn.",
+        sites=known.sites,
+        rounds=ROUNDS,
+        federated=training.federated,
+        twin=training.plain,
         pooled=lambda: _fitted(_new(), features[rest], labels[rest], ROUNDS * EPOCHS),
         score=lambda model: float(roc_auc_score(labels[held_out], model.predict_proba(features[held_out])[:, 1])),
         scored="AUC on people that no site trained on",
-        within=0.005,
-        rounds=ROUNDS,
-        clip=2.0,
-        weight_max=max(map(len, groups)),
-        metrics={"log loss": 10.0},
     )
 
 
-def _people() -> tuple[Floats, Floats, Floats]:
-    table, ends = load_flchain()
-    died, days = np.array([end[0] for end in ends]), np.array([end[1] for end in ends])
-    known = (died & (days <= FIVE_YEARS)) | (days > FIVE_YEARS)
-    columns = [
-        (table["age"] - 65) / 10,
-        (table["sex"] == "F") - 0.5,
-        np.log(np.maximum(table["kappa"], 0.05)),
-        np.log(np.maximum(table["lambda"], 0.05)),
-        table["creatinine"].fillna(CREATININE) - CREATININE,
-        table["creatinine"].isna(),
-    ]
-    features = np.column_stack([np.asarray(column, np.float64) for column in columns])
-    labels = (died & (days <= FIVE_YEARS)).astype(np.float64)
-    return features[known], labels[known], np.asarray(table["sample.yr"].astype(int))[known]
+def _scaled(values: Floats) -> Floats:
+    age, female, kappa, lambda_, creatinine = values.T
+    missing = np.isnan(creatinine)
+    chains = (np.log(np.maximum(one, CHAIN_LEAST)) for one in (kappa, lambda_))
+    return np.column_stack(
+        [(age - 65) / 10, female - 0.5, *chains, np.where(missing, 0.0, creatinine - CREATININE), missing]
+    )
 
 
 def _new() -> MLPClassifier:

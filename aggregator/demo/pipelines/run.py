@@ -1,10 +1,9 @@
-"""One pipeline, three times: over secure rounds, by plain averaging, and with all records in one place."""
+"""One pipeline, three times: over secure rounds, the same without them, and with all records in one place."""
 
 import asyncio
 import json
-from math import log10
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import typer
 from rich.console import Console
@@ -13,16 +12,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from aggregator.demo.pipelines.contract import Pipeline
-from aggregator.local.trial import plain, try_out
 from clients.training import Audience
 from clients.training.history import Line
 
 M = TypeVar("M")
-VALUE_BITS = 24  # small models: a few bytes more buy a mean that is exact to seven digits
 
 
 def show(pipeline: Pipeline[M], console: Console, *, as_json: bool) -> int:
-    """Run it and say what came of it; 0 if the secure training scores as plain averaging does.
+    """Run it and say what came of it; 0 if the secure training scores as its twin does.
 
     Args:
         pipeline: what to run.
@@ -32,41 +29,27 @@ def show(pipeline: Pipeline[M], console: Console, *, as_json: bool) -> int:
     console.print(f"[bold]Sangam[/]: {escape(pipeline.about)}", highlight=False)
     console.print(f"{len(pipeline.sites)} sites: {', '.join(pipeline.sites)}.", highlight=False)
     found = _run(pipeline, console)
-    off = abs(found["federated"] - found["plain averaging"])
+    off = abs(found["federated"] - found[pipeline.twin_is])
     ends_well = off <= pipeline.within
     table = Table("", escape(pipeline.scored), box=None)
-    for name in ("federated", "plain averaging", "pooled"):
+    for name in ("federated", pipeline.twin_is, "pooled"):
         table.add_row(f"[bold]{name}[/]" if name == "federated" else name, f"{found[name]:.4f}")
     console.print(table)
-    verdict = "[green]as plain averaging[/]" if ends_well else "[red]not as plain averaging[/]"
-    places = max(4, 1 - int(log10(pipeline.within)))
-    console.print(f"{verdict}: {off:.{places}f} apart, at most {pipeline.within:g} allowed", highlight=False)
+    verdict = f"[green]as {pipeline.twin_is}[/]" if ends_well else f"[red]not as {pipeline.twin_is}[/]"
+    console.print(f"{verdict}: {off:.2g} apart, at most {pipeline.within:g} allowed", highlight=False)
     if as_json:
         typer.echo(json.dumps({**found, "apart": off, "within": pipeline.within, "sites": len(pipeline.sites)}))
     return 0 if ends_well else 1
 
 
-def _run(pipeline: Pipeline[M], console: Console) -> dict[str, Any]:
-    adapter, new, rounds = pipeline.adapter, pipeline.new, pipeline.rounds
+def _run(pipeline: Pipeline[M], console: Console) -> dict[str, float]:
     start = perf_counter()
     with _Bar(pipeline.rounds, console) as bar:
-        training = try_out(
-            adapter,
-            new,
-            pipeline.trains(),
-            rounds=rounds,
-            clip=pipeline.clip,
-            weight_max=pipeline.weight_max,
-            value_bits=VALUE_BITS,
-            metrics=pipeline.metrics,
-            audience=bar,
-        )
-        federated = asyncio.run(training)[0]
+        federated = asyncio.run(pipeline.federated(bar))
     seconds = perf_counter() - start
     with console.status("the same without secure rounds ..."):
-        twin, pooled = plain(adapter, new, pipeline.trains(), rounds=rounds), pipeline.pooled()
-    scores = {"federated": federated, "plain averaging": twin, "pooled": pooled}
-    return {name: pipeline.score(model) for name, model in scores.items()} | {"seconds": round(seconds, 1)}
+        models = {"federated": federated, pipeline.twin_is: pipeline.twin(), "pooled": pipeline.pooled()}
+    return {name: pipeline.score(model) for name, model in models.items()} | {"seconds": round(seconds, 1)}
 
 
 class _Bar(Audience):

@@ -16,7 +16,7 @@ from lifelines.datasets import load_lung
 from lifelines.utils import concordance_index
 from statsmodels.duration.hazard_regression import PHReg
 
-from aggregator.demo.pipelines.contract import Pipeline
+from aggregator.demo.pipelines.contract import Averaging, Pipeline
 from aggregator.local.draws import Floats
 from clients.adapters.arrays import Arrays
 from clients.adapters.contract import Array
@@ -44,20 +44,24 @@ def pipeline() -> Pipeline[Model]:
         found = PHReg(days, features, status=died, strata=places, ties="breslow").fit()
         return {"log hazard ratios": np.asarray(found.params)}
 
-    return Pipeline(
-        about="Survival with lung cancer by age, sex and performance score; Cox regression, stratified by site.",
-        sites=tuple(f"institution {place}" for place in np.unique(places)),
+    training = Averaging(
         adapter=Arrays(),
         new=lambda: {"log hazard ratios": np.zeros(len(FACTORS))},
         trains=trains,
-        pooled=pooled,
-        score=lambda model: float(concordance_index(days, -(features @ model["log hazard ratios"]), died)),
-        scored="concordance, on all patients",
-        within=0.005,
         rounds=ROUNDS,
         clip=1.0,
         weight_max=int(max(group.sum() for group in groups)),
         metrics={"negative log likelihood": 10.0},
+    )
+    return Pipeline(
+        about="Survival with lung cancer by age, sex and performance score; Cox regression, stratified by site.",
+        sites=tuple(f"institution {place}" for place in np.unique(places)),
+        rounds=ROUNDS,
+        federated=training.federated,
+        twin=training.plain,
+        pooled=pooled,
+        score=lambda model: float(concordance_index(days, -(features @ model["log hazard ratios"]), died)),
+        scored="concordance, on all patients",
     )
 
 

@@ -15,7 +15,7 @@ from sklearn.linear_model import PoissonRegressor
 from sklearn.metrics import mean_poisson_deviance
 from statsmodels.datasets import randhie
 
-from aggregator.demo.pipelines.contract import Pipeline
+from aggregator.demo.pipelines.contract import Averaging, Pipeline
 from aggregator.local.draws import Floats, shuffled
 from clients.adapters.sklearn import Linear
 from clients.training import Trained
@@ -39,20 +39,24 @@ def pipeline() -> Pipeline[PoissonRegressor]:
     def trains() -> list[Callable[[PoissonRegressor], Trained[PoissonRegressor]]]:
         return [_training(features[group], visits[group]) for group in groups]
 
-    return Pipeline(
-        about="Doctor visits in a year by insurance and health; a Poisson regression of scikit-learn.",
-        sites=tuple(f"site {number + 1}" for number in range(SITES)),
+    training = Averaging(
         adapter=Linear(),
         new=_new,
         trains=trains,
-        pooled=lambda: PoissonRegressor(alpha=0.0, max_iter=1_000).fit(features[rest], visits[rest]),
-        score=lambda model: float(model.score(features[held_out], visits[held_out])),
-        scored="share of the deviance explained, on person-years that no site trained on",
-        within=0.005,
         rounds=ROUNDS,
         clip=4.0,
         weight_max=max(map(len, groups)),
         metrics={"deviance": 100.0},
+    )
+    return Pipeline(
+        about="Doctor visits in a year by insurance and health; a Poisson regression of scikit-learn.",
+        sites=tuple(f"site {number + 1}" for number in range(SITES)),
+        rounds=ROUNDS,
+        federated=training.federated,
+        twin=training.plain,
+        pooled=lambda: PoissonRegressor(alpha=0.0, max_iter=1_000).fit(features[rest], visits[rest]),
+        score=lambda model: float(model.score(features[held_out], visits[held_out])),
+        scored="share of the deviance explained, on person-years that no site trained on",
     )
 
 
