@@ -8,6 +8,7 @@ MYPY_PROTOBUF := 5.1.0
 INPUTS ?= 200000
 SEQUENCES ?= 4000
 
+JOBS ?= 2
 KILLS ?= 50
 SEED ?=
 
@@ -18,7 +19,7 @@ demo: $(if $(PIPELINE),.venv-pipelines/.installed,$(VENV)/.demo)
 	$(if $(PIPELINE),.venv-pipelines/bin/sangam demo --pipeline $(PIPELINE),$(BIN)/sangam demo) $(ARGS)
 
 test: $(VENV)/.dev
-	$(BIN)/python -W error -m pytest -q $(ARGS)
+	$(BIN)/python -W error -m pytest -q -n $(JOBS) --dist loadfile $(ARGS)
 
 # Heavy frameworks, each test in the environment whose pins it needs.
 test-pipelines: test-frameworks test-nvflare

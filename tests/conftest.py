@@ -2,6 +2,8 @@
 
 import os
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -14,6 +16,13 @@ def bare(monkeypatch):
     for name in os.environ:
         if name.startswith("SANGAM_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def short_path():
+    """A temporary directory whose name leaves room for a socket's: of 108 bytes pytest's own take most."""
+    with TemporaryDirectory(prefix="s-") as name:
+        yield Path(name)
 
 
 @pytest.fixture

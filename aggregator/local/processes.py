@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import os
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.context import ForkServerContext
@@ -16,7 +17,7 @@ from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from typing import Any
 
-from aggregator.errors import Disconnected, MessageError, SangamError
+from aggregator.errors import Disconnected, MessageError, SangamError, StorageError
 from aggregator.local.child import LOG_FILE
 from aggregator.local.screen import Screen
 
@@ -42,6 +43,8 @@ def nursery(*preloaded: str) -> ForkServerContext:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a process is born with what its parent ignores
     try:
         ensure_running()
+    except OSError as error:  # a socket's path has 108 bytes at most, and a temporary directory may be longer
+        raise StorageError(f"no process can be started from {tempfile.gettempdir()}: {error}; set TMPDIR") from None
     finally:
         signal.signal(signal.SIGINT, before)
     return context

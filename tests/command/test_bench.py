@@ -26,8 +26,8 @@ async def bench(mode, directory, *more):
     return json.loads(out.splitlines()[-1]), err
 
 
-async def test_a_tiny_run_of_every_mode(tmp_path):
-    runs = await asyncio.gather(*(bench(mode, tmp_path / mode) for mode in MODES))
+async def test_a_tiny_run_of_every_mode(short_path):
+    runs = await asyncio.gather(*(bench(mode, short_path / mode) for mode in MODES))
     for mode, (figures, said) in zip(MODES, runs, strict=True):
         assert figures.keys() >= WANTED
         asked = {name: figures[name] for name in ("mode", "clients", "entries", "bits", "dropouts")}
@@ -55,9 +55,9 @@ def check_secure(figures):
     assert 2 < figures["bytes_per_value"] < 50
 
 
-async def test_a_tiny_durable_run_beside_the_ephemeral_one(tmp_path):
+async def test_a_tiny_durable_run_beside_the_ephemeral_one(short_path):
     modes = "lattice", "homomorphic"
-    runs = await asyncio.gather(*(bench(mode, tmp_path / mode, "--durable") for mode in modes))
+    runs = await asyncio.gather(*(bench(mode, short_path / mode, "--durable") for mode in modes))
     for figures, said in runs:
         assert figures["exact"] is True
         assert "all 3 sums exact" in said

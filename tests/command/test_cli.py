@@ -39,6 +39,7 @@ def test_there_is_no_other_command():
         "site list",
         "ckks sum",
         "join",
+        "run",
         "demo",
         "bench",
         "simulate",
