@@ -1,6 +1,5 @@
 """Logistic regression on one hospital's part of breast_cancer: a plain Flower app, which knows nothing of Sangam."""
 
-import warnings
 from functools import cache
 from typing import Any
 
@@ -8,14 +7,13 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from sklearn.datasets import load_breast_cancer
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import SGDClassifier
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
 FEATURES = 30
-LOCAL_STEPS = 3
+LOCAL_EPOCHS = 2
 
 
 @cache
@@ -38,9 +36,9 @@ def record(coef: Any, intercept: Any) -> ArrayRecord:
     return ArrayRecord({"coef": Array(np.float32(coef)), "intercept": Array(np.float32(intercept))})
 
 
-def model_of(arrays: ArrayRecord) -> LogisticRegression:
+def model_of(arrays: ArrayRecord) -> SGDClassifier:
     """A model with these numbers, which goes on learning from there."""
-    model = LogisticRegression(warm_start=True, max_iter=LOCAL_STEPS)
+    model = SGDClassifier(loss="log_loss", learning_rate="constant", eta0=0.01, shuffle=False)
     model.classes_ = np.array([0, 1])
     model.coef_, model.intercept_ = (arrays[name].numpy().astype(np.float64) for name in ("coef", "intercept"))
     return model
@@ -54,9 +52,8 @@ def client(mods: list[Any]) -> ClientApp:
     def train(message: Message, context: Context) -> Message:
         features, labels, _, _ = data(*partition(context))
         model = model_of(message.content["arrays"])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # a few steps a round are meant
-            model.fit(features, labels)
+        for _ in range(LOCAL_EPOCHS):
+            model.partial_fit(features, labels, classes=model.classes_)
         loss = log_loss(labels, model.predict_proba(features))
         return answer(message, len(labels), {"train_loss": loss}, {"arrays": record(model.coef_, model.intercept_)})
 
