@@ -24,6 +24,7 @@ Offer: TypeAlias = tuple[Update, int]  # and its weight
 Where: TypeAlias = Path | str | Callable[[Context], Path | str]
 
 ADDRESS, IDENTITY = "sangam-address", "sangam-identity"  # keys of a node's configuration, which go first
+PATIENCE_S = 60.0  # a mistyped address should show before the day is over
 HANDOVER_S = 30.0  # a simulated node's last round may still be closing its journal in another worker
 HANDOVER_POLL_S = 0.02
 NOTHING: Offer = ({}, 0)  # fits no task: the session withdraws, and nobody waits for this node
@@ -40,6 +41,7 @@ class SecureMod:
         identity: directory of this node's identity and journal, unless the node's configuration has `sangam-identity`.
             Both may be functions of the context.
         safeguards: what this node insists on.
+        patience_s: how long a server that cannot be reached, or a broken line, is tried again, seconds.
         again: why this node may contribute to a task more than once on one model; see `Session.contribute`.
         background: reply at once, and go through the round in a thread. By default in Flower's simulation, whose few
             workers play many nodes, all of which must be in the round at once; elsewhere the process would end too
@@ -52,12 +54,14 @@ class SecureMod:
         identity: Where = "",
         *,
         safeguards: Safeguards | None = None,
+        patience_s: float = PATIENCE_S,
         again: str = "",
         background: bool | None = None,
     ) -> None:
         self._address = address
         self._identity = identity
         self._safeguards = safeguards
+        self._patience_s = patience_s
         self._again = again
         self._background = background
 
@@ -110,7 +114,7 @@ class SecureMod:
         identity = _where(context, IDENTITY, self._identity)
         if not (address and identity):
             raise ParameterError(f"no aggregator or identity: give SecureMod both, or set {ADDRESS} and {IDENTITY}")
-        return connect_blocking(address, identity, task=task, safeguards=self._safeguards)
+        return connect_blocking(address, identity, task=task, safeguards=self._safeguards, patience_s=self._patience_s)
 
 
 def _where(context: Context, key: str, otherwise: Where) -> str:

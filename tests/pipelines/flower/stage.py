@@ -1,10 +1,10 @@
 """A Sangam server on loopback, and a Flower grid in memory whose nodes are threads; ports are the system's choice.
 
-    with stage(tmp_path, 4) as hub:
-        grid = Room(client_app, hub, 4)
-        strategy = hub.secure(FedAvg())
-        result = strategy.start(grid, initial, num_rounds=2)
-    grid.replies       all that the nodes sent back, as the strategy got it
+with stage(tmp_path, 4) as hub:
+    grid = Room(client_app, hub, 4)
+    strategy = hub.secure(FedAvg())
+    result = strategy.start(grid, initial, num_rounds=2)
+grid.replies       all that the nodes sent back, as the strategy got it
 """
 
 import copy
@@ -117,4 +117,3 @@ class Room(Grid):
     def create_message(self, *arguments: Any, **named: Any) -> Any: ...
     def push_messages(self, messages: Iterable[Message]) -> Any: ...
     def pull_messages(self, message_ids: Iterable[str]) -> Any: ...
-

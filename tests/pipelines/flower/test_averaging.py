@@ -24,7 +24,7 @@ def test_every_strategy_of_this_flower_is_known():
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_by_name(name):
     for averaging in (False, True):
-        with pytest.raises(ParameterError, match=f"^{name} needs single updates.*: .*{REFUSED[name][-20:]}"):
+        with pytest.raises(ParameterError, match=rf"^{name} needs single updates.*: .*{REFUSED[name][-20:]}"):
             check_averages(bare(getattr(flower, name)), averaging)
 
 
@@ -60,9 +60,9 @@ class Repaired(Krum):
 
 def test_of_ones_own():
     assert check_averages(bare(Picky), averaging=False) is None
-    with pytest.raises(ParameterError, match="^Median aggregates in its own way: pass averaging=True"):
+    with pytest.raises(ParameterError, match=r"^Median aggregates in its own way: pass averaging=True"):
         check_averages(bare(Median), averaging=False)
     assert check_averages(bare(Median), averaging=True) is None
-    with pytest.raises(ParameterError, match="^CautiousKrum needs single updates"):
+    with pytest.raises(ParameterError, match=r"^CautiousKrum needs single updates"):
         check_averages(bare(CautiousKrum), averaging=True)
     assert check_averages(bare(Repaired), averaging=True) is None
