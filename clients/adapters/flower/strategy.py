@@ -8,6 +8,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricReco
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
+from aggregator.errors import ParameterError
 from aggregator.wire.operator_messages import Deadlines
 from clients.adapters.flower import rounds
 from clients.adapters.flower.averaging import check_averages
@@ -48,7 +49,7 @@ class SecureStrategy(Strategy):
         averaging: the inner strategy is of one's own, and uses nothing but weighted means.
 
     Raises:
-        ParameterError: the inner strategy needs single updates.
+        ParameterError: the inner strategy needs single updates; later, it chooses fewer nodes than a sum needs.
     """
 
     def __init__(
@@ -105,7 +106,11 @@ class SecureStrategy(Strategy):
         return self.inner.aggregate_evaluate(server_round, self._end(MessageType.EVALUATE, list(replies)))
 
     def _begin(self, kind: str, messages: list[Message], arrays: ArrayRecord) -> list[Message]:
-        self._turn = None
+        self._turn, least = None, self._plan.minimum_cohort
+        if messages and len(messages) < least:
+            raise ParameterError(
+                f"the inner strategy chose {len(messages)} nodes, a sum needs {least}: set its min_{kind}_nodes"
+            )
         if messages:
             base = {name: array.numpy() for name, array in arrays.items()}
             metrics, trains = self._metrics[kind], kind == MessageType.TRAIN

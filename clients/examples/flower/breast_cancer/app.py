@@ -27,9 +27,9 @@ server = ServerApp()
 @server.main()
 def main(grid: Grid, context: Context) -> None:
     """Train."""
-    config = context.run_config
+    config, nodes = context.run_config, int(context.run_config["nodes"])
     strategy = SecureStrategy(
-        FedAvg(),
+        FedAvg(min_train_nodes=nodes, min_evaluate_nodes=nodes, min_available_nodes=nodes),
         address(context),
         str(config["operator"]),
         task=str(config["task"]),
