@@ -11,13 +11,18 @@ SEQUENCES ?= 4000
 KILLS ?= 50
 SEED ?=
 
-.PHONY: demo test chaos fuzz check format proto bench bench-large bench-peers crowd wheel clean
+.PHONY: demo test test-pipelines test-flower chaos fuzz check format proto bench bench-large bench-peers bench-flower crowd wheel clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sangam demo $(ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -W error -m pytest -q $(ARGS)
+
+test-pipelines: test-flower
+
+test-flower: .venv-flower/.installed
+	.venv-flower/bin/python -W error -m pytest -q tests/pipelines/flower $(ARGS)
 
 chaos: $(VENV)/.dev
 	$(BIN)/python -W error -m tests.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(ARGS)
@@ -45,6 +50,9 @@ bench: $(VENV)/.dev
 bench-peers: $(VENV)/.dev .venv-peers/.installed
 	$(BIN)/python -m benchmarks.peers.compare $(ARGS)
 
+bench-flower: .venv-flower/.installed
+	.venv-flower/bin/python -m benchmarks.peers.flower_app $(ARGS)
+
 bench-large: $(VENV)/.dev
 	$(BIN)/sangam bench --mode lattice --entries 100000000 --clients 4 --dropouts 0 --repeats 1 --json $(ARGS)
 
@@ -55,7 +63,7 @@ wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel --outdir dist
 
 clean:
-	rm -rf $(VENV) .venv-proto .venv-peers build dist *.egg-info sangam-demo
+	rm -rf $(VENV) .venv-proto .venv-peers .venv-flower build dist *.egg-info sangam-demo
 
 # Stubs come from an environment of their own: grpcio-tools pins another protobuf than ours.
 define generate
@@ -92,4 +100,11 @@ $(VENV)/.fuzz: $(VENV)/.dev
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install -q -c benchmarks/peers/constraints.txt flwr tenseal numpy \
 		|| { echo "Flower and TenSEAL come from a package index: without network, point pip at a local one (PIP_INDEX_URL or PIP_FIND_LINKS) and repeat." >&2; exit 1; }
+	@touch $@
+
+# Flower pins rich, typer, starlette and uvicorn below ours.
+.venv-flower/.installed: pyproject.toml tests/pipelines/flower/constraints.txt
+	$(PYTHON) -m venv .venv-flower
+	.venv-flower/bin/python -m pip install -q -c tests/pipelines/flower/constraints.txt \
+		-e '.[flower]' scikit-learn pytest pytest-asyncio
 	@touch $@

@@ -5,7 +5,7 @@ Arrays travel as differences to the arrays that the message brought, each metric
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from clients.result import RoundResult
 RECORD = "sangam"
 METRIC = "metric."
 
-Arrays: TypeAlias = Mapping[str, npt.NDArray[np.generic]]
+Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,8 @@ class SecureStrategy(Strategy):
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """What the inner strategy makes of the mean."""
-        return self.inner.aggregate_train(server_round, self._end(MessageType.TRAIN, list(replies)))
+        arrays, metrics = self.inner.aggregate_train(server_round, self._end(MessageType.TRAIN, list(replies)))
+        return arrays, metrics
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid

@@ -39,7 +39,7 @@ def in_the_clear(sent: Sequence[Message], nodes: int) -> tuple[dict[str, Any], i
         return sum(weight * np.float64(value) for weight, value in zip(weights, values, strict=True)) / total
 
     found = {name: mean([r["metrics"][name] for r in replies]) for name in replies[0]["metrics"]}
-    for name in replies[0]["arrays"] if "arrays" in replies[0] else ():
+    for name in replies[0].get("arrays", ()):
         found[name] = mean([reply["arrays"][name].numpy() for reply in replies])
     del found["num-examples"]
     return found, total

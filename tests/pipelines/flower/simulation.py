@@ -44,7 +44,7 @@ def main(nodes: int, rounds: int, where: list[str]) -> None:
             "evaluate": [dict(each) for each in result.evaluate_metrics_clientapp.values()],
             "model": {name: array.numpy().ravel().tolist() for name, array in result.arrays.items()},
         }
-        print(json.dumps(found))
+        sys.stdout.write(json.dumps(found) + "\n")
 
     resources = {"client_resources": {"num_cpus": 1}, "init_args": {"num_cpus": WORKERS}}
     run_simulation(server, training.client(mods), nodes, backend_config=resources)

@@ -8,7 +8,7 @@ grid.replies       all that the nodes sent back, as the strategy got it
 """
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -104,7 +104,7 @@ class Room(Grid):
             return None
         try:
             return self.app(message, context)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 as Flower's own runtimes do
             return Message(Error(RAISED, f"{type(error).__name__}: {error}"), reply_to=message)
 
     def get_node_ids(self) -> Iterable[int]:
