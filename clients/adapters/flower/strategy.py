@@ -1,7 +1,7 @@
 """A Flower strategy around another one: the mean comes from a secure round, all else is the inner strategy's."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
@@ -23,7 +23,7 @@ class _Turn:
     """One training or evaluation under way."""
 
     running: Running
-    base: Arrays
+    base: Arrays = field(repr=False)
     tag: Tag
 
 
