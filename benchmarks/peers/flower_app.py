@@ -2,8 +2,8 @@
 
     python -m benchmarks.peers.flower_app      what `make bench-flower` runs, in `.venv-flower`; some ten minutes
 
-Starts flower_app_side.py for each side in turn, the order reversed from round to round, and compares medians. A run is a
-process from its start to its exit: interpreter, imports, Ray, all rounds, and for ours the consortium's keys and the
+Starts flower_app_side.py for each side in turn, the order reversed from round to round, and compares medians. A run is
+a process from its start to its exit: interpreter, imports, Ray, all rounds, and for ours the consortium's keys and the
 server. Most of it is Ray's start, so a round that is not the first has a figure of its own. `plain` is the same app
 without any secure aggregation. Bytes come from a run of their own, which isn't timed.
 

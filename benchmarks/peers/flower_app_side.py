@@ -128,11 +128,11 @@ def averaging(arguments: argparse.Namespace) -> FedAvg:
 
 
 def trained(strategy: Any, arguments: argparse.Namespace, ticks: list[float]) -> Callable[[Grid, Context], Any]:
-    def tick(number: int, arrays: ArrayRecord) -> None:
+    def tick(number: int, _: ArrayRecord) -> None:
         if number:
             ticks.append(time.perf_counter())
 
-    def run(grid: Grid, context: Context) -> Any:
+    def run(grid: Grid, _: Context) -> Any:
         start = ArrayRecord({"model": Array(np.zeros(arguments.entries, np.float32))})
         ended = strategy.start(grid, start, num_rounds=arguments.rounds, evaluate_fn=tick)
         return ended.arrays["model"].numpy()
