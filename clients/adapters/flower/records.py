@@ -16,6 +16,7 @@ from aggregator.wire.messages import Tensor
 from clients.result import RoundResult
 
 RECORD = "sangam"
+KEYS = {"task", "arrays", "metrics", "weighted-by"}
 METRIC = "metric."
 
 Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
@@ -51,7 +52,7 @@ class Tag:
             ParameterError: the message has none, and a reply to it would go to the server in the clear.
         """
         record = content.pop(RECORD, None)
-        if not isinstance(record, ConfigRecord):
+        if not isinstance(record, ConfigRecord) or record.keys() != KEYS:
             raise ParameterError("this message asks for no secure round: is the strategy wrapped in SecureStrategy?")
         return cls(str(record["task"]), bool(record["arrays"]), _names(record["metrics"]), str(record["weighted-by"]))
 

@@ -1,12 +1,14 @@
 """The Flower server never sees an update: what reaches the strategy, and what a node does without a secure round."""
 
 import numpy as np
-from flwr.app import MessageType
+import pytest
+from flwr.app import ConfigRecord, MessageType, RecordDict
 from flwr.serverapp.strategy import FedAvg
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 
+from aggregator.errors import ParameterError
 from clients.adapters.flower import SecureMod
-from clients.adapters.flower.records import RECORD
+from clients.adapters.flower.records import RECORD, Tag
 from tests.pipelines.flower.app import plain_room, secure_room, training
 from tests.pipelines.flower.stage import Room, stage
 
@@ -56,6 +58,18 @@ def test_a_strategy_that_is_not_wrapped_gets_nothing(tmp_path):
     assert {reply.metadata.message_type for reply in room.replies} == {MessageType.TRAIN, MessageType.EVALUATE}
     assert all("asks for no secure round" in reply.error.reason for reply in room.replies)
     assert len(result.arrays) == 0
+
+
+def test_a_tag_is_whole_or_none():
+    whole = Tag("hearts.train.4", arrays=True, metrics=("loss",), weighted_by="num-examples")
+    content = RecordDict()
+    whole.write(content)
+    for key in list(content[RECORD]):
+        cut = RecordDict({RECORD: ConfigRecord({k: v for k, v in content[RECORD].items() if k != key})})
+        with pytest.raises(ParameterError, match="no secure round"):
+            Tag.take(cut)
+    assert Tag.take(content) == whole
+    assert len(content) == 0
 
 
 def test_without_named_metrics_nobody_evaluates(tmp_path):
