@@ -76,11 +76,11 @@ def contribution(reply: RecordDict, base: Arrays, tag: Tag) -> tuple[dict[str, n
     Raises:
         ParameterError: the reply lacks an array or a metric, or has one that is no number.
     """
-    update = {}
-    for name, array in (arrays_of(reply) if tag.arrays else {}).items():
-        if name not in base or base[name].shape != array.shape:
-            raise ParameterError(f"the reply's array {name!r} is not one of the message's")
-        update[name] = array.astype(np.float64) - base[name].astype(np.float64)
+    arrays = arrays_of(reply) if tag.arrays else {}
+    for name in arrays.keys() | base.keys() if tag.arrays else ():
+        if name not in arrays or name not in base or arrays[name].shape != base[name].shape:
+            raise ParameterError(f"array {name!r} is not the same in message and reply")
+    update = {name: array.astype(np.float64) - base[name].astype(np.float64) for name, array in arrays.items()}
     metrics = {name: value for record in reply.metric_records.values() for name, value in record.items()}
     for name in (*tag.metrics, tag.weighted_by):
         if not isinstance(metrics.get(name), int | float):
@@ -104,6 +104,6 @@ def _names(names: object) -> tuple[str, ...]:
 
 
 def _count(examples: float) -> int:
-    if examples != int(examples):
+    if not float(examples).is_integer():
         raise ParameterError("the number of examples is no whole number")
     return int(examples)

@@ -1,6 +1,6 @@
 """A Flower strategy around another one: the mean comes from a secure round, all else is the inner strategy's."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,8 +14,6 @@ from clients.adapters.flower import rounds
 from clients.adapters.flower.averaging import check_averages
 from clients.adapters.flower.records import Arrays, Tag, averaged, tensors
 from clients.adapters.flower.rounds import Plan, Running
-
-_Configure = Callable[[int, ArrayRecord, ConfigRecord, Grid], Iterable[Message]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
