@@ -2,7 +2,7 @@
 
     python -m benchmarks.peers.flower_app_side plain|secaggplus|sangam --clients 10 --entries 1000000 --rounds 3
 
-The app is the same for all: each node adds to the model a vector that it draws, the server takes the mean. `plain` is
+The app is the same for all: each node adds to half the model a vector that it draws, the server takes the mean. `plain` is
 Flower without secure aggregation. `secaggplus` is Flower's own, as it ships: `SecAggPlusWorkflow` and `secaggplus_mod`,
 which know the legacy clients only. `sangam` is the drop-in, with its server in a thread of this process, on loopback.
 
@@ -42,7 +42,8 @@ from clients.adapters.flower import SecureMod, SecureStrategy
 from clients.blocking import Loop
 
 EXAMPLES = 1_000  # each node's weight: the default max_weight of SecAgg+
-STEP = 1.0  # no entry moves further in a round; SecAgg+ clips models to [-8, 8], as is its default
+STEP, KEPT = 1.0, 0.5  # so no entry of a model is beyond 2, nor of an update; SecAgg+ clips models to [-8, 8]
+CLIP = 2.0
 WORKERS = 2
 
 
@@ -50,7 +51,8 @@ def main() -> None:
     arguments = parse()
     ticks: list[float] = []
     model, sent = SIDES[arguments.side](arguments, ticks)
-    wanted = sum(drawn(part, arguments) for part in range(arguments.clients)) / arguments.clients * arguments.rounds
+    mean = sum(drawn(part, arguments) for part in range(arguments.clients)) / arguments.clients
+    wanted = mean * (1 - KEPT**arguments.rounds) / (1 - KEPT)
     worst = float(np.abs(model - wanted).max())
     print(
         json.dumps(
@@ -80,6 +82,11 @@ def parse() -> argparse.Namespace:
 def drawn(part: int, arguments: argparse.Namespace) -> Any:
     """What that node adds in each round."""
     return np.random.default_rng(part).uniform(-STEP, STEP, arguments.entries).astype(np.float32)
+
+
+def trained_on(model: Any, part: int, arguments: argparse.Namespace) -> Any:
+    """What that node makes of a model."""
+    return np.float32(KEPT) * model + drawn(part, arguments)
 
 
 def simulate(arguments: argparse.Namespace, app: ClientApp, run: Callable[[Grid, Context], Any]) -> tuple[Any, int]:
@@ -115,7 +122,7 @@ def message_app(arguments: argparse.Namespace, mods: list[Any]) -> ClientApp:
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
-        model = message.content["arrays"]["model"].numpy() + drawn(context.node_config["partition-id"], arguments)
+        model = trained_on(message.content["arrays"]["model"].numpy(), context.node_config["partition-id"], arguments)
         arrays, metrics = ArrayRecord({"model": Array(model)}), MetricRecord({"num-examples": EXAMPLES})
         return Message(RecordDict({"arrays": arrays, "metrics": metrics}), reply_to=message)
 
@@ -152,7 +159,7 @@ def secure(arguments: argparse.Namespace, ticks: list[float]) -> tuple[Any, int]
         running = loop.run(serving.__aenter__())
         address, sites = f"127.0.0.1:{running.port}", [members.site(part) for part in range(arguments.clients)]
         mod = SecureMod(address, lambda context: sites[context.node_config["partition-id"]])
-        options = {"clip": STEP, "weight_max": EXAMPLES, "value_bits": arguments.bits}
+        options = {"clip": CLIP, "weight_max": EXAMPLES, "value_bits": arguments.bits}
         strategy = SecureStrategy(averaging(arguments), address, members.operator, task="bench", **options)
         model, sent = simulate(arguments, message_app(arguments, [mod]), trained(strategy, arguments, ticks))
         loop.run(serving.__aexit__(None, None, None))
@@ -173,7 +180,7 @@ class Adding(NumPyClient):
         self.arguments = arguments
 
     def fit(self, parameters: list[Any], config: dict[str, Any]) -> tuple[list[Any], int, dict[str, Any]]:
-        return [parameters[0] + drawn(self.part, self.arguments)], EXAMPLES, {}
+        return [trained_on(parameters[0], self.part, self.arguments)], EXAMPLES, {}
 
 
 class Keep(legacy.FedAvg):
