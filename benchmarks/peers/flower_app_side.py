@@ -2,9 +2,10 @@
 
     python -m benchmarks.peers.flower_app_side plain|secaggplus|sangam --clients 10 --entries 1000000 --rounds 3
 
-The app is the same for all: each node adds to half the model a vector that it draws, the server takes the mean. `plain` is
-Flower without secure aggregation. `secaggplus` is Flower's own, as it ships: `SecAggPlusWorkflow` and `secaggplus_mod`,
-which know the legacy clients only. `sangam` is the drop-in, with its server in a thread of this process, on loopback.
+The app is the same for all: each node adds to half the model a vector that it draws, the server takes the mean.
+`plain` is Flower without secure aggregation. `secaggplus` is Flower's own, as it ships: `SecAggPlusWorkflow` and
+`secaggplus_mod`, which know the legacy clients only. `sangam` is the drop-in, with its server in a thread of this
+process, on loopback.
 
 With --count it also adds up what the nodes send: of every reply that reaches the grid all objects, as Flower serialises
 them, and of Sangam's participants every message, as its server counts them. Without it nothing is counted.
