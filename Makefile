@@ -12,7 +12,8 @@ JOBS ?= 2
 KILLS ?= 50
 SEED ?=
 
-.PHONY: demo test test-pipelines test-frameworks test-nvflare chaos fuzz check format proto bench bench-large bench-peers crowd wheel clean
+.PHONY: demo test test-pipelines test-frameworks test-flower test-nvflare chaos fuzz check format proto bench bench-large \
+	bench-peers bench-flower crowd wheel clean
 
 # make demo PIPELINE=survival: other models, on data of packages that take longer to install.
 demo: $(if $(PIPELINE),.venv-pipelines/.installed,$(VENV)/.demo)
@@ -22,13 +23,16 @@ test: $(VENV)/.dev
 	$(BIN)/python -W error -m pytest -q -n $(JOBS) --dist loadfile $(ARGS)
 
 # Heavy frameworks, each test in the environment whose pins it needs.
-test-pipelines: test-frameworks test-nvflare
+test-pipelines: test-frameworks test-flower test-nvflare
 
 test-frameworks: .venv-pipelines/.installed
 	.venv-pipelines/bin/python -m pytest -q tests/pipelines/frameworks tests/pipelines/xgboost $(ARGS)
 
 test-nvflare: .venv-nvflare/.installed
 	.venv-nvflare/bin/python -m pytest -q tests/pipelines/nvflare $(ARGS)
+
+test-flower: .venv-flower/.installed
+	.venv-flower/bin/python -m pytest -q tests/pipelines/flower $(ARGS)
 
 chaos: $(VENV)/.dev
 	$(BIN)/python -W error -m tests.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(ARGS)
@@ -56,6 +60,9 @@ bench: $(VENV)/.dev
 bench-peers: $(VENV)/.dev .venv-peers/.installed
 	$(BIN)/python -m benchmarks.peers.compare $(ARGS)
 
+bench-flower: .venv-flower/.installed
+	.venv-flower/bin/python -m benchmarks.peers.flower_app $(ARGS)
+
 bench-large: $(VENV)/.dev
 	$(BIN)/sangam bench --mode lattice --entries 100000000 --clients 4 --dropouts 0 --repeats 1 --json $(ARGS)
 
@@ -66,7 +73,7 @@ wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel --outdir dist
 
 clean:
-	rm -rf $(VENV) .venv-proto .venv-peers .venv-pipelines .venv-nvflare build dist *.egg-info sangam-demo
+	rm -rf $(VENV) .venv-proto .venv-peers .venv-pipelines .venv-nvflare .venv-flower build dist *.egg-info sangam-demo
 
 # Stubs come from an environment of their own: grpcio-tools pins another protobuf than ours.
 define generate
@@ -114,4 +121,11 @@ $(VENV)/.fuzz: $(VENV)/.dev
 .venv-nvflare/.installed: tests/pipelines/nvflare/constraints.txt pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-nvflare
 	.venv-nvflare/bin/python -m pip install -q -c constraints.txt -c $< -e '.[demo,nvflare]' pytest pytest-asyncio
+	@touch $@
+
+# Flower pins rich, typer, starlette and uvicorn below ours.
+.venv-flower/.installed: pyproject.toml tests/pipelines/flower/constraints.txt
+	$(PYTHON) -m venv .venv-flower
+	.venv-flower/bin/python -m pip install -q -c tests/pipelines/flower/constraints.txt \
+		-e '.[flower]' scikit-learn pytest pytest-asyncio
 	@touch $@

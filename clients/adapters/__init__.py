@@ -6,8 +6,10 @@
 | scikit-learn | `clients.adapters.sklearn.Linear`, `Perceptron`, `NaiveBayes`, `KMeans` | coefficients; exact sums |
 | Keras 3 | `clients.adapters.keras.Keras` | float weights, whatever the backend |
 | JAX, Flax | `clients.adapters.jax.Pytree` | the float leaves of a pytree |
+| NumPy | `clients.adapters.arrays.Arrays` | a dictionary of arrays |
 
-XGBoost averages nothing, so `clients.adapters.xgboost` is a loop of its own: sums of histograms become trees.
+XGBoost averages nothing, so `clients.adapters.xgboost` is a loop of its own: sums of histograms become trees. Teams on
+Flower or NVFlare keep their strategy and swap the aggregation: `clients.adapters.flower`, `clients.adapters.nvflare`.
 """
 
 from clients.adapters.contract import Adapter, Combine, Tensors, change, moved
