@@ -12,12 +12,15 @@ a narrow clip holds it, and its quantisation error is small with it.
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from aggregator.errors import ParameterError
+
+METRIC: Final = "metric."
+"""What a tensor's name begins with when it is no part of a model, but a number about it that travels with it."""
 
 M = TypeVar("M")
 Array: TypeAlias = npt.NDArray[Any]

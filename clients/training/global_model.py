@@ -16,11 +16,8 @@ from aggregator.arrays import read_arrays, read_note, replace_arrays
 from aggregator.errors import ParameterError, StaleModel
 from aggregator.protocol.context import hash_model
 from aggregator.wire.messages import Tensor
-from clients.adapters.contract import Combine, Tensors, moved
+from clients.adapters.contract import METRIC, Combine, Tensors, moved
 from clients.result import RoundResult
-
-METRIC = "metric."
-"""What a tensor's name begins with when it is no part of the model, but a number about it that travels with it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

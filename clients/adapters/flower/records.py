@@ -13,11 +13,11 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from aggregator.errors import ParameterError
 from aggregator.wire.messages import Tensor
+from clients.adapters.contract import METRIC
 from clients.result import RoundResult
 
 RECORD = "sangam"
 KEYS = {"task", "arrays", "metrics", "weighted-by"}
-METRIC = "metric."
 
 Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
 

@@ -17,7 +17,8 @@ from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.app_event_type import AppEventType
 
 from aggregator.errors import OutOfTurn, ParameterError, SangamError
-from clients.adapters.nvflare.model import METRIC, RECEIPT, Arrays, floats, read
+from clients.adapters.contract import METRIC
+from clients.adapters.nvflare.model import RECEIPT, Arrays, floats, read
 from clients.adapters.nvflare.rounds import Rounds
 from clients.result import RoundResult
 

@@ -11,11 +11,9 @@ from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 
 from aggregator.errors import ParameterError
+from clients.adapters.contract import METRIC
 
 Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
-
-METRIC = "metrics/"
-"""Before a metric's name among the tensors of a round."""
 
 RECEIPT = "sangam.round"
 """The one parameter of a reply that NVFlare's server sees: the number of the round that has the update."""

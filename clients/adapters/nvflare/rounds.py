@@ -10,7 +10,8 @@ from aggregator.protocol.parameters import Parameters
 from aggregator.wire.messages import Tensor
 from aggregator.wire.operator_messages import Opening
 from aggregator.wire.vocabulary import EventKind
-from clients.adapters.nvflare.model import METRIC, Arrays
+from clients.adapters.contract import METRIC
+from clients.adapters.nvflare.model import Arrays
 from clients.blocking import BlockingOperator, operate_blocking
 from clients.result import RoundResult
 

@@ -161,5 +161,5 @@ def test_a_site_that_cannot_contribute_says_why(tmp_path, hub, capfd):
     with pytest.raises(RuntimeError, match="Simulation failed"):
         made.execute(SimEnv(num_clients=3, workspace_root=str(tmp_path)))
     said = "".join(capfd.readouterr())
-    assert said.count("surplus ['metrics/accuracy']") >= 3
+    assert said.count("surplus ['metric.accuracy']") >= 3
     assert "FATAL_SYSTEM_ERROR received: secure aggregation: RoundAborted: round " in said
