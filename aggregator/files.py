@@ -90,6 +90,14 @@ def write_new(directory: Path, private: Mapping[str, bytes], public: Mapping[str
         raise StorageError(f"cannot write into {directory}: {error.strerror}") from None
 
 
+def make_directory(directory: Path) -> None:
+    """Make a directory and those above it, unless they are there; StorageError when the disk refuses."""
+    try:
+        directory.mkdir(DIRECTORY_MODE, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot make {directory}: {error.strerror}") from None
+
+
 def replace_file(path: Path, data: bytes) -> None:
     """Write a public file whole or not at all: who reads it meanwhile finds the old bytes or the new ones.
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import nan
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,6 +22,8 @@ from aggregator.wire.vocabulary import EventKind
 
 if TYPE_CHECKING:
     from aggregator.wire.operator_messages import RoundEvent
+    from clients.training.course import Shared
+    from clients.training.global_model import GlobalModel
     from clients.training.history import Line
     from clients.training.training import Training
 
@@ -34,13 +37,15 @@ def run(
     identity: OperatorIdentity,
     *,
     out: Annotated[
-        Path | None, typer.Option(help="Where model, history and curves are kept; by default beside the file.")
+        Path | None,
+        typer.Option(help="Where model.npz, history.jsonl and curves.png are kept; for lungs.toml lungs.run."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Conduct a training: round after round, until as many have closed as the file says.
 
-    Killed or failed, the same command goes on where it stopped. Every site runs its own script, with the same file.
+    Killed or failed, the same command goes on where it stopped. Every site runs its own script, with the same file,
+    which docs/training.md describes. At the end the task is cancelled, unless the file says keep_open = true.
 
     Example: [bold]sangam run lungs.toml --address hub:7443 --identity operator[/bold]
     """
@@ -51,10 +56,10 @@ def run(
     training = Training(stated, out or experiment.with_suffix(".run"))
     console = Console(stderr=True)
 
-    with _shown(console, stated.rounds, as_json=as_json) as audience:
-        ask(address, identity, lambda operator: training.conduct(operator, audience))
+    with _shown(console, stated.rounds, as_json=as_json) as watch:
+        model = ask(address, identity, lambda operator: training.conduct(operator, watch))
     if not as_json:
-        _summarise(console, training)
+        _summarise(console, training, model)
 
 
 class _Shown:
@@ -67,13 +72,11 @@ class _Shown:
         self._bar = self._progress.add_task("rounds", total=rounds)
         self._board: Board | None = None
 
-    def begins(self, number: int, closed: int, failures: int) -> None:
+    def begins(self, number: int, shared: "Shared", failures: int) -> None:
         """A new board for a new round."""
-        from time import monotonic
-
         self._board = Board(monotonic)
         again = f" [yellow](failed {failures} times)[/yellow]" if failures else ""
-        self._progress.update(self._bar, completed=closed, description=f"rounds{again}")
+        self._progress.update(self._bar, completed=shared.closed, description=f"rounds{again}")
 
     def happened(self, event: "RoundEvent") -> None:
         """On the board; where there is none, a line for what is remarkable."""
@@ -82,13 +85,13 @@ class _Shown:
         if event.kind in REMARKABLE and not (self._console.is_terminal or self._as_json):
             self._console.print(sentence(event), highlight=False, soft_wrap=True)
 
-    def ended(self, line: "Line", closed: int) -> None:
+    def ended(self, line: "Line", shared: "Shared") -> None:
         """A line that stays."""
-        self._progress.update(self._bar, completed=closed)
+        self._progress.update(self._bar, completed=shared.closed)
         if self._as_json:
             typer.echo(listing.as_line(line))
         else:
-            place = f"{closed:>4}/{self._rounds}  "
+            place = f"{shared.closed:>4}/{self._rounds}  "
             self._console.print(f"{place}{_sentence(line)}", highlight=False, soft_wrap=True)
 
     def __rich__(self) -> Group:
@@ -113,7 +116,7 @@ def _sentence(line: "Line") -> str:
     return f"{line.sites} sites, {line.records:,} records{means}{took}"
 
 
-def _summarise(console: Console, training: "Training") -> None:
+def _summarise(console: Console, training: "Training", model: "GlobalModel") -> None:
     lines = training.history().lines
     closed = [line for line in lines if not line.failed]
     table = Table("", "first round", "last round", box=None)
@@ -125,6 +128,8 @@ def _summarise(console: Console, training: "Training") -> None:
         f"failed, {sum(line.seconds for line in closed):.1f} s in rounds"
     )
     console.print(table)
+    if model.converged:
+        console.print("The last round changed nothing: the training has converged.")
     console.print(
         f"The model is in {training.model_file}, {_drawn(training, closed)}.", soft_wrap=True, highlight=False
     )
@@ -137,4 +142,4 @@ def _drawn(training: "Training", closed: Sequence["Line"]) -> str:
         return f"curves are drawn where {error.name} is installed: pip install 'sangam\\[demo]'"
     path = training.directory / CURVES_FILE
     draw(path, training.experiment.task, closed)
-    return f"its curves are in {path}"
+    return f"its curves are in {escape(str(path))}"

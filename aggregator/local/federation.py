@@ -23,7 +23,7 @@ from clients.adapters import Adapter
 from clients.connection import connect
 from clients.operator import Operator, operate
 from clients.session import Session
-from clients.training import Audience, Experiment, Trained, Training, learn
+from clients.training import Experiment, OperatorWatch, Trained, Training, learn
 
 M = TypeVar("M")
 
@@ -49,7 +49,7 @@ class Federation:
         experiment: Experiment,
         adapter: Adapter[M],
         sites: Sequence[tuple[M, Callable[[M], Trained[M]]]],
-        audience: Audience | None = None,
+        watch: OperatorWatch | None = None,
     ) -> list[M]:
         """Conduct a training at the operator and learn at each site, all at once.
 
@@ -57,7 +57,7 @@ class Federation:
             experiment: what is trained.
             adapter: for the models' kind.
             sites: the first model and the training of each, in the roster's order.
-            audience: is told how it goes.
+            watch: is told how it goes.
 
         Returns:
             Each site's model.
@@ -69,13 +69,13 @@ class Federation:
         async def learned(index: int) -> M:
             model, train = sites[index]
             async with self.site(index, experiment.task) as session:
-                return await learn(session, adapter, model, train, rounds=experiment.rounds)
+                return await learn(session, adapter, model, train, experiment)
 
         async with self.operator() as operator, asyncio.TaskGroup() as group:
             training = Training(experiment, self.members.directory / experiment.task)
             await training.create(operator)
             learning = [group.create_task(learned(index)) for index in range(len(sites))]
-            await training.conduct(operator, audience)
+            await training.conduct(operator, watch)
         return [one.result() for one in learning]
 
 

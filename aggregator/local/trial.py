@@ -1,6 +1,6 @@
 """A training tried out on this machine: federated over secure rounds, and averaged in the open beside it.
 
-models = asyncio.run(try_out(Linear(), new, trains, rounds=10, clip=2.0))
+models = asyncio.run(try_out(Linear(), new, trains, rounds=10, clip=2.0, weight_max=100))
 twin = plain(Linear(), new, trains, rounds=10)
 """
 
@@ -15,7 +15,7 @@ from aggregator.arrays import write_arrays
 from aggregator.local.federation import federation
 from aggregator.local.tolerance import minimum_cohort
 from clients.adapters import Adapter, change, moved
-from clients.training import Audience, Experiment, Trained
+from clients.training import Experiment, OperatorWatch, Trained
 
 M = TypeVar("M")
 
@@ -29,7 +29,7 @@ async def try_out(
     clip: float,
     weight_max: int,
     metrics: Mapping[str, float] | None = None,
-    audience: Audience | None = None,
+    watch: OperatorWatch | None = None,
     **stated: Any,
 ) -> list[M]:
     """Train over secure rounds, with a real server and real sites.
@@ -42,7 +42,7 @@ async def try_out(
         clip: of what one round may change.
         weight_max: records of the largest site.
         metrics: the largest value of each.
-        audience: is told how it goes.
+        watch: is told how it goes.
         **stated: what else an `Experiment` may say.
 
     Returns:
@@ -66,7 +66,7 @@ async def try_out(
             **stated,
         )
         async with federation(sites) as here:
-            return await here.train(experiment, adapter, [(new(), train) for train in trains], audience)
+            return await here.train(experiment, adapter, [(new(), train) for train in trains], watch)
 
 
 def plain(adapter: Adapter[M], new: Callable[[], M], trains: Sequence[Callable[[M], Trained[M]]], *, rounds: int) -> M:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aggregator.errors import ParameterError
+from aggregator.wire.messages import Tensor
 
 METRIC: Final = "metric."
 """What a tensor's name begins with when it is no part of a model, but a number about it that travels with it."""
@@ -72,6 +73,38 @@ def moved(combine: Combine, before: Tensors, mean: Tensors, total_weight: int) -
     _check_same(before, mean)
     factor = total_weight if combine is Combine.SUM else 1
     return {name: np.asarray(array + factor * mean[name]).astype(array.dtype) for name, array in before.items()}
+
+
+def layout(
+    tensors: Tensors, metrics: Mapping[str, float], clips: Mapping[str, float] | None = None
+) -> tuple[Tensor, ...]:
+    """What one contribution is made of, for `Parameters`: the model's tensors, then one scalar for each metric.
+
+    Args:
+        tensors: of the model.
+        metrics: for each metric the largest value that it can take, in absolute terms.
+        clips: of single tensors of the model.
+
+    Raises:
+        ParameterError: a clip for a tensor that the model doesn't have, or a tensor with a metric's name.
+    """
+    own = clips or {}
+    if strangers := own.keys() - tensors.keys():
+        raise ParameterError(f"a clip for {min(strangers)!r}: the model has no such tensor")
+    if taken := [name for name in tensors if name.startswith(METRIC)]:
+        raise ParameterError(f"tensor {taken[0]!r}: names in {METRIC!r} are for metrics")
+    travelling = tuple(Tensor(name, np.shape(array), own.get(name, 0.0)) for name, array in tensors.items())
+    return travelling + tuple(Tensor(METRIC + name, (), most) for name, most in metrics.items())
+
+
+def with_metrics(update: Tensors, said: Mapping[str, float]) -> Tensors:
+    """An update with a site's own metrics beside it."""
+    return {**update, **{METRIC + name: np.asarray(value, np.float64) for name, value in said.items()}}
+
+
+def metrics(mean: Tensors) -> dict[str, float]:
+    """The metrics that travelled in a round: means over all weights of its participants."""
+    return {name.removeprefix(METRIC): float(value) for name, value in mean.items() if name.startswith(METRIC)}
 
 
 def _check_same(before: Tensors, after: Tensors) -> None:

@@ -58,7 +58,7 @@ class Perceptron:
 
 @dataclass(frozen=True, slots=True)
 class NaiveBayes:
-    """`GaussianNB`, fitted by one call of `fit` or `partial_fit` in a single round that starts from `empty`.
+    """`GaussianNB`, fitted by one call of `fit` or `partial_fit` in a single round, whose first model is `empty`.
 
     What travels: the records of each class, the sums of their features, and of the squares. Standardise features first
     by public constants: a clip on squares is wide.
@@ -73,7 +73,9 @@ class NaiveBayes:
         return {"records": np.zeros(classes), "sums": table, "squares": table.copy()}
 
     def flatten(self, model: GaussianNB, /) -> dict[str, Array]:
-        """The sums that make means and variances."""
+        """The sums that make means and variances; nothing of an estimator that has not been fitted."""
+        if not hasattr(model, "theta_"):
+            return {}
         records, means = model.class_count_[:, None], model.theta_
         squares = records * (model.var_ - model.epsilon_ + means**2)
         return {"records": records[:, 0].copy(), "sums": records * means, "squares": squares}

@@ -10,27 +10,33 @@ Path("model.json").write_text(to_xgboost_json(state))                           
 Both keep the state in a file after every round and go on from it. Every side finds the same trees from the same sums.
 """
 
-from functools import partial
 from pathlib import Path
 
-from aggregator.errors import Cancelled, ParameterError, RoundAborted, StaleModel
-from aggregator.protocol.encoding import Update
+from aggregator.files import make_directory
 from aggregator.wire.operator_messages import Deadlines, Opening, Retention
 from clients.boosting import Records, Settings, State, contribution
-from clients.boosting.resuming import after, caught_up, kept, loaded
+from clients.boosting.resuming import course, loaded
 from clients.operator import Operator
-from clients.result import RoundResult
 from clients.session import Session
 from clients.training import conducting
-from clients.training.conducting import Audience, Course
+from clients.training.conducting import FAILURES_MAX, OperatorWatch
 from clients.training.history import History
+from clients.training.taking_part import Input, Nobody, Part, SiteWatch
 
 HISTORY_SUFFIX = ".history.jsonl"
 KEPT = Retention(results=100)  # how many rounds a site may miss
 
 
-async def train(session: Session, records: Records, settings: Settings, path: Path, *, again: str = "") -> State:
-    """A site's part: take part in every round until all trees are there; the state at the end.
+async def train(
+    session: Session,
+    records: Records,
+    settings: Settings,
+    path: Path,
+    *,
+    again: str = "",
+    watch: SiteWatch | None = None,
+) -> State:
+    """A site's part: take part in every round until all trees are there, or the operator ends the task; the state then.
 
     Args:
         session: joined to the study's task.
@@ -38,26 +44,19 @@ async def train(session: Session, records: Records, settings: Settings, path: Pa
         settings: the study's.
         path: where the state is, or will be, kept.
         again: why this site may contribute to a round anew after one that failed; in its journal.
+        watch: is told how it goes.
 
     Raises:
         StaleModel: this side's state is not of this training, or so old that the server has forgotten what followed.
         ParameterError: other settings than the file's, or as `contribution`; or `again` was needed.
+        SangamError: as `Session.contribute`.
     """
-    state = await caught_up(partial(_over, session), loaded(settings, path), path)
-    while not state.done:
-        update = contribution(state, records)
-        try:
-            result = await session.contribute(update, weight=1, base=state.base, again=again)
-        except (Cancelled, RoundAborted, StaleModel) as error:  # perhaps rounds closed without this site
-            before, state = state, await caught_up(partial(_over, session), state, path)
-            if state is before and not isinstance(error, RoundAborted):
-                raise
-            continue
-        if result is None:
-            raise ParameterError("this task keeps its results for its operator: no site can grow trees from them")
-        state = after(state, result)
-        kept(path, state)
-    return state
+    state = loaded(settings, path)
+
+    def given(state: State) -> Input:
+        return Input(contribution(state, records), weight=1)
+
+    return await Part(session, course(session.task, path), given, again, watch or Nobody()).take(state)
 
 
 async def create(
@@ -82,25 +81,36 @@ async def create(
 
 
 async def conduct(
-    operator: Operator, task: str, settings: Settings, path: Path, audience: Audience | None = None
+    operator: Operator,
+    task: str,
+    settings: Settings,
+    path: Path,
+    *,
+    failures_max: int = FAILURES_MAX,
+    keep_open: bool = False,
+    watch: OperatorWatch | None = None,
 ) -> State:
     """The operator's part: run rounds until all trees are there, and go on with it after a restart; the state.
 
     Args:
-        operator: who owns the task, or may start its rounds.
+        operator: who owns the task.
         task: as `create` was told.
         settings: the study's.
         path: where the state is, or will be, kept; what became of each round is in a file beside it.
-        audience: is told how it goes.
+        failures_max: so many rounds in a row may fail.
+        keep_open: whether the task stays when all trees are there; else it is cancelled then, which tells sites that
+            were not in the last round.
+        watch: is told how it goes.
 
     Raises:
         ParameterError: other settings than the file's.
         SangamError: as `clients.training.conducting.conduct`.
     """
-    course = Course[State](task, advance=after, keep=partial(kept, path), is_over=lambda state: state.done)
-    history = History(path.with_suffix(HISTORY_SUFFIX))
-    return await conducting.conduct(operator, course, loaded(settings, path), history, audience)
-
-
-async def _over(session: Session, base: Update) -> RoundResult:
-    return await session.fetch_result(base=base)
+    make_directory(path.parent)
+    state, history = loaded(settings, path), History(path.with_suffix(HISTORY_SUFFIX))
+    if not state.done:
+        way = course(task, path)
+        state = await conducting.conduct(operator, way, state, history, failures_max=failures_max, watch=watch)
+        if not keep_open:
+            await operator.cancel_task(task)
+    return state

@@ -1,4 +1,4 @@
-"""A study's state on disk, and the rounds that closed while somebody was away."""
+"""A study's state on disk, and how it goes on."""
 
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,7 @@ from clients.boosting.settings import Settings
 from clients.boosting.state import State
 from clients.boosting.training import advanced
 from clients.result import RoundResult
-from clients.training.catching_up import Fetch, missed
+from clients.training.course import Course
 
 
 def loaded(settings: Settings, path: Path) -> State:
@@ -33,19 +33,6 @@ def after(state: State, result: RoundResult) -> State:
     return advanced(state, result.mean, len(result.participants), result.round)
 
 
-async def caught_up(fetch: Fetch, state: State, path: Path) -> State:
-    """The state with the rounds that closed meanwhile; the very same object where none did.
-
-    Args:
-        fetch: the result of the last round that closed over a state.
-        state: as this side has it.
-        path: where it is kept.
-
-    Raises:
-        StaleModel: one of the rounds is kept no longer.
-    """
-    newest = state
-    keep = partial(kept, path)
-    async for newest, _ in missed(fetch, state, after):
-        keep(newest)
-    return newest
+def course(task: str, path: Path) -> Course[State]:
+    """A study's way from state to state; `path` is where it is kept."""
+    return Course[State](task, advance=after, keep=partial(kept, path), is_over=lambda state: state.done)

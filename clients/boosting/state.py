@@ -33,7 +33,8 @@ class State:
     Attributes:
         settings: what was agreed on.
         round: the server's number of the last round whose sum is in here; 0 before the first.
-        counted: how many rounds of counts are over.
+        closed: how many rounds are in here.
+        counted: how many of them were rounds of counts.
         sketch: the cells that the next round counts; None once there are cut points.
         cuts: the cut points; None before.
         base_score: where predictions start; NaN before the cut points.
@@ -42,6 +43,7 @@ class State:
 
     settings: Settings
     round: int = 0
+    closed: int = 0
     counted: int = 0
     sketch: Sketch | None = field(default=None, repr=False)
     cuts: Cuts | None = field(default=None, repr=False)
@@ -94,6 +96,7 @@ class State:
             "format": FORMAT,
             "settings": json.loads(self.settings.to_json()),
             "round": self.round,
+            "closed": self.closed,
             "counted": self.counted,
             "edges": None if self.sketch is None else self.sketch.edges.tolist(),
             "cuts": None if self.cuts is None else self.cuts.values,
@@ -116,6 +119,7 @@ class State:
             return cls(
                 settings=Settings.from_json(json.dumps(fields["settings"])),
                 round=fields["round"],
+                closed=fields["closed"],
                 counted=fields["counted"],
                 sketch=None if fields["edges"] is None else Sketch(np.array(fields["edges"], np.int64)),
                 cuts=None if fields["cuts"] is None else Cuts(tuple(map(tuple, fields["cuts"]))),

@@ -104,7 +104,7 @@ def advanced(state: State, mean: Mapping[str, Floats], sites: int, round_number:
     """
     sums = {name: exact_sum(mean[name], sites, step) for name, step in state.settings.steps.items()}
     after = _counted(state, sums) if state.cuts is None else _levelled(state, sums)
-    return replace(after, round=round_number)
+    return replace(after, round=round_number, closed=state.closed + 1)
 
 
 def _counts(state: State, records: Records) -> Update:

@@ -1,7 +1,7 @@
 """A training at a site, as progress bars: rounds, and the upload within a round.
 
-with Bars(rounds=20) as bars:
-    await learn(..., rounds=20, watch=bars)
+with Bars(experiment.rounds) as bars:
+    await learn(..., watch=bars)
 """
 
 from collections.abc import Mapping
@@ -14,11 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from aggregator.wire.vocabulary import Step
 from clients.contribution import Observer
 from clients.result import RoundResult
-from clients.training.global_model import GlobalModel
-from clients.training.learning import Watch
+from clients.training.course import Shared
+from clients.training.taking_part import SiteWatch
 
 
-class Bars(Watch, Observer):
+class Bars(SiteWatch, Observer):
     """Draws on stderr; where that is no terminal, a line for each round."""
 
     def __init__(self, rounds: int, console: Console | None = None) -> None:
@@ -48,18 +48,18 @@ class Bars(Watch, Observer):
         """The upload's own bar, in chunks."""
         self._progress.update(self._upload, completed=chunks, total=of, visible=chunks < of)
 
-    def closed(self, model: GlobalModel, result: RoundResult, means: Mapping[str, float]) -> None:
+    def closed(self, shared: Shared, result: RoundResult, means: Mapping[str, float]) -> None:
         """One round further."""
         told = "".join(f", {escape(name)} {mean:.4g}" for name, mean in means.items())
         clipped = f", {result.clipped_entries:,} own entries clipped" if result.clipped_entries else ""
         sites = len(result.participants)
-        self._console.print(f"round {model.closed} closed with {sites} sites{told}{clipped}", highlight=False)
-        self._progress.update(self._rounds, completed=model.closed, description="rounds (training)")
+        self._console.print(f"round {shared.closed} closed with {sites} sites{told}{clipped}", highlight=False)
+        self._progress.update(self._rounds, completed=shared.closed, description="rounds (training)")
 
-    def caught_up(self, model: GlobalModel) -> None:
+    def caught_up(self, shared: Shared) -> None:
         """One round further, without this site."""
-        self._console.print(f"round {model.closed} closed without this site", highlight=False)
-        self._progress.update(self._rounds, completed=model.closed)
+        self._console.print(f"round {shared.closed} closed without this site", highlight=False)
+        self._progress.update(self._rounds, completed=shared.closed)
 
     def aborted(self, reason: str) -> None:
         """Why."""

@@ -4,119 +4,101 @@ Whatever is killed, it goes on where it stopped: a round is started under a key 
 round is never started twice, and rounds that closed meanwhile are fetched.
 """
 
-from collections.abc import Awaitable, Callable
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Awaitable
 from hashlib import sha256
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from aggregator.errors import MessageError, OutOfTurn, RoundAborted
 from aggregator.protocol.context import hash_model
 from aggregator.protocol.encoding import Update
 from aggregator.wire.operator_messages import RoundEvent
 from aggregator.wire.vocabulary import EventKind
+from clients.adapters.contract import metrics
 from clients.operator import Operator
 from clients.result import RoundResult
-from clients.training.catching_up import Shared, missed
-from clients.training.global_model import metrics
+from clients.training.course import Course, Shared
 from clients.training.history import History, Line
 
 KEY_CHARACTERS: Final = 32
+FAILURES_MAX: Final = 3
 
 S = TypeVar("S", bound=Shared)
 
 
-class Audience(Protocol):
-    """Who is told how a training goes. Who derives from it overrides what it likes."""
+class OperatorWatch(Protocol):
+    """Who is told how a training goes at the operator. Who derives from it overrides what it likes."""
 
-    def begins(self, number: int, closed: int, failures: int) -> None:
-        """A round has started, or is gone on with; so many have closed, and so many have failed since."""
+    def begins(self, number: int, shared: Shared, failures: int) -> None:
+        """A round has started over this model, or is gone on with; so many have failed before it in a row."""
         return
 
     def happened(self, event: RoundEvent) -> None:
         """Something in the round."""
         return
 
-    def ended(self, line: Line, closed: int) -> None:
-        """A round has ended, and so many have closed."""
+    def ended(self, line: Line, shared: Shared) -> None:
+        """A round has ended, with this model."""
         return
 
 
-class Silent(Audience):
+class Nobody(OperatorWatch):
     """Nobody is told."""
 
 
-@dataclass(frozen=True)
-class Course(Generic[S]):
-    """How a training goes from model to model.
-
-    Args:
-        task: whose rounds.
-        advance: the model with one more round in it.
-        keep: writes it down.
-        is_over: whether it needs no further round.
-        failures_max: so many rounds in a row may fail.
-    """
-
-    task: str
-    _: KW_ONLY
-    advance: Callable[[S, RoundResult], S]
-    keep: Callable[[S], None]
-    is_over: Callable[[S], bool]
-    failures_max: int = 3
-
-
 async def conduct(
-    operator: Operator, course: Course[S], shared: S, history: History, audience: Audience | None = None
+    operator: Operator,
+    course: Course[S],
+    shared: S,
+    history: History,
+    *,
+    failures_max: int = FAILURES_MAX,
+    watch: OperatorWatch | None = None,
 ) -> S:
-    """Run rounds until the training is over, or one changed nothing; the model. Run by the operator, for a task of its.
+    """Run rounds until the training is over; the model. Run by an operator who may start the task's rounds.
 
     Args:
-        operator: who may start the task's rounds.
+        operator: its session.
         course: of the training.
         shared: the model as it was kept last.
         history: what has become of earlier rounds.
-        audience: is told how it goes.
+        failures_max: so many rounds in a row may fail, of those that this call starts.
+        watch: is told how it goes.
 
     Raises:
-        RoundAborted: too many in a row have failed; call it again to go on.
+        RoundAborted: more have failed; call it again to go on.
         StaleModel: sums that are needed are kept no longer.
         SangamError: as `Operator.start_round`, `watch` and `fetch_result`.
     """
-    told = audience or Silent()
+    told, failures = watch or Nobody(), 0
 
     def fetch(base: Update) -> Awaitable[RoundResult]:
         return operator.fetch_result(course.task, base=base)
 
     newest = shared
-    async for newest, result in missed(fetch, shared, course.advance):
-        _keep(course, newest, history, _closed(result, 0.0), told)
-    shared, changes = newest, True
-    while changes and not course.is_over(shared):
+    async for newest, result in course.missed(fetch, shared):
+        history.add(line := _closed(result, 0.0))
+        told.ended(line, newest)
+    shared = newest
+    while not course.is_over(shared):
         line, closed = await _round(operator, course.task, shared, history, told)
-        before = hash_model(shared.base)
-        shared = shared if closed is None else course.advance(shared, closed)
-        changes = closed is None or hash_model(shared.base) != before
-        _keep(course, shared, history, line, told)
-        if history.failures > course.failures_max:
-            raise RoundAborted(f"{history.failures} rounds in a row have failed, the last, {line.round}: {line.failed}")
+        history.add(line)  # first: what the model lacks is fetched after a crash, what the history lacks is not
+        if closed is not None:
+            shared = course.advance(shared, closed)
+            course.keep(shared)
+        told.ended(line, shared)
+        failures = failures + 1 if line.failed else 0
+        if failures > failures_max:
+            raise RoundAborted(f"{failures} rounds in a row have failed, the last, {line.round}: {line.failed}")
     return shared
 
 
-def _keep(course: Course[S], shared: S, history: History, line: Line, audience: Audience) -> None:
-    """The history first: what the model lacks is fetched after a crash, what the history lacks is not."""
-    history.add(line)
-    if not line.failed:
-        course.keep(shared)
-    audience.ended(line, history.closed)
-
-
 async def _round(
-    operator: Operator, task: str, shared: Shared, history: History, audience: Audience
+    operator: Operator, task: str, shared: Shared, history: History, watch: OperatorWatch
 ) -> tuple[Line, RoundResult | None]:
     number = await _started(operator, task, shared, history)
-    audience.begins(number, history.closed, history.failures)
+    watch.begins(number, shared, history.failures)
     async for event in operator.watch(task, number):
-        audience.happened(event)
+        watch.happened(event)
         if event.kind == EventKind.FAILED:
             return Line(number, seconds=event.seconds, failed=event.detail), None
         if event.kind == EventKind.CLOSED:
@@ -138,4 +120,4 @@ async def _started(operator: Operator, task: str, shared: Shared, history: Histo
 
 
 def _closed(result: RoundResult, seconds: float) -> Line:
-    return Line(result.round, len(result.participants), result.total_weight, seconds, metrics(result))
+    return Line(result.round, len(result.participants), result.total_weight, seconds, metrics(result.mean))

@@ -23,7 +23,7 @@ from aggregator.errors import ParameterError, StorageError
 from aggregator.protocol.parameters import Mode, Parameters
 from aggregator.protocol.parties import Audit, Parties
 from aggregator.wire.operator_messages import Deadlines, Opening, Retention
-from clients.adapters.contract import Combine
+from clients.adapters.contract import Combine, layout
 from clients.operator import default_deadlines
 from clients.training.global_model import GlobalModel
 
@@ -109,7 +109,7 @@ class Experiment(BaseModel):
             ParameterError: a clip for a tensor that the model does not have; as `Parameters`.
         """
         return Parameters(
-            first.layout(self.clips, self.metrics),
+            layout(first.tensors, self.metrics, self.clips),
             clip=self.clip,
             clients_max=self.clients_max,
             minimum_cohort=self.minimum_cohort,
@@ -126,6 +126,10 @@ class Experiment(BaseModel):
         if strangers := self.deadlines.keys() - {field.name for field in fields(usual)}:
             raise ParameterError(f"deadlines: there is no {min(strangers)!r}")
         return replace(usual, **self.deadlines)
+
+    def is_over_with(self, model: GlobalModel) -> bool:
+        """Whether this model needs no further round: as many as are asked for have made it, or it has converged."""
+        return model.converged or model.closed >= self.rounds
 
     @property
     def opening(self) -> Opening:

@@ -5,19 +5,20 @@ around; that they agree to the bit is checked by its hash in each round.
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from aggregator.arrays import read_arrays, read_note, replace_arrays
 from aggregator.errors import ParameterError, StaleModel
 from aggregator.protocol.context import hash_model
-from aggregator.wire.messages import Tensor
-from clients.adapters.contract import METRIC, Combine, Tensors, moved
+from clients.adapters.contract import Combine, Tensors, moved
 from clients.result import RoundResult
+
+ABOUT: Final = ("combine", "round", "closed", "converged")
+"""What a model's file says besides its arrays."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,19 +30,20 @@ class GlobalModel:
         combine: what the sites' updates make of it.
         round: the server's number of the last round that is in it; 0 before the first.
         closed: how many rounds have made it; rounds that failed are not counted.
+        converged: whether the last of them changed nothing. No site contributes twice on one model, so there is none
+            after it.
     """
 
     tensors: Tensors = field(repr=False)
     combine: Combine = Combine.MEAN
     round: int = 0
     closed: int = 0
+    converged: bool = False
 
     def __post_init__(self) -> None:
         for name, array in self.tensors.items():
             if not np.issubdtype(array.dtype, np.floating):
                 raise ParameterError(f"tensor {name!r} is of {array.dtype}: a model is trained in floating point")
-            if name.startswith(METRIC):
-                raise ParameterError(f"tensor {name!r}: names in {METRIC!r} are for metrics")
 
     @property
     def base(self) -> Tensors:
@@ -52,21 +54,6 @@ class GlobalModel:
     def digest(self) -> bytes:
         """What a round that starts from this model is announced with."""
         return hash_model(self.tensors)
-
-    def layout(self, clips: Mapping[str, float], metrics: Mapping[str, float]) -> tuple[Tensor, ...]:
-        """The tensors of one contribution: the model's, then one scalar for each metric.
-
-        Args:
-            clips: of single tensors of the model.
-            metrics: for each metric the largest value that it can take, in absolute terms.
-
-        Raises:
-            ParameterError: a clip for a tensor that the model doesn't have.
-        """
-        if strangers := clips.keys() - self.tensors.keys():
-            raise ParameterError(f"a clip for {min(strangers)!r}: the model has no such tensor")
-        own = tuple(Tensor(name, array.shape, clips.get(name, 0.0)) for name, array in self.tensors.items())
-        return own + tuple(Tensor(METRIC + name, (), most) for name, most in metrics.items())
 
     def advanced(self, result: RoundResult) -> "GlobalModel":
         """The model that this round has made of it.
@@ -81,11 +68,12 @@ class GlobalModel:
             )
         mean = {name: result.mean[name] for name in self.tensors}
         tensors = moved(self.combine, self.tensors, mean, result.total_weight)
-        return replace(self, tensors=tensors, round=result.round, closed=self.closed + 1)
+        after = replace(self, tensors=tensors, round=result.round, closed=self.closed + 1)
+        return replace(after, converged=after.digest == self.digest)
 
     def save(self, path: Path) -> None:
         """Write it whole or not at all; StorageError when the disk refuses."""
-        about = {"combine": self.combine, "round": self.round, "closed": self.closed}
+        about = {name: getattr(self, name) for name in ABOUT}
         replace_arrays(path, self.tensors, json.dumps(about))
 
     @staticmethod
@@ -99,7 +87,7 @@ class GlobalModel:
         tensors = read_arrays(path)
         try:
             said: dict[str, Any] = json.loads(read_note(path))
-            return GlobalModel(tensors, Combine(said["combine"]), int(said["round"]), int(said["closed"]))
+            return GlobalModel(tensors, Combine(said["combine"]), *(said[name] for name in ABOUT[1:]))
         except (ValueError, KeyError, TypeError):
             raise ParameterError(f"{path} is no model of a training: it doesn't say which rounds made it") from None
 
@@ -116,13 +104,3 @@ class GlobalModel:
         if kinds[0] != kinds[1] or self.combine is not found.combine:
             raise ParameterError(f"{path} holds another kind of model than this training's")
         return found
-
-
-def metrics(result: RoundResult) -> dict[str, float]:
-    """The metrics that travelled in a round: means over all records of its participants."""
-    return {name.removeprefix(METRIC): float(mean) for name, mean in result.mean.items() if name.startswith(METRIC)}
-
-
-def with_metrics(update: Tensors, said: Mapping[str, float]) -> Tensors:
-    """An update with a site's own metrics beside it."""
-    return {**update, **{METRIC + name: np.asarray(value, np.float64) for name, value in said.items()}}

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from aggregator.errors import ParameterError
+from aggregator.errors import ParameterError, StorageError
 from aggregator.files import append_lines, read_file
 
 
@@ -47,14 +47,12 @@ class History:
         """Add a round, unless it is there."""
         if any(known.round == line.round for known in self.lines):
             return
-        self._path.touch()
+        try:
+            self._path.touch()
+        except OSError as error:
+            raise StorageError(f"cannot write {self._path}: {error.strerror}") from None
         append_lines(self._path, json.dumps(asdict(line)).encode() + b"\n")
         self.lines.append(line)
-
-    @property
-    def closed(self) -> int:
-        """How many rounds have closed."""
-        return sum(not line.failed for line in self.lines)
 
     @property
     def failures(self) -> int:

@@ -1,26 +1,24 @@
-"""A site's part of a training: train, contribute, take over what all sites have made together; round after round.
+"""A site's own training loop, made part of a training of all sites.
 
-    model = await learn(session, Torch(), model, train, rounds=20, checkpoint=Path("site/model.npz"))
+    model = await learn(session, Torch(), model, train, experiment, checkpoint=Path("site/lungs.npz"))
 
 A process that dies goes on where it stopped. A site that was away fetches what it has missed, as long as the server
 keeps it; the first model, and all that comes after it, is the same at all sites to the bit.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
-from aggregator.errors import Cancelled, ParameterError, RoundAborted, StaleModel
-from aggregator.protocol.encoding import Update
-from clients.adapters.contract import Adapter, Tensors, change
-from clients.contribution import Observer
-from clients.result import RoundResult
-from clients.selection import Selection
+from aggregator.errors import ParameterError
+from aggregator.files import make_directory
+from clients.adapters.contract import Adapter, Tensors, change, with_metrics
 from clients.session import Session
-from clients.training.catching_up import missed
-from clients.training.global_model import GlobalModel, metrics, with_metrics
+from clients.training.course import Course
+from clients.training.experiment import Experiment
+from clients.training.global_model import GlobalModel
+from clients.training.taking_part import Input, Nobody, Part, SiteWatch
 
 M = TypeVar("M")
 
@@ -32,7 +30,7 @@ class Trained(Generic[M]):
     Args:
         model: as it is now.
         records: how many it was trained on; they weigh it, and travel masked.
-        metrics: numbers about the model that came in, as means over the records; the task must know their names.
+        metrics: numbers about the model that came in, as means over the records; the experiment must name them.
     """
 
     model: M = field(repr=False)
@@ -40,55 +38,28 @@ class Trained(Generic[M]):
     metrics: Mapping[str, float] = field(default_factory=dict, repr=False)
 
 
-class Watch(Protocol):
-    """Who is told how a training goes at this site. Who derives from it overrides what it likes."""
-
-    @property
-    def observer(self) -> Observer | None:
-        """Who is told of each step of this site's own contribution."""
-        return None
-
-    def closed(self, model: GlobalModel, result: RoundResult, means: Mapping[str, float]) -> None:
-        """A round has closed over this site's update."""
-        return
-
-    def caught_up(self, model: GlobalModel) -> None:
-        """A round that closed without this site is in the model."""
-        return
-
-    def aborted(self, reason: str) -> None:
-        """A round has failed; the same update goes into the next one."""
-        return
-
-
-class Quiet(Watch):
-    """Nobody is told."""
-
-
 async def learn(
     session: Session,
     adapter: Adapter[M],
     model: M,
     train: Callable[[M], Trained[M]],
+    experiment: Experiment,
     *,
-    rounds: int,
     checkpoint: Path | None = None,
-    selection: Selection | None = None,
     again: str = "",
-    watch: Watch | None = None,
+    watch: SiteWatch | None = None,
 ) -> M:
-    """Take part in a training until so many rounds have closed, or the operator ends the task.
+    """Take part in a training until it is over, or the operator ends the task. Run by a site.
 
     Args:
-        session: of the task.
+        session: of the experiment's task.
         adapter: for this kind of model.
-        model: the first model, the same at all sites; its numbers are overwritten.
+        model: its numbers are overwritten by the experiment's first model. Tensors that the first model does not have
+            stay as this site trains them.
         train: trains on this site's records, in a thread of its own. A round that fails doesn't call it again.
-        rounds: how many make the model; those that closed without this site count. A round that changes nothing is the
-            last one: no site contributes twice on one model.
-        checkpoint: a file for the global model, so that this process may die; by default it must not, for longer than
+        experiment: what is trained, as the operator states it.
+        checkpoint: a file for the shared model, so that this process may die; by default it must not, for longer than
             the server keeps results.
-        selection: which tensors are shared; by default all. The others stay as this site trains them.
         again: why this site contributes once more, each time, where it has answered for a model in a round that then
             failed at its very end: a server that keeps such a sum to itself has two, and two sums with a site more or
             less are that site's update. By default it does not, and the training stops for it.
@@ -98,78 +69,86 @@ async def learn(
         The model with the last round in it.
 
     Raises:
-        StaleModel: this site cannot get at the global model by itself: the operator's model file is needed.
-        ParameterError: the task keeps its results for its operator, or does not fit the model; or `again` was needed.
+        StaleModel: this site cannot get at the shared model by itself: the operator's model file is needed.
+        ParameterError: model, records or metrics don't fit the experiment; or `again` was needed.
         Equivocation: as `Session.contribute`.
         Disconnected: the line stayed broken for longer than the session's patience.
+        StorageError: the checkpoint cannot be written.
     """
-    chosen, told = selection or Selection(), watch or Quiet()
-    first = GlobalModel(chosen.of(adapter.flatten(model)), adapter.combine)
-    shared = first.found_at(checkpoint) if checkpoint else first
-    shared = await _caught_up(session, shared, checkpoint, told)
-    while shared.closed < rounds:
-        model = _with(adapter, model, shared)
-        trained = await asyncio.to_thread(train, model)
-        after = chosen.of(adapter.flatten(trained.model))
-        update = change(shared.combine, shared.tensors, after, trained.records)
-        offer = _Offer(with_metrics(update, trained.metrics), trained.records, again)
-        try:
-            result = await _contributed(session, shared, offer, told)
-        except StaleModel:
-            before, shared = shared, await _caught_up(session, shared, checkpoint, told)
-            if shared is before:
-                raise
-            continue
-        except Cancelled:  # the training is over, perhaps without this site in its last rounds
-            shared = await _caught_up(session, shared, checkpoint, told)
-            break
-        before, shared = shared, _kept(shared.advanced(result), checkpoint)
-        told.closed(shared, result, metrics(result))
-        model = trained.model
-        if shared.digest == before.digest:
-            break
-    return _with(adapter, model, shared)
+    first = experiment.first()
+    own = _Own(adapter, model, train, experiment)
+    own.check(first)
+    shared = first if checkpoint is None else first.found_at(checkpoint)
+    keep = _nowhere if checkpoint is None else checkpoint_at(checkpoint)
+    course = Course[GlobalModel](
+        experiment.task, advance=GlobalModel.advanced, keep=keep, is_over=experiment.is_over_with
+    )
+    shared = await Part(session, course, own.trained, again, watch or Nobody()).take(shared)
+    return own.with_shared(shared)
 
 
-@dataclass(frozen=True, slots=True)
-class _Offer:
-    update: Tensors = field(repr=False)
-    records: int = field(repr=False)
-    again: str
+@dataclass
+class _Own(Generic[M]):
+    """A site's model, and how it is trained."""
 
+    adapter: Adapter[M]
+    model: M
+    train: Callable[[M], Trained[M]]
+    experiment: Experiment
 
-async def _contributed(session: Session, shared: GlobalModel, offer: _Offer, watch: Watch) -> RoundResult:
-    """Contribute to round after round until one closes."""
-    while True:
-        try:
-            result = await session.contribute(
-                offer.update, weight=offer.records, base=shared.tensors, again=offer.again, observer=watch.observer
+    def check(self, first: GlobalModel) -> None:
+        """Whether this model is of the experiment's kind. One that has no numbers yet is; it gets them by training."""
+        if self.adapter.combine is not first.combine:
+            raise ParameterError(
+                f"the experiment combines by {first.combine}, this adapter by {self.adapter.combine}: "
+                f'its file must say combine = "{self.adapter.combine}"'
             )
-        except RoundAborted as error:
-            watch.aborted(str(error))
-            continue
-        if result is None:
-            raise ParameterError(f"task {session.task} keeps its results for its operator: no site can train on them")
-        return result
+        if own := self.adapter.flatten(self.model):
+            _check_alike(first.tensors, own, f"the first model, {self.experiment.model}")
+
+    def trained(self, shared: GlobalModel) -> Input:
+        """What training makes of the shared model, as this site contributes it."""
+        trained = self.train(self.with_shared(shared))
+        self.model = trained.model
+        after = self.adapter.flatten(trained.model)
+        _check_alike(shared.tensors, after, "the shared model")
+        self._check_records(trained)
+        update = change(shared.combine, shared.tensors, {name: after[name] for name in shared.tensors}, trained.records)
+        return Input(with_metrics(update, trained.metrics), trained.records)
+
+    def with_shared(self, shared: GlobalModel) -> M:
+        """The model with the shared numbers; what is not shared stays as it is."""
+        self.model = self.adapter.unflatten(self.model, {**self.adapter.flatten(self.model), **shared.tensors})
+        return self.model
+
+    def _check_records(self, trained: Trained[M]) -> None:
+        most, named = self.experiment.weight_max, self.experiment.metrics.keys()
+        if trained.records > most:
+            raise ParameterError(f"trained on {trained.records} records, the experiment's weight_max is {most}")
+        if trained.metrics.keys() != named:
+            raise ParameterError(f"the experiment's metrics are {sorted(named)}, these are {sorted(trained.metrics)}")
 
 
-async def _caught_up(session: Session, shared: GlobalModel, checkpoint: Path | None, watch: Watch) -> GlobalModel:
-    newest = shared
-
-    def fetch(base: Update) -> Awaitable[RoundResult]:
-        return session.fetch_result(base=base)
-
-    async for newest, _ in missed(fetch, shared, GlobalModel.advanced):
-        watch.caught_up(_kept(newest, checkpoint))
-    return newest
+def _nowhere(model: GlobalModel) -> None:
+    """No checkpoint."""
 
 
-def _kept(shared: GlobalModel, checkpoint: Path | None) -> GlobalModel:
-    if checkpoint is not None:
-        shared.save(checkpoint)
-    return shared
+def checkpoint_at(path: Path) -> Callable[[GlobalModel], None]:
+    """Writes the shared model there, beginning with the directory, so that a wrong path shows before any round.
+
+    Raises:
+        StorageError: there can be no such directory.
+    """
+    make_directory(path.parent)
+    return lambda model: model.save(path)
 
 
-def _with(adapter: Adapter[M], model: M, shared: GlobalModel) -> M:
-    """What is not shared stays as the model has it."""
-    return adapter.unflatten(model, {**adapter.flatten(model), **shared.tensors})
+def _check_alike(wanted: Tensors, own: Tensors, where: str) -> None:
+    for name, array in wanted.items():
+        if name not in own:
+            raise ParameterError(f"{where}, has a tensor {name!r}, this site's model has not")
+        if (own[name].shape, own[name].dtype) != (array.shape, array.dtype):
+            raise ParameterError(
+                f"tensor {name!r} is {own[name].dtype}{list(own[name].shape)} at this site, "
+                f"and {array.dtype}{list(array.shape)} in {where}"
+            )

@@ -4,8 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from aggregator.errors import Cancelled
+from aggregator.files import make_directory
 from clients.operator import Operator
-from clients.training.conducting import Audience, Course, conduct
+from clients.training.conducting import OperatorWatch, conduct
+from clients.training.course import Course
 from clients.training.experiment import Experiment
 from clients.training.global_model import GlobalModel
 from clients.training.history import History
@@ -42,24 +45,36 @@ class Training:
             retention=experiment.retention,
         )
 
-    async def conduct(self, operator: Operator, audience: Audience | None = None) -> GlobalModel:
+    async def conduct(self, operator: Operator, watch: OperatorWatch | None = None) -> GlobalModel:
         """Create the task unless it is there, and run rounds until as many have closed as the experiment asks for.
 
+        A training that is over gives its model again. Run by the operator.
+
         Raises:
+            Cancelled: the task was ended before its time.
+            RoundAborted: too many rounds in a row have failed; call it again to go on.
             SangamError: as `create` and `conducting.conduct`.
         """
         experiment = self.experiment
+        make_directory(self.directory)
+        shared = experiment.first().found_at(self.model_file)
+        if experiment.is_over_with(shared):
+            return shared
         await self.create(operator)
-        self.directory.mkdir(parents=True, exist_ok=True)
         course = Course[GlobalModel](
             experiment.task,
             advance=GlobalModel.advanced,
             keep=lambda model: model.save(self.model_file),
-            is_over=lambda model: model.closed >= experiment.rounds,
-            failures_max=experiment.failures_max,
+            is_over=experiment.is_over_with,
         )
-        shared = experiment.first().found_at(self.model_file)
-        shared = await conduct(operator, course, shared, self.history(), audience)
+        try:
+            shared = await conduct(
+                operator, course, shared, self.history(), failures_max=experiment.failures_max, watch=watch
+            )
+        except Cancelled as error:
+            raise Cancelled(
+                f"{error}; a training goes on under another task, with {self.model_file.name} as its first model"
+            ) from None
         if not experiment.keep_open:
             await operator.cancel_task(experiment.task)
         return shared

@@ -11,7 +11,7 @@ from aggregator.errors import NotFound, ParameterError, SangamError, StaleModel
 from aggregator.wire.operator_messages import Opening
 from clients.adapters.xgboost import conduct, create, train
 from clients.boosting import Records, Settings, State, contribution
-from clients.training import Silent
+from clients.training import OperatorWatch
 from tests.boosting.study import dealt, records, run, settings
 from tests.consortium import TASK
 from tests.loopback import Hub, Watcher, hub
@@ -28,7 +28,7 @@ def shards() -> list[Records]:
     return dealt(*records(), SITES)
 
 
-class Told(Silent):
+class Told(OperatorWatch):
     def __init__(self) -> None:
         self.kinds: set[str] = set()
         self.closed: list[int] = []
@@ -37,8 +37,8 @@ class Told(Silent):
     def happened(self, event: Any) -> None:
         self.kinds.add(event.kind)
 
-    def ended(self, line: Any, closed: int) -> None:
-        self.closed.append(closed)
+    def ended(self, line: Any, shared: Any) -> None:
+        self.closed.append(shared.closed)
         self.failed.append(bool(line.failed))
 
 
@@ -64,7 +64,7 @@ async def test_everybody_ends_with_the_pooled_trees(tmp_path):
     spec, told = study(), Told()
     async with hub(tmp_path, SITES) as h:
         await create(h.operator, TASK, spec)
-        leading = conduct(h.operator, TASK, spec, tmp_path / "operator.json", told)
+        leading = conduct(h.operator, TASK, spec, tmp_path / "operator.json", watch=told)
         ours, theirs = await asyncio.gather(leading, all_sites(h, tmp_path, spec))
     assert {state.to_json() for state in theirs} == {ours.to_json()}
     assert content(ours) == pooled(spec)
@@ -77,7 +77,7 @@ async def test_all_go_on_after_a_restart(tmp_path):
     """All are stopped once the operator's file holds a tree, at whatever point of a round each of them is."""
     spec, path = study(trees=3), tmp_path / "operator.json"
 
-    class Stops(Silent):
+    class Stops(OperatorWatch):
         def happened(self, event: Any) -> None:
             if event.kind == "closed" and path.exists() and State.from_json(path.read_text()).finished_trees:
                 raise InterruptedError
@@ -87,7 +87,7 @@ async def test_all_go_on_after_a_restart(tmp_path):
 
         sites = [asyncio.create_task(site(h, index, tmp_path, spec)) for index in range(SITES)]
         with pytest.raises(InterruptedError):
-            await conduct(h.operator, TASK, spec, path, Stops())
+            await conduct(h.operator, TASK, spec, path, watch=Stops())
         for one in sites:
             one.cancel()
         await asyncio.gather(*sites, return_exceptions=True)
@@ -101,7 +101,7 @@ async def test_a_site_that_comes_late_takes_what_closed_without_it(tmp_path):
     spec = study()
     async with hub(tmp_path, SITES) as h:
         await create(h.operator, TASK, spec, opening=Opening(sample=2))
-        leading = conduct(h.operator, TASK, spec, tmp_path / "operator.json")
+        leading = conduct(h.operator, TASK, spec, tmp_path / "operator.json", keep_open=True)
         ours, *_ = await asyncio.gather(leading, *(site(h, index, tmp_path, spec) for index in (0, 1)))
         late = await site(h, 2, tmp_path, spec)
     assert late.to_json() == ours.to_json()
@@ -114,7 +114,7 @@ async def test_a_site_that_waits_for_a_round_that_never_comes_is_told_by_the_tas
 
     class Asleep:
         def __init__(self, session: Any) -> None:
-            self.session, self.contribute, self.waits = session, session.contribute, True
+            self.session, self.task, self.contribute, self.waits = session, session.task, session.contribute, True
 
         async def fetch_result(self, **base: Any) -> Any:
             if self.waits:
@@ -124,7 +124,7 @@ async def test_a_site_that_waits_for_a_round_that_never_comes_is_told_by_the_tas
 
     async with hub(tmp_path, SITES) as h:
         await create(h.operator, TASK, spec, opening=Opening(sample=2))
-        leading = conduct(h.operator, TASK, spec, tmp_path / "operator.json")
+        leading = conduct(h.operator, TASK, spec, tmp_path / "operator.json", keep_open=True)
         ours, *_ = await asyncio.gather(leading, *(site(h, index, tmp_path, spec) for index in (0, 1)))
         async with h.join(2) as session:
             late = asyncio.create_task(train(Asleep(session), shards()[2], spec, tmp_path / "site-2.json"))
@@ -169,7 +169,7 @@ async def test_a_failed_round_is_followed_by_another(tmp_path):
             await site(h, index, tmp_path, spec, again="the first round failed")
 
         told = Told()
-        leading = conduct(h.operator, TASK, spec, tmp_path / "operator.json", told)
+        leading = conduct(h.operator, TASK, spec, tmp_path / "operator.json", watch=told)
         ours, *_ = await asyncio.gather(leading, *map(dies, range(SITES)))
     assert told.failed == [True] + [False] * (len(told.failed) - 1)
     theirs = {(tmp_path / f"site-{index}.json").read_text() for index in range(SITES)}

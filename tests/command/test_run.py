@@ -12,7 +12,7 @@ from aggregator.command.run import _Shown, _shown, _summarise
 from aggregator.errors import StorageError
 from aggregator.wire.operator_messages import RoundEvent
 from aggregator.wire.vocabulary import EventKind, Step
-from clients.training import Training
+from clients.training import GlobalModel, Training
 from clients.training.history import History, Line
 
 LINES = (
@@ -26,11 +26,12 @@ def told(console, *, as_json=False):
     """A training of three rounds, the last of which closed while nobody looked on."""
     with _shown(console, 2, as_json=as_json) as shown:
         for number, (line, closed) in enumerate(zip(LINES, (1, 1, 2), strict=True)):
-            shown.begins(line.round, closed, number % 2)
+            model = GlobalModel({}, closed=closed)
+            shown.begins(line.round, model, number % 2)
             shown.happened(RoundEvent(0.1, EventKind.STEP, Step.SHARE_KEYS, "", "", 5))
             shown.happened(RoundEvent(0.1, EventKind.ANSWERED, Step.SHARE_KEYS, "aiims", "", 0))
             shown.happened(RoundEvent(0.2, EventKind.DROPPED, Step.SHARE_KEYS, "jipmer", "its line is broken", 0))
-            shown.ended(line, closed)
+            shown.ended(line, model)
     return shown
 
 
@@ -70,13 +71,14 @@ def test_the_end_says_what_came_of_it_and_where_it_is(tmp_path):
     training = Training(type("Stated", (), {"task": "lungs"})(), tmp_path)
     for line in LINES:
         training.history().add(line)
-    _summarise(console, training)
+    _summarise(console, training, GlobalModel({}, closed=2, converged=True))
     said = console.file.getvalue()
     assert "lungs: 2 rounds closed, 1 failed, 2.5 s in rounds" in said
     assert [line.split() for line in said.splitlines() if line.lstrip().startswith(("loss", "sites"))] == [
         ["loss", "0.6931", "0.125"],
         ["sites", "5", "4"],
     ]
+    assert "the training has converged" in said
     assert f"its curves are in {tmp_path / 'curves.png'}" in said
     height, width, _ = imread(tmp_path / "curves.png").shape
     assert (width, height > 900) == (1170, True)

@@ -6,7 +6,7 @@ import pytest
 from aggregator.errors import ParameterError
 from aggregator.local.trial import plain, try_out
 from clients.adapters.arrays import Arrays
-from clients.training import Silent, Trained
+from clients.training import OperatorWatch, Trained
 
 RECORDS = (5, 10, 20)
 TARGETS = np.random.default_rng(5).uniform(-1, 1, (3, 6))
@@ -29,8 +29,8 @@ def trains():
 async def test_a_trial_is_plain_averaging_up_to_quantisation():
     metrics = []
 
-    class Seen(Silent):
-        def ended(self, line, closed):
+    class Seen(OperatorWatch):
+        def ended(self, line, shared):
             metrics.append((line.sites, line.metrics["norm"]))
 
     models = await try_out(
@@ -41,7 +41,7 @@ async def test_a_trial_is_plain_averaging_up_to_quantisation():
         clip=1.0,
         weight_max=20,
         metrics={"norm": 1.0},
-        audience=Seen(),
+        watch=Seen(),
         value_bits=30,
     )
     twin = plain(Arrays(), new, trains(), rounds=3)
@@ -60,5 +60,5 @@ async def test_an_error_of_a_site_ends_the_trial_with_its_name():
         raise ParameterError("this site has no records")
 
     with pytest.raises(ExceptionGroup) as raised:
-        await try_out(Arrays(), new, [*trains()[:2], broken], rounds=1, clip=1.0, weight_max=20)
+        await try_out(Arrays(), new, [*trains()[:2], broken], rounds=1, clip=1.0, weight_max=20, metrics={"norm": 1.0})
     assert raised.group_contains(ParameterError, match="this site has no records")

@@ -6,7 +6,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from aggregator.local.trial import plain, try_out
 from clients.adapters import Adapter
-from clients.training import Audience, Trained
+from clients.training import OperatorWatch, Trained
 
 M = TypeVar("M")
 VALUE_BITS: Final = 24  # small models: a few bytes more buy a mean that is exact to seven digits
@@ -31,7 +31,7 @@ class Pipeline(Generic[M]):
     about: str
     sites: tuple[str, ...]
     rounds: int
-    federated: Callable[[Audience], Coroutine[Any, Any, M]] = field(repr=False)
+    federated: Callable[[OperatorWatch], Coroutine[Any, Any, M]] = field(repr=False)
     twin: Callable[[], M] = field(repr=False)
     pooled: Callable[[], M] = field(repr=False)
     score: Callable[[M], float] = field(repr=False)
@@ -59,7 +59,7 @@ class Averaging(Generic[M]):
     weight_max: int
     metrics: Mapping[str, float]
 
-    async def federated(self, audience: Audience) -> M:
+    async def federated(self, watch: OperatorWatch) -> M:
         """Over secure rounds; the first site's model."""
         models = await try_out(
             self.adapter,
@@ -69,7 +69,7 @@ class Averaging(Generic[M]):
             clip=self.clip,
             weight_max=self.weight_max,
             metrics=self.metrics,
-            audience=audience,
+            watch=watch,
             value_bits=VALUE_BITS,
         )
         return models[0]

@@ -12,7 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from aggregator.demo.pipelines.contract import Pipeline
-from clients.training import Audience
+from clients.training import OperatorWatch
+from clients.training.course import Shared
 from clients.training.history import Line
 
 M = TypeVar("M")
@@ -52,7 +53,7 @@ def _run(pipeline: Pipeline[M], console: Console) -> dict[str, float]:
     return {name: pipeline.score(model) for name, model in models.items()} | {"seconds": round(seconds, 1)}
 
 
-class _Bar(Audience):
+class _Bar(OperatorWatch):
     """The rounds, and the metrics of the last one."""
 
     def __init__(self, rounds: int, console: Console) -> None:
@@ -67,7 +68,7 @@ class _Bar(Audience):
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def ended(self, line: Line, closed: int) -> None:
+    def ended(self, line: Line, shared: Shared) -> None:
         """One further."""
         means = ", ".join(f"{escape(name)} {mean:.4g}" for name, mean in line.metrics.items())
-        self._progress.update(self._bar, completed=closed, description=f"{line.sites} sites, {means}")
+        self._progress.update(self._bar, completed=shared.closed, description=f"{line.sites} sites, {means}")

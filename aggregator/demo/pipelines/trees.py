@@ -20,7 +20,7 @@ from aggregator.local.federation import federation
 from aggregator.local.tolerance import minimum_cohort
 from clients.adapters.xgboost import conduct, create, train
 from clients.boosting import Records, Settings, State, advanced, contribution, to_xgboost_json
-from clients.training import Audience
+from clients.training import OperatorWatch
 
 TASK, TREES, DEPTH, BINS = "free-light-chains", 20, 3, 32
 
@@ -39,8 +39,8 @@ def pipeline() -> Pipeline[xgboost.Booster]:
     def matrix(group: Indices, labels: Floats | None = None) -> xgboost.DMatrix:
         return xgboost.DMatrix(known.values[group].astype(np.float32), labels, feature_names=list(FEATURES))
 
-    async def federated(audience: Audience) -> xgboost.Booster:
-        return _booster(await _grown(settings, [records(group) for group in known.groups], audience))
+    async def federated(watch: OperatorWatch) -> xgboost.Booster:
+        return _booster(await _grown(settings, [records(group) for group in known.groups], watch))
 
     def pooled() -> xgboost.Booster:
         stated = {"objective": settings.objective, "tree_method": "hist", "max_depth": DEPTH, "max_bin": BINS}
@@ -60,7 +60,7 @@ def pipeline() -> Pipeline[xgboost.Booster]:
     )
 
 
-async def _grown(settings: Settings, sites: Sequence[Records], audience: Audience) -> State:
+async def _grown(settings: Settings, sites: Sequence[Records], watch: OperatorWatch) -> State:
     with tempfile.TemporaryDirectory(prefix="sangam-") as name:
         directory = Path(name)
         async with federation(len(sites)) as here, here.operator() as operator:
@@ -73,7 +73,7 @@ async def _grown(settings: Settings, sites: Sequence[Records], audience: Audienc
             async with asyncio.TaskGroup() as group:
                 for index in range(len(sites)):
                     group.create_task(hospital(index))
-                return await conduct(operator, TASK, settings, directory / "operator.json", audience)
+                return await conduct(operator, TASK, settings, directory / "operator.json", watch=watch)
 
 
 def _alone(settings: Settings, sites: Sequence[Records]) -> State:

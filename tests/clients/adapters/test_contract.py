@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aggregator.errors import ParameterError
-from clients.adapters.contract import Combine, change, moved
+from clients.adapters.contract import Combine, change, layout, metrics, moved, with_metrics
 
 BEFORE = {"w": np.array([1.0, -2.0], np.float32), "b": np.array(0.5)}
 
@@ -46,3 +46,13 @@ def test_another_model_is_refused_on_both_sides(after, said):
 def test_no_record_is_no_training():
     with pytest.raises(ParameterError, match="at least one record, not on 0"):
         change(Combine.MEAN, BEFORE, BEFORE, 0)
+
+
+def test_metrics_travel_as_scalars_behind_the_model():
+    found = [(one.name, one.shape, one.clip) for one in layout(BEFORE, {"loss": 5.0}, {"w": 0.5})]
+    assert found == [("w", (2,), 0.5), ("b", (), 0.0), ("metric.loss", (), 5.0)]
+    update = with_metrics(BEFORE, {"loss": 0.25})
+    assert list(update) == ["w", "b", "metric.loss"]
+    assert metrics(update) == {"loss": 0.25}
+    with pytest.raises(ParameterError, match="names in 'metric\\.' are for metrics"):
+        layout({"metric.loss": np.zeros(1)}, {})

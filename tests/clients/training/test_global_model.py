@@ -9,7 +9,6 @@ from aggregator.arrays import write_arrays
 from aggregator.errors import ParameterError, StaleModel
 from clients.adapters.contract import Combine
 from clients.training import GlobalModel
-from clients.training.global_model import metrics
 
 TENSORS = {"w": np.array([1.0, 2.0], np.float32), "b": np.zeros(())}
 
@@ -27,7 +26,6 @@ def test_a_round_moves_it_and_is_counted():
     assert (after.round, after.closed) == (7, 1)
     assert np.array_equal(after.tensors["w"], np.float32([1.5, 1.0]))
     assert after.digest != model.digest
-    assert metrics(result) == {"loss": 0.25}
     added = GlobalModel(TENSORS, Combine.SUM).advanced(closed(model, w=np.array([0.5, -1.0]), b=np.array(3.0)))
     assert np.array_equal(added.tensors["w"], np.float32([3.0, -2.0]))
     with pytest.raises(StaleModel, match="round 7 of lungs started from another model"):
@@ -36,10 +34,11 @@ def test_a_round_moves_it_and_is_counted():
 
 def test_a_file_gives_the_same_model_and_numpy_reads_it_too(tmp_path):
     path = tmp_path / "model.npz"
-    model = GlobalModel(TENSORS, Combine.SUM, 12, 3)
+    model = GlobalModel(TENSORS, Combine.SUM, 12, 3, converged=True)
     model.save(path)
     found = GlobalModel.load(path)
-    assert (found.combine, found.round, found.closed, found.digest) == (Combine.SUM, 12, 3, model.digest)
+    assert (found.combine, found.round, found.closed, found.converged) == (Combine.SUM, 12, 3, True)
+    assert found.digest == model.digest
     with np.load(path) as arrays:
         assert sorted(arrays) == ["b", "w"]
     assert not list(tmp_path.glob("*.new"))
@@ -57,6 +56,7 @@ def test_other_files_are_not_gone_on_with(tmp_path):
             model.found_at(path)
 
 
-def test_names_of_metrics_are_not_for_tensors():
-    with pytest.raises(ParameterError, match=r"names in 'metric.' are for metrics"):
-        GlobalModel({"metric.loss": np.zeros(1)})
+def test_a_round_that_changes_nothing_is_noticed():
+    still = closed(GlobalModel(TENSORS), w=np.zeros(2), b=np.zeros(()))
+    assert GlobalModel(TENSORS).advanced(still).converged
+    assert not GlobalModel(TENSORS).advanced(closed(GlobalModel(TENSORS), w=np.ones(2), b=np.zeros(()))).converged

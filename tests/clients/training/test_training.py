@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from aggregator.arrays import read_arrays, write_arrays
-from aggregator.errors import NotAdmitted, RoundAborted, StaleModel
+from aggregator.errors import Cancelled, NotAdmitted, ParameterError, RoundAborted, StaleModel, StorageError
 from aggregator.wire.vocabulary import EventKind
 from clients.adapters.arrays import Arrays
-from clients.training import Audience, Experiment, Trained, Training, Watch, learn
+from clients.adapters.contract import Combine
+from clients.training import Experiment, OperatorWatch, SiteWatch, Trained, Training, learn
 from clients.training.global_model import GlobalModel
 from tests.loopback import hub
 
@@ -20,6 +21,11 @@ SITES, ROUNDS = 3, 4
 RECORDS = (10, 20, 50)
 FIRST = {"w": np.array([0.5, -0.25, 0.0], np.float32), "b": np.array(0.0)}
 TARGETS = np.random.default_rng(3).uniform(-1, 1, (SITES, 4))
+
+
+def blank():
+    """A site's own model; what its numbers are makes no difference."""
+    return {name: np.full_like(array, 9.0) for name, array in FIRST.items()}
 
 
 def towards(site):
@@ -35,15 +41,14 @@ def towards(site):
 
 
 def plain(rounds, sites=range(SITES)):
-    """The models that averaging in the open makes, and each round's loss."""
-    model, models, losses = dict(FIRST), [], []
+    """The models that averaging in the open makes."""
+    model, models = dict(FIRST), []
     for _ in range(rounds):
         ends = [towards(site)(model) for site in sites]
         weights = [one.records for one in ends]
         model = {name: np.average([one.model[name] for one in ends], 0, weights) for name in model}
         models.append(model)
-        losses.append(np.average([one.metrics["loss"] for one in ends], weights=weights))
-    return models, losses
+    return models
 
 
 def experiment(directory, **changes):
@@ -56,7 +61,7 @@ def experiment(directory, **changes):
 
 
 @dataclass
-class Seen(Audience, Watch):
+class Seen(OperatorWatch, SiteWatch):
     """Keeps what it is told; may stop the training when a round has begun."""
 
     dies_in: int = 0
@@ -65,21 +70,21 @@ class Seen(Audience, Watch):
     caught: list = field(default_factory=list)
     reasons: list = field(default_factory=list)
 
-    def begins(self, number, closed, failures):
+    def begins(self, number, shared, failures):
         self.number = number
 
     def happened(self, event):
         if event.kind == EventKind.STEP and len(self.lines) + 1 == self.dies_in:
             raise asyncio.CancelledError
 
-    def ended(self, line, closed):
+    def ended(self, line, shared):
         self.lines.append(line)
 
-    def closed(self, model, result, means):
-        self.models.append(model)
+    def closed(self, shared, result, means):
+        self.models.append(shared)
 
-    def caught_up(self, model):
-        self.caught.append(model.round)
+    def caught_up(self, shared):
+        self.caught.append(shared.round)
 
     def aborted(self, reason):
         self.reasons.append(reason)
@@ -95,9 +100,10 @@ class Place:
     def training(self):
         return Training(self.stated, self.server.directory / "run")
 
-    async def site(self, number, rounds=ROUNDS, **options):
+    async def site(self, number, *, rounds=0, train=None, **options):
+        stated = self.stated.model_copy(update={"rounds": rounds or self.stated.rounds})
         async with self.server.join(number, task=TASK) as session:
-            return await learn(session, Arrays(), dict(FIRST), towards(number), rounds=rounds, **options)
+            return await learn(session, Arrays(), blank(), train or towards(number), stated, **options)
 
 
 @pytest.fixture
@@ -119,14 +125,16 @@ async def test_a_training_is_plain_averaging_within_the_bound(place):
         here.training().conduct(here.server.operator, seen),
         *(here.site(number, watch=watch) for number, watch in enumerate(watches)),
     )
-    expected, losses = plain(ROUNDS)
+    expected = plain(ROUNDS)
     step = 2.0 / (2**15 - 1) * 50 * SITES / sum(RECORDS)  # of one round's mean, at each entry
     for number, (model, wanted) in enumerate(zip(made.models, expected, strict=True), 1):
         for name in FIRST:
             assert 0 < np.abs(model.tensors[name] - wanted[name]).max() <= number * step + 1e-6
-    for line, loss in zip(seen.lines, losses, strict=True):
+    before = [FIRST, *(model.tensors for model in made.models[:-1])]
+    for line, model in zip(seen.lines, before, strict=True):
         assert (line.sites, line.records) == (SITES, sum(RECORDS))
-        assert line.metrics["loss"] == pytest.approx(loss, abs=10 * step + 0.05)
+        loss = np.average([towards(site)(model).metrics["loss"] for site in range(SITES)], weights=RECORDS)
+        assert line.metrics["loss"] == pytest.approx(loss, abs=10 * step)  # the metric's clip is ten times the model's
     for model in models:
         assert all(np.array_equal(model[name], shared.tensors[name]) for name in FIRST)
         assert model["w"].dtype == np.float32
@@ -159,19 +167,19 @@ async def test_a_site_that_dies_goes_on_from_its_checkpoint(place, tmp_path):
         await here.site(0, rounds=1, checkpoint=checkpoint)
         assert GlobalModel.load(checkpoint).closed == 1
         await started.wait()  # two rounds close without it
-        return await here.site(0, rounds=5, checkpoint=checkpoint, watch=seen)
+        return await here.site(0, checkpoint=checkpoint, watch=seen)
 
     started = asyncio.Event()
 
-    class Starts(Audience):
-        def ended(self, line, closed):
-            if closed == 3:
+    class Starts(OperatorWatch):
+        def ended(self, line, shared):
+            if shared.closed == 3:
                 started.set()
 
     async def conduct():
         return await here.training().conduct(here.server.operator, Starts())
 
-    shared, model, *_ = await asyncio.gather(conduct(), restless(), *(here.site(n, rounds=5) for n in (1, 2)))
+    shared, model, *_ = await asyncio.gather(conduct(), restless(), *(here.site(n) for n in (1, 2)))
     numbers = [line.round for line in here.training().history().lines if not line.failed]
     assert seen.caught[:2] == numbers[1:3]
     assert all(np.array_equal(model[name], shared.tensors[name]) for name in FIRST)
@@ -182,7 +190,7 @@ async def test_a_site_that_was_away_for_too_long_is_told_what_it_needs(place, tm
     await asyncio.gather(here.training().conduct(here.server.operator), *(here.site(number) for number in (0, 1)))
     with pytest.raises(
         StaleModel,
-        match=r"that of round 0, and what comes next is missing: .* has expired.*model file of the operator",
+        match=r"made by 0 rounds, and what comes next is missing: .* has expired.*model file of the operator",
     ):
         await here.site(2)
     given = tmp_path / "given.npz"
@@ -201,8 +209,7 @@ async def test_a_round_that_fails_costs_nobody_a_training(place):
             trained.append(number)
             return towards(number)(model)
 
-        async with here.server.join(number, task=TASK) as session:
-            return await learn(session, Arrays(), dict(FIRST), train, rounds=1, watch=watches[number])
+        return await here.site(number, train=train, watch=watches[number])
 
     class Aborts(Seen):
         def happened(self, event):
@@ -222,7 +229,7 @@ async def test_rounds_that_go_on_failing_end_the_training_until_it_is_gone_on_wi
     here = await place(failures_max=1, minimum_cohort=3, gather_hours=1e-6)
     with pytest.raises(RoundAborted, match=r"2 rounds in a row have failed, the last, .*: gathering: 0 sites came"):
         await here.training().conduct(here.server.operator)
-    with pytest.raises(RoundAborted, match="3 rounds in a row have failed"):
+    with pytest.raises(RoundAborted, match="2 rounds in a row have failed"):
         await here.training().conduct(here.server.operator)
     shared, *_ = await asyncio.gather(
         here.training().conduct(here.server.operator), *(here.site(number) for number in range(SITES))
@@ -237,14 +244,14 @@ async def test_a_task_of_its_operators_results_is_refused_with_the_reason(place)
     here.stated = other
     async with here.server.join(0, task="closed") as session:
         with pytest.raises(NotAdmitted, match="the results of task closed go to its operator only"):
-            await learn(session, Arrays(), dict(FIRST), towards(0), rounds=1)
+            await learn(session, Arrays(), blank(), towards(0), other)
 
 
 async def test_a_site_that_was_not_in_the_last_rounds_has_the_model_when_the_task_ends(place):
     """Two of the three are in a round; whoever was not drawn into the last one hears that it is over."""
     here = await place(enough=3, sample=2, keep=20, rounds=3)
     shared, *models = await asyncio.gather(
-        here.training().conduct(here.server.operator), *(here.site(number, rounds=3) for number in range(3))
+        here.training().conduct(here.server.operator), *(here.site(number) for number in range(3))
     )
     lines = here.training().history().lines
     assert {line.sites for line in lines if not line.failed} == {2}, lines
@@ -255,12 +262,79 @@ async def test_a_round_that_changes_nothing_is_the_last(place):
     """No site contributes twice on one model, so a training that has converged is over."""
     here = await place(rounds=5)
 
+    still = [here.site(number, train=lambda model: Trained(model, 10, {"loss": 0.0})) for number in range(SITES)]
+    shared, *models = await asyncio.gather(here.training().conduct(here.server.operator), *still)
+    assert (shared.closed, shared.converged) == (1, True)
+    assert (await here.training().conduct(here.server.operator)).digest == shared.digest, "it gives its model again"
+    assert all(np.array_equal(model["w"], FIRST["w"]) for model in models)
+
+
+async def test_more_rounds_than_were_asked_for_are_another_training(place):
+    here = await place(rounds=1)
+    await asyncio.gather(here.training().conduct(here.server.operator), *map(here.site, range(SITES)))
+    here.stated = here.stated.model_copy(update={"rounds": 2})
+    with pytest.raises(Cancelled, match=r"goes on under another task, with model\.npz as its first model"):
+        await here.training().conduct(here.server.operator)
+
+
+@pytest.mark.parametrize(
+    ("changes", "adapter", "model", "said"),
+    [
+        ({}, Arrays(), {"w": FIRST["w"]}, "has a tensor 'b', this site's model has not"),
+        (
+            {},
+            Arrays(),
+            {**FIRST, "w": np.zeros(4)},
+            r"'w' is float64\[4\] .*, and float32\[3\] in the first model",
+        ),
+        ({}, Arrays(Combine.SUM), FIRST, 'combines by mean, .* must say combine = "sum"'),
+    ],
+)
+async def test_a_model_of_another_kind_is_refused_before_any_round(tmp_path, changes, adapter, model, said):
+    with pytest.raises(ParameterError, match=said):
+        await learn(None, adapter, dict(model), towards(0), experiment(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    ("trained", "said"),
+    [
+        (Trained(FIRST, 51, {"loss": 0.0}), "trained on 51 records, the experiment's weight_max is 50"),
+        (Trained(FIRST, 10), r"metrics are \['loss'\], these are \[\]"),
+        (Trained({"w": FIRST["w"]}, 10, {"loss": 0.0}), "has a tensor 'b'"),
+    ],
+)
+async def test_what_a_training_gives_back_is_checked_before_it_leaves(place, trained, said):
+    here = await place()
+    with pytest.raises(ParameterError, match=said):
+        await here.site(0, train=lambda _: trained)
+
+
+async def test_a_checkpoint_may_lie_in_a_directory_that_is_not_there_yet(place, tmp_path):
+    here = await place(rounds=1)
+    path = tmp_path / "new" / "site.npz"
+    sites = [here.site(0, checkpoint=path), *map(here.site, range(1, SITES))]
+    shared, *_ = await asyncio.gather(here.training().conduct(here.server.operator), *sites)
+    assert GlobalModel.load(path).digest == shared.digest
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="cannot make"):
+        await learn(None, Arrays(), blank(), towards(0), here.stated, checkpoint=tmp_path / "file" / "site.npz")
+
+
+async def test_a_layer_that_the_first_model_lacks_stays_at_home(place):
+    here = await place(rounds=2)
+
+    def with_head(number):
+        def train(model):
+            model, head = {name: model[name] for name in FIRST}, model["head"]
+            trained = towards(number)(model)
+            return Trained({**trained.model, "head": head + number + 1}, trained.records, trained.metrics)
+
+        return train
+
     async def site(number):
         async with here.server.join(number, task=TASK) as session:
-            return await learn(
-                session, Arrays(), dict(FIRST), lambda model: Trained(model, 10, {"loss": 0.0}), rounds=5
-            )
+            return await learn(session, Arrays(), {**blank(), "head": np.zeros(2)}, with_head(number), here.stated)
 
     shared, *models = await asyncio.gather(here.training().conduct(here.server.operator), *map(site, range(SITES)))
-    assert shared.closed == 1
-    assert all(np.array_equal(model["w"], FIRST["w"]) for model in models)
+    assert [model["head"].tolist() for model in models] == [[2, 2], [4, 4], [6, 6]]
+    assert all(np.array_equal(model["w"], shared.tensors["w"]) for model in models)
