@@ -16,8 +16,8 @@ SEED ?=
 	bench-peers bench-flower crowd wheel clean
 
 # make demo PIPELINE=survival: other models, on data of packages that take longer to install.
-demo: $(if $(PIPELINE),.venv-pipelines/.installed,$(VENV)/.demo)
-	$(if $(PIPELINE),.venv-pipelines/bin/sangam demo --pipeline $(PIPELINE),$(BIN)/sangam demo) $(ARGS)
+demo: $(if $(PIPELINE),.venv-demo/.installed,$(VENV)/.demo)
+	$(if $(PIPELINE),.venv-demo/bin/sangam demo --pipeline $(PIPELINE),$(BIN)/sangam demo) $(ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -W error -m pytest -q -n $(JOBS) --dist loadfile $(ARGS)
@@ -73,7 +73,7 @@ wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel --outdir dist
 
 clean:
-	rm -rf $(VENV) .venv-proto .venv-peers .venv-pipelines .venv-nvflare .venv-flower build dist *.egg-info sangam-demo
+	rm -rf $(VENV) .venv-proto .venv-peers .venv-demo .venv-pipelines .venv-nvflare .venv-flower build dist *.egg-info sangam-demo
 
 # Stubs come from an environment of their own: grpcio-tools pins another protobuf than ours.
 define generate
@@ -103,6 +103,11 @@ $(VENV)/.fuzz: $(VENV)/.dev
 .venv-proto/.installed: Makefile
 	$(PYTHON) -m venv .venv-proto
 	.venv-proto/bin/python -m pip install -q grpcio-tools==$(GRPCIO_TOOLS) mypy-protobuf==$(MYPY_PROTOBUF)
+	@touch $@
+
+.venv-demo/.installed: pyproject.toml constraints.txt tests/pipelines/frameworks/constraints.txt
+	$(PYTHON) -m venv .venv-demo
+	.venv-demo/bin/python -m pip install -q -c constraints.txt -c tests/pipelines/frameworks/constraints.txt -e '.[pipelines]'
 	@touch $@
 
 .venv-pipelines/.installed: pyproject.toml constraints.txt tests/pipelines/frameworks/constraints.txt

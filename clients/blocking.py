@@ -189,6 +189,12 @@ class BlockingOperator:
         """See `Operator.run_round`; `on_event` is called in the loop's thread."""
         return self._loop.run(self._operator.run_round(task, base=base, on_event=on_event))
 
+    def outcome(
+        self, task: str, round_number: int, *, on_event: Callable[[RoundEvent], None] | None = None
+    ) -> RoundResult:
+        """See `Operator.outcome`; `on_event` is called in the loop's thread."""
+        return self._loop.run(self._operator.outcome(task, round_number, on_event=on_event))
+
     def _each(self, items: AsyncIterator[T]) -> Iterator[T]:
         while (item := self._loop.run(_next(items))) is not None:
             yield item

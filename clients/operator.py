@@ -279,14 +279,25 @@ class Operator:
             SangamError: as `start_round`, `watch` and `fetch_result`.
         """
         number = await self.start_round(task, base=base, key=secrets.token_hex(KEY_BYTES))
-        async for event in self.watch(task, number):
+        return await self.outcome(task, number, on_event=on_event)
+
+    async def outcome(
+        self, task: str, round_number: int, *, on_event: Callable[[RoundEvent], None] | None = None
+    ) -> RoundResult:
+        """Wait for the end of a round, and fetch its result; `on_event` is told what happens meanwhile.
+
+        Raises:
+            RoundAborted: the round failed, for the reason given.
+            SangamError: as `watch` and `fetch_result`.
+        """
+        async for event in self.watch(task, round_number):
             if on_event is not None:
                 on_event(event)
             if event.kind == EventKind.FAILED:
-                raise RoundAborted(f"round {number}: {event.detail}")
+                raise RoundAborted(f"round {round_number}: {event.detail}")
             if event.kind == EventKind.CLOSED:
-                return await self.fetch_result(task, number)
-        raise MessageError(f"round {number}: its events ended before the round did")
+                return await self.fetch_result(task, round_number)
+        raise MessageError(f"round {round_number} of {task}: its events ended before the round did")
 
     async def _call(self, method: str, request: object, response: type[T]) -> T:
         return await self._channel.unary(f"/sangam.v1.Operator/{method}", request, response)

@@ -25,7 +25,7 @@ from aggregator.protocol.parties import Parties
 DEPLOYMENT = "local"
 PARTIES = Parties("key-holder", "auditor")
 HOST = "127.0.0.1"
-LIFETIME = timedelta(days=90)  # sites warn of their renewal before that is short
+LIFETIME = timedelta(days=90)  # of a few weeks a site would warn in its log
 AUTHORITY_LIFETIME = timedelta(days=91)
 
 

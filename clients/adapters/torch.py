@@ -15,7 +15,7 @@ class Torch:
     What travels are parameters and buffers of float dtype, as float32, doubles as float64. Integer and boolean buffers
     stay at each site: `num_batches_tracked` of a normalisation counts the site's own batches, and a mean of counters or
     masks is neither. Running means and variances are averaged like weights; to keep them at home as FedBN does, leave
-    them out by a `clients.Selection(exclude=("*.running_*",))`.
+    them out of the experiment's first model.
     """
 
     combine: Combine = Combine.MEAN

@@ -7,20 +7,21 @@ import asyncio
 from itertools import count
 
 import torch
-from sklearn.datasets import load_breast_cancer
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import train_test_split
-from sklearn.preprocessing import StandardScaler
 
+from aggregator.demo.data import deal
 from aggregator.local.trial import plain, try_out
 from clients.adapters.torch import Torch
 from clients.training import Trained
 
 HOSPITALS, ROUNDS, EPOCHS, BATCH = 5, 10, 2, 16
 
-x, y = load_breast_cancer(return_X_y=True)
-x, x_test, y, y_test = train_test_split(StandardScaler().fit_transform(x), y, test_size=0.3, random_state=0)
-x, x_test, y = (torch.tensor(array, dtype=torch.float32) for array in (x, x_test, y))
+study = deal(HOSPITALS, seed=1)  # real records, scaled by public constants, split unevenly; a quarter is held out
+LARGEST = max(map(len, study.shards))
+
+
+def tensors(records):
+    return (torch.tensor(array, dtype=torch.float32) for array in (records.features, records.labels))
 
 
 def new():
@@ -47,7 +48,7 @@ def fit(model, features, labels, epochs, seed):
 
 def at(hospital):
     """A hospital's own training; each call is another round."""
-    mine, labels, rounds = x[hospital::HOSPITALS], y[hospital::HOSPITALS], count()
+    (mine, labels), rounds = tensors(study.shards[hospital]), count()
     return lambda model: Trained(fit(model, mine, labels, EPOCHS, seed=next(rounds)), len(labels))
 
 
@@ -55,9 +56,10 @@ def hospitals():
     return [at(hospital) for hospital in range(HOSPITALS)]
 
 
-models = asyncio.run(try_out(Torch(), new, hospitals(), rounds=ROUNDS, clip=2.0, weight_max=100))
+models = asyncio.run(try_out(Torch(), new, hospitals(), rounds=ROUNDS, clip=2.0, weight_max=LARGEST))
 twin = plain(Torch(), new, hospitals(), rounds=ROUNDS)
-pooled = fit(new(), x, y, ROUNDS * EPOCHS, seed=0)
+pooled = fit(new(), *tensors(study.pooled), ROUNDS * EPOCHS, seed=0)
+x_test, y_test = tensors(study.held_out)
 for name, model in {"Sangam": models[0], "plain averaging": twin, "pooled": pooled}.items():
     model.eval()
     with torch.no_grad():

@@ -39,6 +39,7 @@ def show(pipeline: Pipeline[M], console: Console, *, as_json: bool) -> int:
     verdict = f"[green]as {pipeline.twin_is}[/]" if ends_well else f"[red]not as {pipeline.twin_is}[/]"
     console.print(f"{verdict}: {off:.2g} apart, at most {pipeline.within:g} allowed", highlight=False)
     if as_json:
+        found["twin"] = found.pop(pipeline.twin_is)
         typer.echo(json.dumps({**found, "apart": off, "within": pipeline.within, "sites": len(pipeline.sites)}))
     return 0 if ends_well else 1
 

@@ -12,8 +12,7 @@ import numpy.typing as npt
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from aggregator.errors import ParameterError
-from aggregator.wire.messages import Tensor
-from clients.adapters.contract import METRIC
+from clients.adapters.contract import metrics, with_metrics
 from clients.result import RoundResult
 
 RECORD = "sangam"
@@ -64,13 +63,7 @@ def arrays_of(content: RecordDict) -> Arrays:
     return {name: array.numpy() for name, array in next(iter(content.array_records.values())).items()}
 
 
-def tensors(arrays: Arrays, metrics: Mapping[str, float]) -> tuple[Tensor, ...]:
-    """A round's layout: the arrays' shapes, then the metrics with the largest absolute value of each."""
-    shapes = [Tensor(name, array.shape) for name, array in arrays.items()]
-    return *shapes, *(Tensor(METRIC + name, (), clip=most) for name, most in metrics.items())
-
-
-def contribution(reply: RecordDict, base: Arrays, tag: Tag) -> tuple[dict[str, npt.NDArray[np.float64]], int]:
+def contribution(reply: RecordDict, base: Arrays, tag: Tag) -> tuple[Arrays, int]:
     """A reply's update, float64 by tensor name, and its weight, a number of examples.
 
     Raises:
@@ -81,18 +74,16 @@ def contribution(reply: RecordDict, base: Arrays, tag: Tag) -> tuple[dict[str, n
         if name not in arrays or name not in base or arrays[name].shape != base[name].shape:
             raise ParameterError(f"array {name!r} is not the same in message and reply")
     update = {name: array.astype(np.float64) - base[name].astype(np.float64) for name, array in arrays.items()}
-    metrics = {name: value for record in reply.metric_records.values() for name, value in record.items()}
+    said = {name: value for record in reply.metric_records.values() for name, value in record.items()}
     for name in (*tag.metrics, tag.weighted_by):
-        if not isinstance(metrics.get(name), int | float):
+        if not isinstance(said.get(name), int | float):
             raise ParameterError(f"the reply has no metric {name!r} that is a single number")
-    update |= {METRIC + name: np.asarray(metrics[name], np.float64) for name in tag.metrics}
-    return update, _count(metrics[tag.weighted_by])
+    return with_metrics(update, {name: said[name] for name in tag.metrics}), _count(said[tag.weighted_by])
 
 
 def averaged(base: Arrays, result: RoundResult, tag: Tag) -> RecordDict:
     """The one reply that stands for all: means of arrays, in the dtypes of Flower's own mean, and metrics."""
-    metrics = {name: float(result.mean[METRIC + name]) for name in tag.metrics}
-    content = RecordDict({"metrics": MetricRecord({**metrics, tag.weighted_by: result.total_weight})})
+    content = RecordDict({"metrics": MetricRecord({**metrics(result.mean), tag.weighted_by: result.total_weight})})
     if tag.arrays:
         means = {name: (array + result.mean[name]).astype(np.result_type(array, 1.0)) for name, array in base.items()}
         content["arrays"] = ArrayRecord({name: Array(np.asarray(mean)) for name, mean in means.items()})

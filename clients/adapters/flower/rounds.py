@@ -6,11 +6,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from aggregator.errors import MessageError, OutOfTurn
+from aggregator.errors import OutOfTurn, RoundAborted
 from aggregator.protocol.parameters import Parameters
 from aggregator.wire.messages import Tensor
 from aggregator.wire.operator_messages import Deadlines, Opening
-from aggregator.wire.vocabulary import EventKind
 from clients.adapters.flower.records import Arrays
 from clients.blocking import operate_blocking
 from clients.operator import KEY_BYTES
@@ -72,17 +71,15 @@ def finish(plan: Plan, running: Running, came: int) -> RoundResult | None:
         came: how many nodes say that they contribute; if too few, nobody waits for the rest.
 
     Raises:
-        SangamError: as `Operator.watch` and `fetch_result`.
+        SangamError: as `Operator.outcome`.
     """
     task, number = running.task, running.number
     with operate_blocking(plan.address, plan.identity) as operator:
         if came < plan.minimum_cohort:
             with suppress(OutOfTurn):  # it has ended by itself
                 operator.abort_round(task, number, f"{came} nodes contribute, need {plan.minimum_cohort}")
-        for event in operator.watch(task, number):
-            if event.kind == EventKind.FAILED:
-                _LOG.warning("no sum in round %d of %s: %s", number, task, event.detail)
-                return None
-            if event.kind == EventKind.CLOSED:
-                return operator.fetch_result(task, number)
-    raise MessageError(f"round {number} of {task}: its events ended before the round did")
+        try:
+            return operator.outcome(task, number)
+        except RoundAborted as error:
+            _LOG.warning("no sum of %s: %s", task, error)
+            return None

@@ -10,9 +10,10 @@ from flwr.serverapp.strategy import Strategy
 
 from aggregator.errors import ParameterError
 from aggregator.wire.operator_messages import Deadlines
+from clients.adapters.contract import layout
 from clients.adapters.flower import rounds
 from clients.adapters.flower.averaging import check_averages
-from clients.adapters.flower.records import Arrays, Tag, averaged, tensors
+from clients.adapters.flower.records import Arrays, Tag, averaged
 from clients.adapters.flower.rounds import Plan, Running
 
 
@@ -113,8 +114,8 @@ class SecureStrategy(Strategy):
         if messages:
             base = {name: array.numpy() for name, array in arrays.items()}
             metrics, trains = self._metrics[kind], kind == MessageType.TRAIN
-            layout = tensors(base if trains else {}, metrics)
-            running = rounds.start(self._plan, kind, layout, base, len(messages))
+            tensors = layout(base if trains else {}, metrics)
+            running = rounds.start(self._plan, kind, tensors, base, len(messages))
             weighted_by = getattr(self.inner, "weighted_by_key", "num-examples")
             self._turn = _Turn(running, base, Tag(running.task, trains, tuple(metrics), weighted_by))
             for message in messages:

@@ -17,7 +17,7 @@ from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.app_event_type import AppEventType
 
 from aggregator.errors import OutOfTurn, ParameterError, SangamError
-from clients.adapters.contract import METRIC
+from clients.adapters.contract import metrics
 from clients.adapters.nvflare.model import RECEIPT, Arrays, floats, read
 from clients.adapters.nvflare.rounds import Rounds
 from clients.result import RoundResult
@@ -77,9 +77,9 @@ class SecureModelAggregator(ModelAggregator):  # type: ignore[misc]
             raise OutOfTurn("no round was started")
         result = self._outcome.result()
         moved = {name: np.asarray(result.mean[name], array.dtype) for name, array in self._base.items()}
-        metrics = {name: float(result.mean[METRIC + name]) for name in self._rounds.metrics}
+        said = metrics(result.mean)
         facts = {"round": result.round, "participants": list(result.participants), "error_bound": result.error_bound}
-        return FLModel(ParamsType.DIFF, moved, metrics=metrics or None, meta={"sangam": facts})
+        return FLModel(ParamsType.DIFF, moved, metrics=said or None, meta={"sangam": facts})
 
     def _start(self, base: Arrays, engine: Any) -> None:
         self._base, self._number = base, self._rounds.start(base)

@@ -11,7 +11,7 @@ from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 
 from aggregator.errors import ParameterError
-from clients.adapters.contract import METRIC
+from clients.adapters.contract import with_metrics
 
 Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
 
@@ -58,12 +58,12 @@ def update(result: FLModel, base: Mapping[str, npt.NDArray[Any]]) -> Arrays:
             f"the result lacks {', '.join(missing)}: no filter before this one may take parameters out"
         )
     full = result.params_type == ParamsType.FULL
-    moved = {name: after[name] - np.float64(base[name]) if full else np.float64(after[name]) for name in base}
-    return moved | {METRIC + name: _number(name, value) for name, value in (result.metrics or {}).items()}
+    moved: Arrays = {name: np.float64(after[name]) - (np.float64(base[name]) if full else 0.0) for name in base}
+    return dict(with_metrics(moved, {name: _number(name, value) for name, value in (result.metrics or {}).items()}))
 
 
-def _number(name: str, value: Any) -> npt.NDArray[np.float64]:
+def _number(name: str, value: Any) -> float:
     number = np.asarray(value)
     if number.shape or number.dtype.kind not in "fiu":
         raise ParameterError(f"metric {name!r} is not a number, and cannot be summed: report it elsewhere")
-    return np.asarray(number, np.float64)
+    return float(number)

@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import KW_ONLY, dataclass, field
 
-from aggregator.errors import OutOfTurn, RoundAborted
+from aggregator.errors import OutOfTurn
 from aggregator.protocol.parameters import Parameters
-from aggregator.wire.messages import Tensor
+from aggregator.protocol.participant import Safeguards
 from aggregator.wire.operator_messages import Opening
-from aggregator.wire.vocabulary import EventKind
-from clients.adapters.contract import METRIC
+from clients.adapters.contract import layout
 from clients.adapters.nvflare.model import Arrays
 from clients.blocking import BlockingOperator, operate_blocking
 from clients.result import RoundResult
@@ -65,13 +64,10 @@ class Rounds:
 
         Raises:
             RoundAborted: the round failed, for the reason given.
-            SangamError: as `Operator.watch` and `Operator.fetch_result`.
+            SangamError: as `Operator.outcome`.
         """
         with self._operator() as operator:
-            *_, end = operator.watch(self.task, number)
-            if end.kind == EventKind.FAILED:
-                raise RoundAborted(f"round {number}: {end.detail}")
-            return operator.fetch_result(self.task, number)
+            return operator.outcome(self.task, number)
 
     def abort(self, number: int, reason: str) -> None:
         """End a round, if it has not ended."""
@@ -80,10 +76,8 @@ class Rounds:
 
     def _parameters(self, operator: BlockingOperator, base: Arrays) -> Parameters:
         roster = sum(1 for _ in operator.sites())
-        tensors = [Tensor(name, array.shape) for name, array in base.items()]
-        tensors += [Tensor(METRIC + name, (), clip=bound) for name, bound in self.metrics.items()]
-        least = self.minimum_cohort or max(3, roster // 2 + 1)
-        return Parameters(tuple(tensors), self.clip, roster, least, self.weight_max)
+        least = Safeguards(self.minimum_cohort).least(roster)
+        return Parameters(layout(base, self.metrics), self.clip, roster, least, self.weight_max)
 
     def _operator(self) -> AbstractContextManager[BlockingOperator]:
         return operate_blocking(self.address, self.identity)

@@ -1,5 +1,7 @@
 """What goes wrong: nodes that die, apps that raise, too few nodes, no server, a run twice; what Flower makes of it."""
 
+import re
+
 import numpy as np
 import pytest
 from flwr.app import Context, MessageType

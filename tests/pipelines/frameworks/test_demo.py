@@ -23,7 +23,7 @@ def test_a_pipeline_scores_as_plain_averaging_and_nearly_as_pooled(name):
     result = CliRunner().invoke(app, ["demo", "--pipeline", name, "--json"], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     said = json.loads(result.stdout.splitlines()[-1])
-    assert abs(said["federated"] - said[named(name).twin_is]) <= said["within"] <= 0.005
+    assert abs(said["federated"] - said["twin"]) <= said["within"] <= 0.005
     assert abs(said["federated"] - said["pooled"]) <= APART[name]
     assert said["sites"] == len(named(name).sites)
 
