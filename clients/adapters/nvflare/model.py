@@ -58,7 +58,9 @@ def update(result: FLModel, base: Mapping[str, npt.NDArray[Any]]) -> Arrays:
             f"the result lacks {', '.join(missing)}: no filter before this one may take parameters out"
         )
     full = result.params_type == ParamsType.FULL
-    moved: Arrays = {name: np.float64(after[name]) - (np.float64(base[name]) if full else 0.0) for name in base}
+    moved: Arrays = {}
+    for name, start in base.items():
+        moved[name] = np.asarray(after[name] - np.float64(start) if full else after[name], np.float64)
     return dict(with_metrics(moved, {name: _number(name, value) for name, value in (result.metrics or {}).items()}))
 
 
