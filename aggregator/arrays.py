@@ -14,6 +14,7 @@ import numpy.typing as npt
 from aggregator.errors import ParameterError, StorageError
 from aggregator.files import move_into_place
 
+INFLATED, INFLATED_LEAST = 20, 64 << 20  # how many times its size a file may become, and bytes beyond that
 SUFFIX = ".npy"  # of a member; its name without it is the tensor's
 
 # What reading a damaged, encrypted or foreign file raises; a header that lies may ask for any amount of memory.
@@ -38,6 +39,7 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[np.generic]]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
+            _check_size(archive, path.stat().st_size)
             return {name.removesuffix(SUFFIX): _read(archive, name) for name in archive.namelist()}
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror or error}") from None
@@ -79,6 +81,13 @@ def replace_arrays(path: Path, arrays: Mapping[str, npt.ArrayLike], note: str = 
     staged = path.with_name(f"{path.name}.new")
     write_arrays(staged, arrays, note)
     move_into_place(staged, path)
+
+
+def _check_size(archive: zipfile.ZipFile, size: int) -> None:
+    """A few kilobytes from somebody else must not become gigabytes here."""
+    whole = sum(member.file_size for member in archive.infolist())
+    if whole > INFLATED_LEAST + INFLATED * size:
+        raise ValueError(f"its {size:,} bytes would become {whole:,}: write large arrays uncompressed")
 
 
 def check_target(path: Path | None) -> None:

@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, cont
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
+from aggregator.errors import RoundAborted
 from aggregator.protocol.encoding import Update
 from aggregator.protocol.parameters import Parameters
 from aggregator.wire.operator_messages import (
@@ -76,11 +77,14 @@ class BlockingSession:
         base: Update | None = None,
         again: str = "",
         observer: Observer | None = None,
+        parameters: Parameters | None = None,
+        within_s: float | None = None,
     ) -> RoundResult | None:
-        """See `Session.contribute`."""
-        return self._loop.run(
-            self._session.contribute(update, weight=weight, base=base, again=again, observer=observer)
+        """See `Session.contribute`; after `within_s` seconds without an end it is given up: RoundAborted."""
+        work = self._session.contribute(
+            update, weight=weight, base=base, again=again, observer=observer, parameters=parameters
         )
+        return self._loop.run(_within(work, within_s))
 
     def fetch_result(self, round_number: int = 0, *, base: Update | None = None) -> RoundResult:
         """See `Session.fetch_result`."""
@@ -226,6 +230,13 @@ def _entered(loop: Loop, context: AbstractAsyncContextManager[T], kind: Callable
 open_site_blocking = _blocking(open_site, BlockingSite)
 connect_blocking = _blocking(connect, BlockingSession)
 operate_blocking = _blocking(operate, BlockingOperator)
+
+
+async def _within(work: Coroutine[Any, Any, T], seconds: float | None) -> T:
+    try:
+        return await asyncio.wait_for(work, seconds)
+    except TimeoutError:
+        raise RoundAborted(f"no round that this site could be in has ended within {seconds:g} s") from None
 
 
 async def _enter(context: AbstractAsyncContextManager[T]) -> T:

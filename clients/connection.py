@@ -4,7 +4,7 @@ async with clients.connect("aggregator:7443", "site/") as session:
     ...
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +33,7 @@ async def open_site(
     patience_s: float = DEFAULT_PATIENCE_S,
     proxy: str = "",
     keepalive_s: float = KEEPALIVE_S,
+    alike: Sequence[str] = (),
 ) -> AsyncIterator[OpenSite]:
     """Open a site, which then joins as many tasks as it likes.
 
@@ -46,6 +47,7 @@ async def open_site(
         proxy: http://host:port of a proxy; by default what the environment says (https_proxy). A host that its no_proxy
             names is called directly in either case.
         keepalive_s: how long the line may be silent before it is tested, seconds.
+        alike: beginnings of tasks' names; on one model this site contributes once to all tasks that share one.
 
     Raises:
         ParameterError: no such proxy, too short a keepalive, or nowhere to keep the journal.
@@ -65,6 +67,7 @@ async def open_site(
         return GrpcChannel(address, caller, proxy=proxy, keepalive_s=keepalive_s)
 
     with Journal(journal or Path(str(identity)) / JOURNAL_FILE) as opened:
+        opened.alike = tuple(alike)
         site = OpenSite(who, dial, opened, safeguards or Safeguards(), patience_s)
         try:
             yield site
@@ -83,6 +86,7 @@ async def connect(
     patience_s: float = DEFAULT_PATIENCE_S,
     proxy: str = "",
     keepalive_s: float = KEEPALIVE_S,
+    alike: Sequence[str] = (),
 ) -> AsyncIterator[Session]:
     """Join one task as a participant: `open_site`, and the site's `join`; see there for arguments and errors."""
     opening = open_site(
@@ -93,6 +97,7 @@ async def connect(
         patience_s=patience_s,
         proxy=proxy,
         keepalive_s=keepalive_s,
+        alike=alike,
     )
     async with opening as site, site.join(task) as session:
         yield session

@@ -10,6 +10,7 @@ from aggregator.errors import MessageError, ParameterError, StaleModel, VersionM
 from aggregator.protocol import participant
 from aggregator.protocol.context import RoundTerms
 from aggregator.protocol.homomorphic_participant import Keyed, accept_key
+from aggregator.protocol.parameters import Parameters
 from aggregator.protocol.participant import Invited
 from aggregator.protocol.parties import Audit
 from aggregator.wire.messages import RoundOpened
@@ -41,13 +42,16 @@ class Invitations:
         self._rosters = rosters
         self._now = now
 
-    async def accept(self, opened: RoundOpened, model_hash: bytes, again: str) -> Invited | Keyed:
+    async def accept(
+        self, opened: RoundOpened, model_hash: bytes, again: str, parameters: Parameters | None = None
+    ) -> Invited | Keyed:
         """Check a round against all that this site knows, and has agreed to before.
 
         Args:
             opened: the round, as the server announces it.
             model_hash: of the model that the site's update starts from.
             again: why the site contributes once more on the same model; empty where it does not mean to.
+            parameters: that were agreed on outside of this protocol; None for whatever the task has.
 
         Raises:
             VersionMismatch: the round speaks another version of the protocol than the line.
@@ -71,6 +75,8 @@ class Invitations:
         invited = participant.enter(terms, roster, self._credentials.site, expired)
         if terms.task != self._line.task:
             raise MessageError(f"round {terms.round} is of task {terms.task}, this session joined {self._line.task}")
+        if parameters is not None and terms.parameters.hash != parameters.hash:
+            raise ParameterError(f"round {terms.round} of {terms.task} has other parameters than were agreed on")
         if terms.model_hash != model_hash:
             raise StaleModel(f"round {terms.round} starts from another model than `base`: fetch the last result")
         self._journal.pin_parameters(terms.deployment, terms.task, terms.parameters.hash)

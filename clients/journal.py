@@ -40,14 +40,25 @@ _INSERT = "INSERT INTO rounds (deployment, task, round, ctx0) VALUES (?, ?, ?, ?
 _SET_CTX1 = "UPDATE rounds SET ctx1 = ? WHERE deployment = ? AND task = ? AND round = ?"
 _SET_SURVIVORS = "UPDATE rounds SET survivors = ? WHERE deployment = ? AND task = ? AND round = ?"
 _SET_MODEL = "UPDATE rounds SET model = ? WHERE deployment = ? AND task = ? AND round = ?"
-_COUNTS = """SELECT
-    (SELECT COUNT(*) FROM rounds WHERE deployment = ? AND task = ? AND model = ?),
-    (SELECT COUNT(*) FROM allowances WHERE deployment = ? AND task = ? AND model = ?)
+_COUNTS = """
+WITH alike AS (SELECT :task AS task, :alike AS beginning)
+SELECT (SELECT COUNT(*) FROM rounds, alike WHERE deployment = :deployment AND model = :model AND
+            (rounds.task = alike.task OR beginning <> '' AND substr(rounds.task, 1, length(beginning)) = beginning)),
+       (SELECT COUNT(*) FROM allowances, alike WHERE deployment = :deployment AND model = :model AND
+            (allowances.task = alike.task OR
+                beginning <> '' AND substr(allowances.task, 1, length(beginning)) = beginning))
 """
 
 
 class Journal(Memory):
-    """The journal of one site; see `Memory` for how it is kept, and for errors."""
+    """The journal of one site; see `Memory` for how it is kept, and for errors.
+
+    Attributes:
+        alike: beginnings of names; on one model this site contributes once to all tasks that share one of them. For
+            sites whose other side may make tasks as it likes.
+    """
+
+    alike: tuple[str, ...] = ()
 
     what = "journal"
     schema = _SCHEMA
@@ -116,7 +127,7 @@ class Journal(Memory):
             _, _, _, recorded = _entered(database, key)
             if recorded not in (None, model):
                 raise Equivocation(f"{label(key)}: the answer was for another model")
-            if recorded is None and _spent(database, deployment, task, model):
+            if recorded is None and self._spent(database, deployment, task, model):
                 raise Equivocation(f"{label(key)}: an earlier round already answered on this model of the task")
             database.execute(_SET_MODEL, (model, *key))
 
@@ -124,7 +135,7 @@ class Journal(Memory):
         """Whether this site has used up its contributions to this task on this model. Ask before entering a round."""
         check_digest(model)
         with self.storage_errors():
-            return _spent(self._database, deployment, task, model)
+            return self._spent(self._database, deployment, task, model)
 
     def allow_again(self, deployment: str, task: str, model: bytes, reason: str, now: datetime) -> None:
         """Let this site contribute exactly once more on the same model. Run by the site's own operator, knowingly.
@@ -140,7 +151,7 @@ class Journal(Memory):
                 f"a further contribution needs a reason of 1 to {TEXT_MAX} characters and a time in UTC"
             )
         with self.transaction() as database:
-            if not _spent(database, deployment, task, model):
+            if not self._spent(database, deployment, task, model):
                 raise ParameterError(f"task {task} of {deployment}: nothing to allow, a contribution is still possible")
             row = (deployment, task, model, reason, now.astimezone(UTC).isoformat())
             database.execute("INSERT INTO allowances VALUES (?, ?, ?, ?, ?)", row)
@@ -177,6 +188,13 @@ class Journal(Memory):
                 raise Equivocation(f"the server's only task was {seen[0]} and is now {task}: name the one you mean")
             database.execute("INSERT OR IGNORE INTO unnamed VALUES (?, ?)", (deployment, task))
 
+    def _spent(self, database: sqlite3.Connection, deployment: str, task: str, model: bytes) -> bool:
+        """Answers given, against those allowed: the first needs no allowance, each further one needs its own."""
+        beginning = next((one for one in self.alike if task.startswith(one)), "")
+        asked = {"deployment": deployment, "task": task, "alike": beginning, "model": model}
+        answers, allowances = database.execute(_COUNTS, asked).fetchone()
+        return bool(answers > allowances)
+
 
 _Row: TypeAlias = tuple[bytes, bytes | None, bytes | None, bytes | None]  # ctx0, ctx1, survivors, model
 
@@ -191,9 +209,3 @@ def _entered(database: sqlite3.Connection, key: RoundKey) -> _Row:
     if row is None:
         raise ParameterError(f"{label(key)} was never entered")
     return row
-
-
-def _spent(database: sqlite3.Connection, deployment: str, task: str, model: bytes) -> bool:
-    """Answers given, against those allowed: the first needs no allowance, each further one needs its own."""
-    answers, allowances = database.execute(_COUNTS, (deployment, task, model) * 2).fetchone()
-    return bool(answers > allowances)

@@ -19,6 +19,7 @@ from aggregator.errors import Equivocation, OutOfTurn, ParameterError, RoundAbor
 from aggregator.protocol.context import hash_model
 from aggregator.protocol.encoding import Encoded, Update, encode
 from aggregator.protocol.homomorphic_participant import Keyed
+from aggregator.protocol.parameters import Parameters
 from aggregator.protocol.participant import Invited
 from aggregator.protocol.spread import Each
 from aggregator.wire.messages import (
@@ -70,6 +71,7 @@ class _Offer:
     model_hash: bytes
     again: str
     observer: Observer | None
+    parameters: Parameters | None
 
 
 class Session:
@@ -142,6 +144,7 @@ class Session:
         base: Update | None = None,
         again: str = "",
         observer: Observer | None = None,
+        parameters: Parameters | None = None,
     ) -> RoundResult | None:
         """Take part in the next round with one update; waits for a round to open, and for its end.
 
@@ -151,6 +154,7 @@ class Session:
             base: the model that the update starts from. The round must start from the very same one.
             again: why this site contributes once more to this task on the same model; kept in the journal.
             observer: told of each step and of the vectors, on this machine.
+            parameters: what was agreed on; a round with any others is refused before the update is looked at.
 
         Returns:
             The round's weighted mean; None where the task keeps results for its operator.
@@ -164,7 +168,7 @@ class Session:
         """
         if self._busy:
             raise ParameterError("this session is already contributing: one contribution at a time")
-        offer = _Offer(update, weight, hash_model(base), again, observer)
+        offer = _Offer(update, weight, hash_model(base), again, observer, parameters)
         self._busy = True
         try:
             self._line.skip_ended_rounds()
@@ -231,7 +235,7 @@ class Session:
         if part is not None and part.bound:
             self._line.put_back(message)
             raise RoundAborted(f"round {part.round} ended while this site was away")
-        accepting = self._invitations.accept(opened, offer.model_hash, offer.again)
+        accepting = self._invitations.accept(opened, offer.model_hash, offer.again, offer.parameters)
         accepted = await self._withdrawing(message.round, accepting)
         invited = accepted.invited if isinstance(accepted, Keyed) else accepted
         self._trace.end()  # of a round that another one has overtaken

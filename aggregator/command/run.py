@@ -120,7 +120,12 @@ def _summarise(console: Console, training: "Training", model: "GlobalModel") -> 
     lines = training.history().lines
     closed = [line for line in lines if not line.failed]
     table = Table("", "first round", "last round", box=None)
-    for name in closed[-1].metrics if closed else ():
+    if not closed:
+        console.print(
+            f"The model is in {escape(str(training.model_file))}; there is no history beside it.", soft_wrap=True
+        )
+        return
+    for name in closed[-1].metrics:
         table.add_row(name, *(f"{line.metrics.get(name, nan):.4g}" for line in (closed[0], closed[-1])))
     table.add_row("sites", *(str(line.sites) for line in (closed[0], closed[-1])))
     console.print(

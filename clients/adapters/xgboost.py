@@ -56,7 +56,7 @@ async def train(
     def given(state: State) -> Input:
         return Input(contribution(state, records), weight=1)
 
-    return await Part(session, course(session.task, path), given, again, watch or Nobody()).take(state)
+    return await Part(session, course(session.task, settings, path), given, again, watch or Nobody()).take(state)
 
 
 async def create(
@@ -109,7 +109,7 @@ async def conduct(
     make_directory(path.parent)
     state, history = loaded(settings, path), History(path.with_suffix(HISTORY_SUFFIX))
     if not state.done:
-        way = course(task, path)
+        way = course(task, settings, path)
         state = await conducting.conduct(operator, way, state, history, failures_max=failures_max, watch=watch)
         if not keep_open:
             await operator.cancel_task(task)

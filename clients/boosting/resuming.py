@@ -33,6 +33,8 @@ def after(state: State, result: RoundResult) -> State:
     return advanced(state, result.mean, len(result.participants), result.round)
 
 
-def course(task: str, path: Path) -> Course[State]:
+def course(task: str, settings: Settings, path: Path) -> Course[State]:
     """A study's way from state to state; `path` is where it is kept."""
-    return Course[State](task, advance=after, keep=partial(kept, path), is_over=lambda state: state.done)
+    return Course[State](
+        task, settings.parameters, advance=after, keep=partial(kept, path), is_over=lambda state: state.done
+    )

@@ -42,7 +42,8 @@ class Settings:
         features: their names, in the order of the columns.
         sites_max: how many sites one sum may hold.
         records_max: how many records the largest site may have. Public: it decides the fixed point.
-        minimum_cohort: a round with fewer sites is aborted.
+        minimum_cohort: a round with fewer sites is aborted. By default all must be there: the histograms of one level less
+            those of the next are those of a site that was in one round and not in the other.
         objective: the loss.
         label_max: the largest label, by absolute value; public, for the same reason. Classes are 0 and 1.
         trees: how many.
@@ -59,7 +60,7 @@ class Settings:
     features: tuple[str, ...]
     sites_max: int
     records_max: int
-    minimum_cohort: int = 3
+    minimum_cohort: int = 0
     objective: Objective = Objective.LOGISTIC
     label_max: float = 1.0
     trees: int = 100
@@ -76,6 +77,7 @@ class Settings:
     def __post_init__(self) -> None:
         object.__setattr__(self, "features", tuple(self.features))
         object.__setattr__(self, "objective", Objective(self.objective))
+        object.__setattr__(self, "minimum_cohort", self.minimum_cohort or self.sites_max)
         if not self.features or len(set(self.features)) != len(self.features):
             raise ParameterError("a study needs features, each with a name of its own")
         ranges: tuple[tuple[str, float, float], ...] = (

@@ -124,11 +124,20 @@ class State:
                 sketch=None if fields["edges"] is None else Sketch(np.array(fields["edges"], np.int64)),
                 cuts=None if fields["cuts"] is None else Cuts(tuple(map(tuple, fields["cuts"]))),
                 base_score=float("nan") if fields["base_score"] is None else fields["base_score"],
-                trees=tuple(map(_tree, fields["trees"])),
+                trees=tuple(_tree(one, len(fields["settings"]["features"])) for one in fields["trees"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ParameterError(f"this is no state of a study: {error!r}") from None
 
 
-def _tree(fields: dict[str, Any]) -> Tree:
-    return Tree(tuple(Node(*node) for node in fields["nodes"]), tuple(fields["open"]))
+def _tree(fields: dict[str, Any], features: int) -> Tree:
+    tree = Tree(tuple(Node(*node) for node in fields["nodes"]), tuple(fields["open"]))
+    places = range(-1, len(tree.nodes))
+    for node in tree.nodes:
+        if not all(type(place) is int and place in places for place in (node.parent, node.left, node.right)):
+            raise ValueError("a node has relatives that are not there")
+        if type(node.feature) is not int or not 0 <= node.feature < features:
+            raise ValueError("a node asks for a feature that is not there")
+    if not all(type(leaf) is int and 0 <= leaf < len(tree.nodes) for leaf in tree.open):
+        raise ValueError("a leaf is open that is not there")
+    return tree

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from aggregator.errors import ParameterError
+from aggregator.errors import ParameterError, RoundAborted
 from clients.boosting import objective
 from clients.boosting.cuts import Cuts
 from clients.boosting.settings import GRADIENTS, HESSIANS, Objective, Settings, exact_sum, on_grid
@@ -103,8 +103,20 @@ def advanced(state: State, mean: Mapping[str, Floats], sites: int, round_number:
         round_number: the server's.
     """
     sums = {name: exact_sum(mean[name], sites, step) for name, step in state.settings.steps.items()}
+    _check_sums(sums, sites * state.settings.records_max)
     after = _counted(state, sums) if state.cuts is None else _levelled(state, sums)
     return replace(after, round=round_number, closed=state.closed + 1)
+
+
+def _check_sums(sums: Update, records_max: int) -> None:
+    """Refuse what no records can have made, whoever says so; a hessian, and a count, is from 0 to 1 a record.
+
+    Raises:
+        RoundAborted: a count is negative or too large, or nobody has been counted.
+    """
+    counts = sums[HESSIANS]
+    if not (counts.min() >= 0 and counts.sum(axis=(0, 2)).max() <= records_max and counts.any()):
+        raise RoundAborted("the round's sums are none of records: a site, or the server, lies")
 
 
 def _counts(state: State, records: Records) -> Update:

@@ -81,6 +81,8 @@ async def conduct(
     shared = newest
     while not course.is_over(shared):
         line, closed = await _round(operator, course.task, shared, history, told)
+        if any(line.round == known.round for known in history.lines):
+            raise MessageError(f"round {line.round} of {course.task} has ended before, and was started again")
         history.add(line)  # first: what the model lacks is fetched after a crash, what the history lacks is not
         if closed is not None:
             shared = course.advance(shared, closed)

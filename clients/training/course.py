@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
-from aggregator.errors import Gone, NotFound, StaleModel
+from aggregator.errors import Equivocation, Gone, NotFound, StaleModel
 from aggregator.protocol.encoding import Update
+from aggregator.protocol.parameters import Parameters
 from clients.result import RoundResult
 
 Fetch: TypeAlias = Callable[[Update], Awaitable[RoundResult]]
@@ -36,12 +37,14 @@ class Course(Generic[S]):
 
     Args:
         task: whose rounds.
+        parameters: of the task, as they were agreed on; nothing of a round with others is believed, or contributed to.
         advance: the model with one more round in it; StaleModel if that started from another one.
         keep: writes it down.
         is_over: whether it needs no further round.
     """
 
     task: str
+    parameters: Parameters
     _: KW_ONLY
     advance: Callable[[S, RoundResult], S]
     keep: Callable[[S], None]
@@ -56,8 +59,9 @@ class Course(Generic[S]):
 
         Raises:
             StaleModel: the sum of one of the rounds is kept no longer.
+            Equivocation: it is of other parameters than were agreed on, or of fewer sites than they allow.
         """
-        while True:
+        while not self.is_over(shared):
             try:
                 result = await fetch(shared.base)
             except Gone as error:
@@ -69,6 +73,13 @@ class Course(Generic[S]):
                 return
             if result.round <= shared.round:  # a round that changed nothing is over the same model as the next
                 return
+            self._check(result)
             shared = self.advance(shared, result)
             yield shared, result
             self.keep(shared)
+
+    def _check(self, result: RoundResult) -> None:
+        if result.terms.parameters.hash != self.parameters.hash:
+            raise Equivocation(f"round {result.round} of {self.task} has other parameters than were agreed on")
+        if len(result.participants) < self.parameters.minimum_cohort:
+            raise Equivocation(f"round {result.round} of {self.task} is a sum over {len(result.participants)} sites")

@@ -20,6 +20,8 @@ from clients.result import RoundResult
 ABOUT: Final = ("combine", "round", "closed", "converged")
 """What a model's file says besides its arrays."""
 
+ROUND_MAX: Final = 2**53
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GlobalModel:
@@ -87,8 +89,14 @@ class GlobalModel:
         tensors = read_arrays(path)
         try:
             said: dict[str, Any] = json.loads(read_note(path))
-            return GlobalModel(tensors, Combine(said["combine"]), *(said[name] for name in ABOUT[1:]))
-        except (ValueError, KeyError, TypeError):
+            combine, *counts, converged = (said[name] for name in ABOUT)
+            if (
+                not all(type(count) is int and 0 <= count < ROUND_MAX for count in counts)
+                or type(converged) is not bool
+            ):
+                raise ValueError(counts)
+            return GlobalModel(tensors, Combine(combine), *counts, converged)
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise ParameterError(f"{path} is no model of a training: it doesn't say which rounds made it") from None
 
     def found_at(self, path: Path) -> "GlobalModel":

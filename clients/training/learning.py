@@ -60,9 +60,9 @@ async def learn(
         experiment: what is trained, as the operator states it.
         checkpoint: a file for the shared model, so that this process may die; by default it must not, for longer than
             the server keeps results.
-        again: why this site contributes once more, each time, where it has answered for a model in a round that then
-            failed at its very end: a server that keeps such a sum to itself has two, and two sums with a site more or
-            less are that site's update. By default it does not, and the training stops for it.
+        again: why this site contributes once more on the model where it stands, having answered for it in a round that
+            then failed at its very end: a server that keeps such a sum to itself has two, and two sums with a site more
+            or less are that site's update. By default it does not, and the training stops for it. Counts for one round.
         watch: who is told.
 
     Returns:
@@ -81,7 +81,11 @@ async def learn(
     shared = first if checkpoint is None else first.found_at(checkpoint)
     keep = _nowhere if checkpoint is None else checkpoint_at(checkpoint)
     course = Course[GlobalModel](
-        experiment.task, advance=GlobalModel.advanced, keep=keep, is_over=experiment.is_over_with
+        experiment.task,
+        experiment.parameters(first),
+        advance=GlobalModel.advanced,
+        keep=keep,
+        is_over=experiment.is_over_with,
     )
     shared = await Part(session, course, own.trained, again, watch or Nobody()).take(shared)
     return own.with_shared(shared)
@@ -124,7 +128,7 @@ class _Own(Generic[M]):
     def _check_records(self, trained: Trained[M]) -> None:
         most, named = self.experiment.weight_max, self.experiment.metrics.keys()
         if trained.records > most:
-            raise ParameterError(f"trained on {trained.records} records, the experiment's weight_max is {most}")
+            raise ParameterError(f"trained on more records than the {most} of the experiment's weight_max")
         if trained.metrics.keys() != named:
             raise ParameterError(f"the experiment's metrics are {sorted(named)}, these are {sorted(trained.metrics)}")
 

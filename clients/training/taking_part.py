@@ -62,8 +62,8 @@ class Part(Generic[S]):
         session: of the task.
         course: of the training.
         prepare: what this site contributes from where the model stands; runs in a thread of its own.
-        again: why this site contributes once more, each time, where it has answered for a model in a round that then
-            failed at its very end; empty: it does not.
+        again: why this site contributes once more on the model where it stands at first, having answered for it in a
+            round that then failed at its very end; empty: it does not. It counts for one round.
         watch: who is told.
     """
 
@@ -82,11 +82,11 @@ class Part(Generic[S]):
                 needed.
             SangamError: as `Session.contribute`.
         """
-        shared = await self._caught_up(shared)
+        shared, again = await self._caught_up(shared), self.again
         while not self.course.is_over(shared):
             given = await asyncio.to_thread(self.prepare, shared)
             try:
-                result = await self._contributed(shared, given)
+                result, again = await self._contributed(shared, given, again), ""
             except (Cancelled, StaleModel) as error:  # perhaps rounds closed without this site, and the last one, too
                 before, shared = shared.round, await self._caught_up(shared)
                 if isinstance(error, Cancelled):
@@ -99,7 +99,7 @@ class Part(Generic[S]):
             self.watch.closed(shared, result, metrics(result.mean))
         return shared
 
-    async def _contributed(self, shared: S, given: Input) -> RoundResult:
+    async def _contributed(self, shared: S, given: Input, again: str) -> RoundResult:
         """Contribute to round after round until one closes."""
         while True:
             try:
@@ -107,11 +107,13 @@ class Part(Generic[S]):
                     given.update,
                     weight=given.weight,
                     base=shared.base,
-                    again=self.again,
+                    again=again,
                     observer=self.watch.observer,
+                    parameters=self.course.parameters,
                 )
             except RoundAborted as error:
                 self.watch.aborted(str(error))
+                again = ""
                 continue
             if result is None:
                 raise ParameterError(f"task {self.course.task} keeps its results for its operator: none can go on")

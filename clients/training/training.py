@@ -63,6 +63,7 @@ class Training:
         await self.create(operator)
         course = Course[GlobalModel](
             experiment.task,
+            experiment.parameters(experiment.first()),
             advance=GlobalModel.advanced,
             keep=lambda model: model.save(self.model_file),
             is_over=experiment.is_over_with,

@@ -395,3 +395,23 @@ def test_the_only_task_keeps_its_name(tmp_path):
         journal.pin_unnamed_task("demo", "lungs")
         with pytest.raises(Equivocation, match="was lungs and is now hearts"):
             journal.pin_unnamed_task("demo", "hearts")
+
+
+def test_tasks_that_begin_alike_count_as_one(tmp_path):
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        journal.alike = ("hearts.train.",)
+        for number, task in enumerate(("hearts.train.6", "hearts.train.5", "hearts.evaluate.6"), 1):
+            journal.open_context("net", task, number, bytes(32))
+        assert not journal.answered("net", "hearts.train.5", b"m" * 32)
+        journal.record_answer("net", "hearts.train.6", 1, b"m" * 32)
+        assert journal.answered("net", "hearts.train.5", b"m" * 32)
+        assert journal.answered("net", "hearts.train.4", b"m" * 32), "which was never entered"
+        assert not journal.answered("net", "hearts.train.5", b"n" * 32)
+        assert not journal.answered("elsewhere", "hearts.train.5", b"m" * 32)
+        assert not journal.answered("net", "hearts.evaluate.6", b"m" * 32)
+        assert not journal.answered("net", "hearts.train", b"m" * 32)
+        with pytest.raises(Equivocation, match="already answered on this model"):
+            journal.record_answer("net", "hearts.train.5", 2, b"m" * 32)
+        journal.allow_again("net", "hearts.train.5", b"m" * 32, "the first one was lost", NOW)
+        journal.record_answer("net", "hearts.train.5", 2, b"m" * 32)
+        assert journal.answered("net", "hearts.train.6", b"m" * 32)

@@ -17,7 +17,6 @@ from aggregator.demo.pipelines.contract import Pipeline
 from aggregator.demo.pipelines.flchain import FEATURES, people
 from aggregator.local.draws import Floats, Indices
 from aggregator.local.federation import federation
-from aggregator.local.tolerance import minimum_cohort
 from clients.adapters.xgboost import conduct, create, train
 from clients.boosting import Records, Settings, State, advanced, contribution, to_xgboost_json
 from clients.training import OperatorWatch
@@ -29,9 +28,7 @@ def pipeline() -> Pipeline[xgboost.Booster]:
     """See the module."""
     known = people()
     sites = len(known.groups)
-    settings = Settings(
-        FEATURES, sites, known.largest, minimum_cohort(sites), trees=TREES, max_depth=DEPTH, max_bin=BINS
-    )
+    settings = Settings(FEATURES, sites, known.largest, trees=TREES, max_depth=DEPTH, max_bin=BINS)
 
     def records(group: Indices) -> Records:
         return Records(known.values[group], known.labels[group])
