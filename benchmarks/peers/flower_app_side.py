@@ -39,7 +39,7 @@ from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 from aggregator import config as sangam
 from aggregator.local.consortium import found, site_names
 from aggregator.service.app import serve
-from clients.adapters.flower import SecureMod, SecureStrategy
+from clients.adapters.flower import Plan, SecureMod, SecureStrategy
 from clients.blocking import Loop
 
 EXAMPLES = 1_000  # each node's weight: the default max_weight of SecAgg+
@@ -159,9 +159,9 @@ def secure(arguments: argparse.Namespace, ticks: list[float]) -> tuple[Any, int]
         serving = serve(sangam.ServerConfig("127.0.0.1:0", members.aggregator, members.roster))
         running = loop.run(serving.__aenter__())
         address, sites = f"127.0.0.1:{running.port}", [members.site(part) for part in range(arguments.clients)]
-        mod = SecureMod(address, lambda context: sites[context.node_config["partition-id"]])
-        options = {"clip": CLIP, "weight_max": EXAMPLES, "value_bits": arguments.bits}
-        strategy = SecureStrategy(averaging(arguments), address, members.operator, task="bench", **options)
+        plan = Plan("bench", CLIP, EXAMPLES, value_bits=arguments.bits)
+        mod = SecureMod(plan, address, lambda context: sites[context.node_config["partition-id"]])
+        strategy = SecureStrategy(averaging(arguments), plan, address, members.operator)
         model, sent = simulate(arguments, message_app(arguments, [mod]), trained(strategy, arguments, ticks))
         loop.run(serving.__aexit__(None, None, None))
     received = next(each for each in running.metrics.registry.collect() if each.name == "sangam_received_bytes")

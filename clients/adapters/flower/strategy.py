@@ -1,6 +1,6 @@
 """A Flower strategy around another one: the mean comes from a secure round, all else is the inner strategy's."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,11 +10,12 @@ from flwr.serverapp.strategy import Strategy
 
 from aggregator.errors import ParameterError
 from aggregator.wire.operator_messages import Deadlines
-from clients.adapters.contract import layout
-from clients.adapters.flower import rounds
 from clients.adapters.flower.averaging import check_averages
-from clients.adapters.flower.records import Arrays, Tag, averaged
-from clients.adapters.flower.rounds import Plan, Running
+from clients.adapters.flower.plan import Plan
+from clients.adapters.flower.records import Arrays, ask, averaged
+from clients.adapters.flower.rounds import Rounds, Running
+
+WAIT_S = 3_600.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,7 +24,6 @@ class _Turn:
 
     running: Running
     base: Arrays = field(repr=False)
-    tag: Tag
 
 
 class SecureStrategy(Strategy):
@@ -34,44 +34,36 @@ class SecureStrategy(Strategy):
 
     Args:
         inner: any strategy that averages.
+        plan: the one that the nodes have.
         address: host:port of the aggregator.
         identity: directory of an operator's identity.
-        task: names the run's tasks; another name for each run, since nodes contribute once per task and model.
-        clip: entries of an update, times the node's weight over `weight_max`, are clipped to [-clip, clip].
-        weight_max: the number of examples of the largest node, or somewhat more.
-        train_metrics: those that are averaged after training, each with the largest absolute value that it may have.
-        evaluate_metrics: the same after evaluation; without any, there is no evaluation at the nodes.
-        minimum_cohort: of fewer nodes there is no sum. Each node insists on a number of its own besides.
-        value_bits: of one quantised value.
         wait_s: how long a round waits, from its start, for nodes that do not come; longer than training takes.
         deadlines: of a round's steps; by default for a hospital's line.
         averaging: the inner strategy is of one's own, and uses nothing but weighted means.
 
     Raises:
-        ParameterError: the inner strategy needs single updates; later, it chooses fewer nodes than a sum needs.
+        ParameterError: the inner strategy needs single updates, or weighs by another metric than the plan; later, it
+            chooses fewer nodes than a sum needs.
     """
 
     def __init__(
         self,
         inner: Strategy,
+        plan: Plan,
         address: str,
         identity: Path | str,
         *,
-        task: str,
-        clip: float,
-        weight_max: int,
-        train_metrics: Mapping[str, float] | None = None,
-        evaluate_metrics: Mapping[str, float] | None = None,
-        minimum_cohort: int = 3,
-        value_bits: int = 16,
-        wait_s: float = 3_600.0,
+        wait_s: float = WAIT_S,
         deadlines: Deadlines | None = None,
         averaging: bool = False,
     ) -> None:
         check_averages(inner, averaging)
+        weighted_by = getattr(inner, "weighted_by_key", plan.weighted_by)
+        if weighted_by != plan.weighted_by:
+            raise ParameterError(f"the inner strategy weighs by {weighted_by!r}, the plan by {plan.weighted_by!r}")
         self.inner = inner
-        self._plan = Plan(address, identity, task, clip, weight_max, minimum_cohort, value_bits, wait_s, deadlines)
-        self._metrics = {MessageType.TRAIN: train_metrics or {}, MessageType.EVALUATE: evaluate_metrics or {}}
+        self._plan = plan
+        self._rounds = Rounds(plan, address, identity, wait_s, deadlines)
         self._turn: _Turn | None = None
 
     def summary(self) -> None:
@@ -96,7 +88,7 @@ class SecureStrategy(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """As `configure_train`; no messages where no metrics are to be averaged."""
-        if not self._metrics[MessageType.EVALUATE]:
+        if not self._plan.evaluate_metrics:
             return []
         messages = list(self.inner.configure_evaluate(server_round, arrays, config, grid))
         return self._begin(MessageType.EVALUATE, messages, arrays)
@@ -106,20 +98,16 @@ class SecureStrategy(Strategy):
         return self.inner.aggregate_evaluate(server_round, self._end(MessageType.EVALUATE, list(replies)))
 
     def _begin(self, kind: str, messages: list[Message], arrays: ArrayRecord) -> list[Message]:
-        self._turn, least = None, self._plan.minimum_cohort
-        if messages and len(messages) < least:
+        self._turn, nodes, least = None, len(messages), self._plan.minimum_cohort
+        if messages and nodes < least:
             raise ParameterError(
-                f"the inner strategy chose {len(messages)} nodes, a sum needs {least}: set its min_{kind}_nodes"
+                f"the inner strategy chose {nodes} nodes, a sum needs {least}: set its min_{kind}_nodes"
             )
         if messages:
             base = {name: array.numpy() for name, array in arrays.items()}
-            metrics, trains = self._metrics[kind], kind == MessageType.TRAIN
-            tensors = layout(base if trains else {}, metrics)
-            running = rounds.start(self._plan, kind, tensors, base, len(messages))
-            weighted_by = getattr(self.inner, "weighted_by_key", "num-examples")
-            self._turn = _Turn(running, base, Tag(running.task, trains, tuple(metrics), weighted_by))
+            self._turn = _Turn(self._rounds.start(kind, base, nodes), base)
             for message in messages:
-                self._turn.tag.write(message.content)
+                ask(message.content, nodes)
         return messages
 
     def _end(self, kind: str, replies: list[Message]) -> list[Message]:
@@ -128,7 +116,8 @@ class SecureStrategy(Strategy):
         turn, self._turn = self._turn, None
         if turn is None:
             return failures
-        result = rounds.finish(self._plan, turn.running, len(replies) - len(failures))
+        result = self._rounds.finish(turn.running, len(replies) - len(failures))
         if result is None:
             return failures
-        return [Message(averaged(turn.base, result, turn.tag), dst_node_id=0, message_type=kind), *failures]
+        content = averaged(turn.base, result, self._plan, kind)
+        return [Message(content, dst_node_id=0, message_type=kind), *failures]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from flwr.app import Message
 
-from clients.adapters.flower import SecureMod
-from tests.pipelines.flower.stage import CLIP, EVALUATED, TRAINED, WEIGHT_MAX, Hub, Room
+from clients.adapters.flower import Plan
+from tests.pipelines.flower.stage import CLIP, EVALUATED, PLAN, TRAINED, WEIGHT_MAX, Hub, Room
 
 EXAMPLE = Path(__file__).parents[3] / "clients/examples/flower"
 sys.path.insert(0, str(EXAMPLE))
@@ -24,9 +24,9 @@ def plain_room(nodes: int) -> Room:
     return Room(training.client([]), nodes)
 
 
-def secure_room(hub: Hub, nodes: int, **how: Any) -> Room:
+def secure_room(hub: Hub, nodes: int, plan: Plan = PLAN, **how: Any) -> Room:
     """Nodes with the mod."""
-    return Room(training.client([SecureMod(hub.address, hub.identity)]), nodes, **how)
+    return Room(training.client([hub.mod(plan)]), nodes, **how)
 
 
 def in_the_clear(sent: Sequence[Message], nodes: int) -> tuple[dict[str, Any], int]:

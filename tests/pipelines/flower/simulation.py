@@ -17,7 +17,7 @@ from flwr.simulation import run_simulation
 
 from clients.adapters.flower import SecureMod, SecureStrategy
 from tests.pipelines.flower.app import training
-from tests.pipelines.flower.stage import CLIP, EVALUATED, TRAINED, WEIGHT_MAX
+from tests.pipelines.flower.stage import PLAN
 
 WORKERS = 2
 
@@ -31,10 +31,8 @@ def main(nodes: int, rounds: int, where: list[str]) -> None:
         def identity(context: Context) -> Path:
             return Path(directory) / f"hospital-{int(context.node_config['partition-id']) + 1:02}"
 
-        mods.append(SecureMod(address, identity))
-        metrics: dict[str, Any] = {"train_metrics": TRAINED, "evaluate_metrics": EVALUATED}
-        options = {"task": "hearts", "clip": CLIP, "weight_max": WEIGHT_MAX, **metrics}
-        strategy = SecureStrategy(strategy, address, Path(directory) / "operator", **options)
+        mods.append(SecureMod(PLAN, address, identity))
+        strategy = SecureStrategy(strategy, PLAN, address, Path(directory) / "operator")
 
     @server.main()
     def run(grid: Grid, context: Context) -> None:

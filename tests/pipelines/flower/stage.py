@@ -25,7 +25,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from aggregator.config import ServerConfig
 from aggregator.local.consortium import Consortium, found, site_names
 from aggregator.service.app import Running, serve
-from clients.adapters.flower import SecureStrategy
+from clients.adapters.flower import Plan, SecureMod, SecureStrategy
 from clients.blocking import Loop
 from clients.operator import Deadlines
 
@@ -33,6 +33,7 @@ BRISK = Deadlines(60.0, 60.0, 60.0, 60.0, 60.0, 0.0)  # a broken line is not wai
 RAISED = 2  # Flower's code of an app that raised
 CLIP, WEIGHT_MAX = 4.0, 300
 TRAINED, EVALUATED = {"train_loss": 10.0}, {"loss": 10.0, "auc": 1.0}
+PLAN = Plan("hearts", CLIP, WEIGHT_MAX, TRAINED, EVALUATED)
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,11 @@ class Hub:
     def identity(self, context: Context) -> Path:
         return self.consortium.site(int(context.node_config["partition-id"]))
 
-    def secure(self, inner: Strategy, **changes: Any) -> SecureStrategy:
-        options = {"task": "hearts", "clip": CLIP, "weight_max": WEIGHT_MAX, "deadlines": BRISK}
-        metrics = {"train_metrics": TRAINED, "evaluate_metrics": EVALUATED}
-        return SecureStrategy(inner, self.address, self.consortium.operator, **options | metrics | changes)
+    def mod(self, plan: Plan = PLAN, **how: Any) -> SecureMod:
+        return SecureMod(plan, self.address, self.identity, **how)
+
+    def secure(self, inner: Strategy, plan: Plan = PLAN, **how: Any) -> SecureStrategy:
+        return SecureStrategy(inner, plan, self.address, self.consortium.operator, **{"deadlines": BRISK, **how})
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from flwr.serverapp.strategy import FedAvg, FedProx, Krum
 from aggregator.errors import ParameterError
 from clients.adapters.flower import SecureStrategy
 from clients.adapters.flower.averaging import AVERAGING, REFUSED, check_averages
+from tests.pipelines.flower.stage import PLAN
 
 BASES = {"Strategy", "Result"}
 
@@ -30,7 +31,12 @@ def test_refused_by_name(name):
 
 def test_refused_before_any_server_is_called():
     with pytest.raises(ParameterError, match="Krum needs single updates"):
-        SecureStrategy(Krum(), "nowhere:1", "nobody", task="t", clip=1.0, weight_max=1)
+        SecureStrategy(Krum(), PLAN, "nowhere:1", "nobody")
+
+
+def test_refused_where_it_weighs_by_something_else():
+    with pytest.raises(ParameterError, match="weighs by 'patients', the plan by 'num-examples'"):
+        SecureStrategy(FedAvg(weighted_by_key="patients"), PLAN, "nowhere:1", "nobody")
 
 
 @pytest.mark.parametrize("kind", AVERAGING)

@@ -6,7 +6,6 @@ from flwr.app import MessageType
 from flwr.clientapp.mod import LocalDpMod, fixedclipping_mod
 from flwr.serverapp.strategy import DifferentialPrivacyClientSideFixedClipping, FedAvg
 
-from clients.adapters.flower import SecureMod
 from tests.pipelines.flower.app import bound, training
 from tests.pipelines.flower.stage import Room, stage
 
@@ -37,7 +36,7 @@ def quantisation():
 @pytest.mark.parametrize("deviation", [0.0, 0.2])
 def test_nodes_clip_and_the_wrapper_adds_noise(tmp_path, deviation):
     with stage(tmp_path, NODES) as hub:
-        mods = [SecureMod(hub.address, hub.identity), on_training(fixedclipping_mod)]
+        mods = [hub.mod(), on_training(fixedclipping_mod)]
         secure = hub.secure(FedAvg(min_train_nodes=NODES, fraction_evaluate=0.0))
         strategy = DifferentialPrivacyClientSideFixedClipping(secure, deviation * NODES / NORM, NORM, NODES)
         result = strategy.start(Room(training.client(mods), NODES), training.initial(), num_rounds=1)
@@ -50,7 +49,7 @@ def test_nodes_clip_and_the_wrapper_adds_noise(tmp_path, deviation):
 def test_nodes_clip_and_add_their_own_noise(tmp_path):
     with stage(tmp_path, NODES) as hub:
         local = on_training(LocalDpMod(NORM, sensitivity=1e-9, epsilon=1.0, delta=1e-5))
-        room = Room(training.client([SecureMod(hub.address, hub.identity), local]), NODES)
+        room = Room(training.client([hub.mod(), local]), NODES)
         result = hub.secure(FedAvg()).start(room, training.initial(), num_rounds=1)
     assert 0.5 * NORM < norm(result) <= NORM + quantisation()
     assert set(result.evaluate_metrics_clientapp[1]) == {"loss", "auc"}

@@ -7,7 +7,7 @@ from pathlib import Path
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAdam
 
-from clients.adapters.flower import SecureMod, SecureStrategy
+from clients.adapters.flower import Plan, SecureMod, SecureStrategy
 from clients.adapters.flower.averaging import AVERAGING, REFUSED
 
 PAGE = (Path(__file__).parents[3] / "docs" / "flower.md").read_text()
@@ -23,13 +23,15 @@ def test_the_strategies_are_the_ones_of_the_code():
 
 def test_the_example_is_played():
     code = re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)[1]
-    begin, end = code.index("app ="), code.index("strategy.start")
-    scope = {"ClientApp": ClientApp, "FedAdam": FedAdam, "SecureMod": SecureMod, "SecureStrategy": SecureStrategy}
+    begin, end = code.index("PLAN ="), code.index("strategy.start")
+    scope = {each.__name__: each for each in (ClientApp, FedAdam, Plan, SecureMod, SecureStrategy)}
     exec(code[begin:end], scope)
     assert isinstance(scope["strategy"].inner, FedAdam)
-    for named in ("again", "background", "patience_s"):
+    for named in ("background", "patience_s", "safeguards", "within_s"):
         assert named in inspect.signature(SecureMod).parameters
         assert f"{named}" in PAGE
-    for named in ("averaging", "deadlines", "minimum_cohort", "train_metrics", "wait_s"):
+    for named in ("averaging", "deadlines", "wait_s"):
         assert named in inspect.signature(SecureStrategy).parameters
+        assert named in PAGE
+    for named in inspect.signature(Plan).parameters:
         assert named in PAGE

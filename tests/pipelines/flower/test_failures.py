@@ -1,6 +1,7 @@
 """What goes wrong: nodes that die, apps that raise, too few nodes, no server, a run twice; what Flower makes of it."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from flwr.serverapp.strategy import FedAvg
 from aggregator.errors import Disconnected
 from clients.adapters.flower import SecureMod
 from tests.pipelines.flower.app import bound, in_the_clear, secure_room, training
-from tests.pipelines.flower.stage import Room, stage
+from tests.pipelines.flower.stage import PLAN, Room, stage
 
 NODES = 4
 FLOAT32 = 2.0**-22
@@ -27,7 +28,7 @@ def failing(hub, nodes, fails):
             raise RuntimeError("no such column")
         return call_next(message, context)
 
-    return Room(training.client([SecureMod(hub.address, hub.identity), mod]), nodes)
+    return Room(training.client([hub.mod(), mod]), nodes)
 
 
 def started(room, strategy, rounds):
@@ -76,7 +77,7 @@ def test_a_server_that_cannot_be_reached_ends_the_run(tmp_path):
 
 def test_nodes_that_cannot_reach_the_server_are_failures_with_a_sentence(tmp_path):
     with stage(tmp_path, NODES) as hub:
-        mod = SecureMod("127.0.0.1:1", hub.identity, patience_s=0.0)
+        mod = SecureMod(PLAN, "127.0.0.1:1", hub.identity, patience_s=0.0)
         room = Room(training.client([mod]), NODES)
         result = started(room, hub.secure(FedAvg(fraction_evaluate=0.0)), 1)
     assert len(room.replies) == NODES
@@ -84,12 +85,10 @@ def test_nodes_that_cannot_reach_the_server_are_failures_with_a_sentence(tmp_pat
     assert len(result.arrays) == 0
 
 
-def test_the_same_run_again_is_refused_unless_the_node_chooses(tmp_path, caplog):
+def test_the_same_run_again_is_refused_under_the_same_name(tmp_path, caplog):
     with stage(tmp_path, NODES) as hub:
-        for again, aggregated in (("", [1]), ("", []), ("the first run's model was lost", [1])):
-            mod = SecureMod(hub.address, hub.identity, again=again)
-            room = Room(training.client([mod]), NODES)
-            result = started(room, hub.secure(FedAvg(fraction_evaluate=0.0)), 1)
+        for plan, aggregated in ((PLAN, [1]), (PLAN, []), (replace(PLAN, task="hearts-2"), [1])):
+            result = started(secure_room(hub, NODES, plan), hub.secure(FedAvg(fraction_evaluate=0.0), plan), 1)
             assert list(result.train_metrics_clientapp) == aggregated
 
 
@@ -101,7 +100,7 @@ def test_an_update_that_does_not_fit_is_described_only_at_home(tmp_path, caplog)
         return reply
 
     with stage(tmp_path, NODES) as hub:
-        room = Room(training.client([SecureMod(hub.address, hub.identity), mod]), NODES)
+        room = Room(training.client([hub.mod(), mod]), NODES)
         result = started(room, hub.secure(FedAvg(fraction_evaluate=0.0)), 1)
     [error] = [reply.error.reason for reply in room.replies if reply.has_error()]
     assert error == "ParameterError: the node's own update does not fit the round; its log says why"

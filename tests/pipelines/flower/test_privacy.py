@@ -1,16 +1,15 @@
 """The Flower server never sees an update: what reaches the strategy, and what a node does without a secure round."""
 
+from dataclasses import replace
+
 import numpy as np
-import pytest
-from flwr.app import ConfigRecord, MessageType, RecordDict
+from flwr.app import MessageType
 from flwr.serverapp.strategy import FedAvg
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 
-from aggregator.errors import ParameterError
-from clients.adapters.flower import SecureMod
-from clients.adapters.flower.records import RECORD, Tag
+from clients.adapters.flower.records import RECORD
 from tests.pipelines.flower.app import plain_room, secure_room, training
-from tests.pipelines.flower.stage import Room, stage
+from tests.pipelines.flower.stage import PLAN, Room, stage
 
 NODES, ROUNDS = 4, 2
 
@@ -45,7 +44,7 @@ def test_the_app_sees_what_its_own_strategy_sent(tmp_path):
         return call_next(message, context)
 
     with stage(tmp_path, NODES) as hub:
-        room = Room(training.client([SecureMod(hub.address, hub.identity), mod]), NODES)
+        room = Room(training.client([hub.mod(), mod]), NODES)
         hub.secure(FedAvg(fraction_evaluate=0.0)).start(room, training.initial(), num_rounds=1)
     assert seen == [{"arrays", "config"}] * NODES
     assert all(RECORD in message.content for message in room.sent)
@@ -60,23 +59,11 @@ def test_a_strategy_that_is_not_wrapped_gets_nothing(tmp_path):
     assert len(result.arrays) == 0
 
 
-def test_a_tag_is_whole_or_none():
-    whole = Tag("hearts.train.4", arrays=True, metrics=("loss",), weighted_by="num-examples")
-    content = RecordDict()
-    whole.write(content)
-    for key in list(content[RECORD]):
-        cut = RecordDict({RECORD: ConfigRecord({k: v for k, v in content[RECORD].items() if k != key})})
-        with pytest.raises(ParameterError, match="no secure round"):
-            Tag.take(cut)
-    assert Tag.take(content) == whole
-    assert len(content) == 0
-
-
 def test_without_named_metrics_nobody_evaluates(tmp_path):
     with stage(tmp_path, NODES) as hub:
-        room = secure_room(hub, NODES)
-        strategy = hub.secure(FedAvg(), train_metrics={}, evaluate_metrics={})
-        result = strategy.start(room, training.initial(), num_rounds=1)
+        plan = replace(PLAN, train_metrics={}, evaluate_metrics={})
+        room = secure_room(hub, NODES, plan)
+        result = hub.secure(FedAvg(), plan).start(room, training.initial(), num_rounds=1)
     assert {message.metadata.message_type for message in room.sent} == {MessageType.TRAIN}
     assert dict(result.train_metrics_clientapp[1]) == {}
     assert set(result.arrays) == {"coef", "intercept"}

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, MessageType, MetricRecord, RecordDict
 
 from aggregator.errors import ParameterError
-from clients.adapters.flower.records import Tag, contribution, tensors
+from clients.adapters.flower import Plan
+from clients.adapters.flower.records import contribution
 
 BASE = {"w": np.array([1.0, 2.0], np.float32), "steps": np.array(7, np.int64)}
-TAG = Tag("hearts.train.3", arrays=True, metrics=("loss",), weighted_by="num-examples")
+PLAN = Plan("hearts", 1.0, 20, {"loss": 5.0}, {"loss": 5.0})
 
 
 def reply(arrays=None, **metrics):
@@ -18,7 +19,7 @@ def reply(arrays=None, **metrics):
 
 
 def test_arrays_travel_as_differences():
-    update, weight = contribution(reply(), BASE, TAG)
+    update, weight = contribution(reply(), BASE, PLAN, MessageType.TRAIN)
     assert {name: array.tolist() for name, array in update.items()} == {
         "w": [0.5, -1.0],
         "steps": 2.0,
@@ -26,16 +27,11 @@ def test_arrays_travel_as_differences():
     }
     assert all(array.dtype == np.float64 for array in update.values())
     assert (weight, type(weight)) == (12, int)
-    assert contribution(reply(**{"num-examples": 12.0}), BASE, TAG)[1] == 12
-    assert [(t.name, t.shape, t.clip) for t in tensors(BASE, {"loss": 5.0})] == [
-        ("w", (2,), 0.0),
-        ("steps", (), 0.0),
-        ("metric.loss", (), 5.0),
-    ]
+    assert contribution(reply(**{"num-examples": 12.0}), BASE, PLAN, MessageType.TRAIN)[1] == 12
 
 
 def test_metrics_alone():
-    update, weight = contribution(reply({}), BASE, Tag("hearts.evaluate.3", False, ("loss",), "num-examples"))
+    update, weight = contribution(reply({}), BASE, PLAN, MessageType.EVALUATE)
     assert (list(update), weight) == (["metric.loss"], 12)
 
 
@@ -46,11 +42,14 @@ def test_metrics_alone():
         (reply({**BASE, "more": BASE["w"]}), "'more' is not the same"),
         (reply({**BASE, "w": np.zeros(3, np.float32)}), "'w' is not the same"),
         (reply(loss=[0.25]), "no metric 'loss' that is a single number"),
-        (reply(**{"num-examples": 11.5}), "no whole number"),
-        (reply(**{"num-examples": float("inf")}), "no whole number"),
+        (reply(**{"num-examples": 11.5}), "allows whole numbers from 1 to 20"),
+        (reply(**{"num-examples": float("inf")}), "allows whole numbers"),
+        (reply(**{"num-examples": float("nan")}), "allows whole numbers"),
+        (reply(**{"num-examples": 0}), "allows whole numbers"),
+        (reply(**{"num-examples": 21}), "allows whole numbers"),
         (RecordDict({"metrics": MetricRecord({"num-examples": 1})}), "0 ArrayRecords"),
     ],
 )
 def test_what_does_not_fit(wrong, says):
     with pytest.raises(ParameterError, match=says):
-        contribution(wrong, BASE, TAG)
+        contribution(wrong, BASE, PLAN, MessageType.TRAIN)

@@ -1,26 +1,30 @@
-"""The app with secure rounds: one mod more, and the strategy wrapped. The rest is `training`, as it was."""
+"""The app with secure rounds: one mod more, and the strategy wrapped. The rest is `training`, as it was.
 
-from pathlib import Path
+A hospital's own node configuration says where the aggregator is and who the hospital is. A run's configuration comes
+from whoever submits the run, so it says so only in the simulation, where one machine plays all hospitals.
+"""
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 
 from breast_cancer import training
-from clients.adapters.flower import SecureMod, SecureStrategy
-
-
-def identity(context: Context) -> Path:
-    """In the simulation one machine plays all sites; a node of its own says `sangam-identity` instead."""
-    return Path(str(context.run_config["sites"])) / f"hospital-{int(context.node_config['partition-id']) + 1:02}"
+from breast_cancer.plan import PLAN
+from clients.adapters.flower import SecureMod, SecureStrategy, in_simulation
 
 
 def address(context: Context) -> str:
-    """The aggregator; a node of its own may say `sangam-address` instead."""
-    return str(context.run_config["address"])
+    """The aggregator of a simulated hospital."""
+    return str(context.run_config["address"]) if in_simulation() else ""
 
 
-client = training.client([SecureMod(address, identity)])
+def identity(context: Context) -> str:
+    """The directory of a simulated hospital."""
+    part = int(context.node_config["partition-id"]) + 1
+    return f"{context.run_config['sites']}/hospital-{part:02}" if in_simulation() else ""
+
+
+client = training.client([SecureMod(PLAN, address, identity)])
 server = ServerApp()
 
 
@@ -28,14 +32,6 @@ server = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Train."""
     config, nodes = context.run_config, int(context.run_config["nodes"])
-    strategy = SecureStrategy(
-        FedAvg(min_train_nodes=nodes, min_evaluate_nodes=nodes, min_available_nodes=nodes),
-        address(context),
-        str(config["operator"]),
-        task=str(config["task"]),
-        clip=4.0,
-        weight_max=300,
-        train_metrics={"train_loss": 10.0},
-        evaluate_metrics={"loss": 10.0, "auc": 1.0},
-    )
+    averaging = FedAvg(min_train_nodes=nodes, min_evaluate_nodes=nodes, min_available_nodes=nodes)
+    strategy = SecureStrategy(averaging, PLAN, str(config["address"]), str(config["operator"]))
     strategy.start(grid, training.initial(), num_rounds=int(config["rounds"]))
