@@ -69,7 +69,7 @@ def test_deployment(tmp_path):
         said = started_run(command, environment)
     plain = FedAvg().start(plain_room(NODES), training.initial(), num_rounds=1)
     train, evaluate = map(ast.literal_eval, FOUND.findall(said))
-    trained, evaluated = (sum(len(training.data(part, NODES)[at]) for part in range(NODES)) for at in (2, 3))
+    trained, evaluated = (sum(len(training.data(part, NODES)[at]) for part in range(NODES)) for at in (1, 3))
     assert abs(train["train_loss"] - plain.train_metrics_clientapp[1]["train_loss"]) <= bound("loss", NODES, trained)
     theirs = plain.evaluate_metrics_clientapp[1]
     assert abs(evaluate["auc"] - theirs["auc"]) <= 0.005

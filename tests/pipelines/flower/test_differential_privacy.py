@@ -29,7 +29,7 @@ def norm(result):
 
 def quantisation():
     """The most that rounding adds to that norm."""
-    examples = sum(len(training.data(part, NODES)[2]) for part in range(NODES))
+    examples = sum(len(training.data(part, NODES)[1]) for part in range(NODES))
     return np.sqrt(training.FEATURES + 1) * bound("coef", NODES, examples)
 
 

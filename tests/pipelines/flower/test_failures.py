@@ -63,7 +63,7 @@ def test_a_round_without_a_sum_keeps_the_model_and_training_goes_on(tmp_path, ca
     first, second = room.sent[:NODES], room.sent[NODES:]
     assert all(message.content["arrays"] == training.initial() for message in [*first, *second])
     assert list(result.train_metrics_clientapp) == [2]
-    assert re.search(r"no sum in round \d+ of hearts\.train\.4: advertise keys: \d clients, need 3", caplog.text)
+    assert re.search(r"no sum of hearts\.train\.4: round \d+: advertise keys: \d clients, need 3", caplog.text)
     mean, total = in_the_clear(second, NODES)
     assert np.abs(result.arrays["coef"].numpy() - mean["coef"]).max() <= bound("coef", NODES, total) + FLOAT32
 

@@ -33,7 +33,7 @@ def test_simulation(tmp_path):
     with stage(tmp_path, NODES) as hub:
         secure = simulated(hub.address, tmp_path)
     plain = simulated()
-    examples = sum(len(training.data(part, NODES)[2]) for part in range(NODES))
+    examples = sum(len(training.data(part, NODES)[1]) for part in range(NODES))
     assert len(secure["train"]) == len(secure["evaluate"]) == ROUNDS
     assert abs(secure["train"][0]["train_loss"] - plain["train"][0]["train_loss"]) <= bound(
         "train_loss", NODES, examples
