@@ -41,7 +41,7 @@ def test_the_order_of_names_does_not_matter():
         ({"task": ""}, "needs a name"),
         ({"clip": 0.0}, "clip is 0.0"),
         ({"weight_max": 0}, "weight_max is 0"),
-        ({"minimum_cohort": 1}, "minimum_cohort is 1"),
+        ({"minimum_cohort": 1}, "is 1, allowed are 2"),
         ({"value_bits": 64}, "value_bits is 64"),
         ({"train_metrics": {"num-examples": 1.0}}, "is the weight"),
         ({"evaluate_metrics": {"num-examples": 1.0}}, "is the weight"),

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, MessageType, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, Message, MessageType, MetricRecord, RecordDict
 
 from aggregator.errors import ParameterError
 from clients.adapters.flower import Plan
-from clients.adapters.flower.records import contribution
+from clients.adapters.flower.records import ask, asked, contribution
 
 BASE = {"w": np.array([1.0, 2.0], np.float32), "steps": np.array(7, np.int64)}
 PLAN = Plan("hearts", 1.0, 20, {"loss": 5.0}, {"loss": 5.0})
@@ -53,3 +53,15 @@ def test_metrics_alone():
 def test_what_does_not_fit(wrong, says):
     with pytest.raises(ParameterError, match=says):
         contribution(wrong, BASE, PLAN, MessageType.TRAIN)
+
+
+@pytest.mark.parametrize("kind", [MessageType.TRAIN, MessageType.EVALUATE, MessageType.QUERY, "train.other"])
+def test_only_training_and_evaluation_are_rounds(kind):
+    message = Message(RecordDict(), dst_node_id=1, message_type=kind)
+    ask(message.content, 4)
+    if kind in (MessageType.TRAIN, MessageType.EVALUATE):
+        assert asked(message, PLAN) == 4
+        assert len(message.content) == 0
+    else:
+        with pytest.raises(ParameterError, match="asks for no secure round"):
+            asked(message, PLAN)
