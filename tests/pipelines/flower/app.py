@@ -14,7 +14,7 @@ from tests.pipelines.flower.stage import CLIP, EVALUATED, PLAN, TRAINED, WEIGHT_
 EXAMPLE = Path(__file__).parents[3] / "clients/examples/flower"
 sys.path.insert(0, str(EXAMPLE))
 
-from breast_cancer import training  # noqa: E402
+from breast_cancer import app, training  # noqa: E402, F401
 
 STEPS = 2**15 - 1  # of 16 bits, on either side of zero
 

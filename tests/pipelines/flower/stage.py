@@ -79,11 +79,13 @@ class Room(Grid):
         app: what each node runs.
         nodes: how many.
         absent: (server round, message type, partition) of nodes whose process dies before it answers.
+        run_config: what the submitter of the run says to all of them.
     """
 
     app: ClientApp
     nodes: int
     absent: frozenset[tuple[int, str, int]] = frozenset()
+    run_config: dict[str, Any] = field(default_factory=dict)
     sent: list[Message] = field(default_factory=list)
     replies: list[Message] = field(default_factory=list)
 
@@ -100,7 +102,9 @@ class Room(Grid):
 
     def _answer(self, message: Message) -> Message | None:
         part = message.metadata.dst_node_id - 1
-        context = Context(1, part + 1, {"partition-id": part, "num-partitions": self.nodes}, RecordDict(), {})
+        context = Context(
+            1, part + 1, {"partition-id": part, "num-partitions": self.nodes}, RecordDict(), self.run_config
+        )
         number = message.content["config"]["server-round"]
         if (number, message.metadata.message_type, part) in self.absent:
             return None

@@ -14,7 +14,7 @@ from aggregator.errors import RoundAborted
 from aggregator.wire.operator_messages import Opening
 from clients.adapters.flower.records import RECORD
 from clients.blocking import operate_blocking
-from tests.pipelines.flower.app import secure_room, training
+from tests.pipelines.flower.app import app, secure_room, training
 from tests.pipelines.flower.stage import BRISK, PLAN, WEIGHT_MAX, Room, stage
 
 NODES = 4
@@ -141,6 +141,15 @@ def test_a_node_that_comes_too_late_gives_up_and_lets_its_journal_go(tmp_path):
         task, number = open_round(hub, PLAN)
         assert reasons(secure_room(hub, NODES).send_and_receive(messages({"nodes": NODES}))) == []
         assert len(outcome(hub, task, number).participants) == NODES
+
+
+def test_the_submitter_does_not_say_where_the_example_goes_and_as_whom(tmp_path):
+    with stage(tmp_path, NODES) as hub:
+        config = {"address": hub.address, "sites": str(tmp_path), "nodes": NODES}
+        room = Room(app.client, NODES, run_config=config)
+        found = reasons(room.send_and_receive(messages({"nodes": NODES})))
+    assert len(found) == NODES
+    assert all("set sangam-address and sangam-identity in the node's configuration" in reason for reason in found)
 
 
 def test_a_model_that_differs_by_a_bit_is_another_model(tmp_path):

@@ -20,8 +20,9 @@ def address(context: Context) -> str:
 
 def identity(context: Context) -> str:
     """The directory of a simulated hospital."""
-    part = int(context.node_config["partition-id"]) + 1
-    return f"{context.run_config['sites']}/hospital-{part:02}" if in_simulation() else ""
+    if not in_simulation():
+        return ""
+    return f"{context.run_config['sites']}/hospital-{int(context.node_config['partition-id']) + 1:02}"
 
 
 client = training.client([SecureMod(PLAN, address, identity)])
