@@ -298,7 +298,7 @@ async def test_a_model_of_another_kind_is_refused_before_any_round(tmp_path, cha
 @pytest.mark.parametrize(
     ("trained", "said"),
     [
-        (Trained(FIRST, 51, {"loss": 0.0}), "trained on 51 records, the experiment's weight_max is 50"),
+        (Trained(FIRST, 51, {"loss": 0.0}), "trained on more records than the 50 of the experiment's weight_max"),
         (Trained(FIRST, 10), r"metrics are \['loss'\], these are \[\]"),
         (Trained({"w": FIRST["w"]}, 10, {"loss": 0.0}), "has a tensor 'b'"),
     ],
