@@ -8,8 +8,8 @@ async with clients.operate("aggregator:7443", "operator/") as operator:
 """
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from time import time
@@ -196,7 +196,7 @@ class Operator:
         """One round as it stands. Errors as `describe_task`; NotFound also when there is no such round."""
         return await self._call("DescribeRound", wire.RoundReference(task, round_number), RoundSummary)
 
-    def watch(self, task: str, round_number: int) -> AsyncIterator[RoundEvent]:
+    def watch(self, task: str, round_number: int) -> AsyncGenerator[RoundEvent, None]:
         """The events of a round from its beginning until it ends, each once; a line that breaks is opened again.
 
         Raises:
@@ -290,13 +290,14 @@ class Operator:
             RoundAborted: the round failed, for the reason given.
             SangamError: as `watch` and `fetch_result`.
         """
-        async for event in self.watch(task, round_number):
-            if on_event is not None:
-                on_event(event)
-            if event.kind == EventKind.FAILED:
-                raise RoundAborted(f"round {round_number}: {event.detail}")
-            if event.kind == EventKind.CLOSED:
-                return await self.fetch_result(task, round_number)
+        async with aclosing(self.watch(task, round_number)) as events:
+            async for event in events:
+                if on_event is not None:
+                    on_event(event)
+                if event.kind == EventKind.FAILED:
+                    raise RoundAborted(f"round {round_number}: {event.detail}")
+                if event.kind == EventKind.CLOSED:
+                    return await self.fetch_result(task, round_number)
         raise MessageError(f"round {round_number} of {task}: its events ended before the round did")
 
     async def _call(self, method: str, request: object, response: type[T]) -> T:

@@ -4,7 +4,7 @@ Errors that the server names are raised here under the same name.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from itertools import islice
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -133,11 +133,15 @@ class GrpcChannel:
         with self.errors():
             return decode(response, await self._channel.unary_unary(method)(encode(request), metadata=outgoing()))
 
-    async def downward(self, method: str, request: object, response: type[T]) -> AsyncIterator[T]:
+    async def downward(self, method: str, request: object, response: type[T]) -> AsyncGenerator[T, None]:
         """One request, a stream of responses."""
-        with self.errors():
-            async for data in self._channel.unary_stream(method)(encode(request)):
-                yield decode(response, data)
+        call = self._channel.unary_stream(method)(encode(request))
+        try:
+            with self.errors():
+                async for data in call:
+                    yield decode(response, data)
+        finally:
+            call.cancel()
 
     async def upward(self, method: str, requests: Iterable[object], response: type[T]) -> T:
         """A stream of requests, one response. After the first request, the others wait until the server asks for them.

@@ -1,12 +1,13 @@
 """A round's events, each once, over as many streams as it takes."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import TypeAlias
 
 from aggregator.wire.operator_messages import RoundEvent
 from clients.retry import HEALS, patiently
 
-Events: TypeAlias = AsyncIterator[RoundEvent]
+Events: TypeAlias = AsyncGenerator[RoundEvent, None]
 
 
 async def follow(open_stream: Callable[[], Events], patience_s: float) -> Events:
@@ -25,13 +26,14 @@ async def follow(open_stream: Callable[[], Events], patience_s: float) -> Events
     while True:
         begun: tuple[list[RoundEvent], Events] = await patiently(patience_s)(_begun, open_stream, seen)
         new, stream = begun
-        for event in new:
-            seen += 1
-            yield event
         try:
-            async for event in stream:
-                seen += 1
-                yield event
+            async with aclosing(stream):
+                for event in new:
+                    seen += 1
+                    yield event
+                async for event in stream:
+                    seen += 1
+                    yield event
         except HEALS:
             continue
         return

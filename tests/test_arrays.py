@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.arrays import check_target, read_arrays, write_arrays
+from aggregator.arrays import check_target, read_arrays, read_note, replace_arrays, write_arrays
 from aggregator.errors import ParameterError, SangamError, StorageError
 
 
@@ -108,3 +108,27 @@ def test_damaged_files_are_named(tmp_path_factory, good, keep, changes):
     path.write_bytes(data)
     with suppress(SangamError):  # anything else fails the test
         read_arrays(path)
+
+
+def test_a_few_kilobytes_do_not_become_gigabytes(tmp_path):
+    path = tmp_path / "bomb.npz"
+    np.savez_compressed(path, w=np.zeros(1 << 24))
+    with pytest.raises(ParameterError, match="would become 134,217,"):
+        read_arrays(path)
+    write_arrays(path, {"w": np.zeros(1 << 24, np.uint8)})
+    assert read_arrays(path)["w"].size == 1 << 24
+
+
+def test_a_note_stands_beside_the_arrays(tmp_path):
+    path = tmp_path / "noted.npz"
+    replace_arrays(path, {"w": np.ones(3)}, "made by rounds 1 to 7")
+    assert read_note(path) == "made by rounds 1 to 7"
+    assert read_arrays(path)["w"].tolist() == [1, 1, 1]
+    assert [one.name for one in tmp_path.iterdir()] == ["noted.npz"]
+    (tmp_path / "text").write_text("no archive")
+    with pytest.raises(ParameterError, match=r"not an \.npz file with a note"):
+        read_note(tmp_path / "text")
+    with pytest.raises(StorageError, match="cannot read"):
+        read_note(tmp_path / "none")
+    with pytest.raises(StorageError, match="cannot write"):
+        replace_arrays(tmp_path / "none" / "w.npz", {"w": np.ones(3)})

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from aggregator.errors import ParameterError
 
+LOGISTIC = "logistic"  # the demo itself
 BANNER = """[bold]Sangam[/]: secure aggregation, all on this machine.
 {sites} hospitals train one model on real medical data. {rounds} rounds, hospitals
 that vanish in each: {dropouts}; in one the aggregator is killed, too. It learns the sum of their
@@ -25,7 +26,7 @@ def demo(
     ] = "auto",
     *,
     pipeline: Annotated[
-        str, typer.Option(help="Another training instead, over other real data: mlp, trees, visits or survival.")
+        str, typer.Option(help="Another training instead, over other real data: mlp, xgboost, visits or survival.")
     ] = "",
     as_json: Annotated[
         bool, typer.Option("--json", help="End stdout with one JSON object; tables go to stderr.")
@@ -48,7 +49,7 @@ def demo(
     if mode not in set(Mode):
         raise ParameterError(f"--mode {mode}: there are {', '.join(Mode)}")
     console = Console(stderr=True)
-    if pipeline:
+    if pipeline not in ("", LOGISTIC):
         from aggregator.demo.pipelines import named
         from aggregator.demo.pipelines.run import show
 

@@ -121,9 +121,7 @@ def _summarise(console: Console, training: "Training", model: "GlobalModel") -> 
     closed = [line for line in lines if not line.failed]
     table = Table("", "first round", "last round", box=None)
     if not closed:
-        console.print(
-            f"The model is in {escape(str(training.model_file))}; there is no history beside it.", soft_wrap=True
-        )
+        console.print(f"{escape(str(training.model_file))} is whole, without a history beside it.", soft_wrap=True)
         return
     for name in closed[-1].metrics:
         table.add_row(name, *(f"{line.metrics.get(name, nan):.4g}" for line in (closed[0], closed[-1])))

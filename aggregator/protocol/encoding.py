@@ -96,7 +96,7 @@ def encode(
     if isinstance(weight, bool) or not isinstance(weight, int | np.integer):
         raise ParameterError(f"the weight is a {type(weight).__name__}, it must be an integer number of samples")
     if not 1 <= weight <= parameters.weight_max:
-        raise ParameterError(f"the weight is {weight}, this task allows 1 to {parameters.weight_max}")
+        raise ParameterError(f"the weight is not among the 1 to {parameters.weight_max} that this task allows")
     row = Row.of(update, parameters.tensors)
     limbs = _limbs(int(weight), parameters)
     coded = parameters.coded_entries

@@ -35,6 +35,5 @@ def after(state: State, result: RoundResult) -> State:
 
 def course(task: str, settings: Settings, path: Path) -> Course[State]:
     """A study's way from state to state; `path` is where it is kept."""
-    return Course[State](
-        task, settings.parameters, advance=after, keep=partial(kept, path), is_over=lambda state: state.done
-    )
+    keep = partial(kept, path)
+    return Course[State](task, settings.parameters, advance=after, keep=keep, is_over=lambda state: state.done)

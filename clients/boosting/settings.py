@@ -42,8 +42,8 @@ class Settings:
         features: their names, in the order of the columns.
         sites_max: how many sites one sum may hold.
         records_max: how many records the largest site may have. Public: it decides the fixed point.
-        minimum_cohort: a round with fewer sites is aborted. By default all must be there: the histograms of one level less
-            those of the next are those of a site that was in one round and not in the other.
+        minimum_cohort: a round with fewer sites is aborted. By default all must be there: the histograms of one level,
+            less those of the next, are those of a site that was in one round and not in the other.
         objective: the loss.
         label_max: the largest label, by absolute value; public, for the same reason. Classes are 0 and 1.
         trees: how many.

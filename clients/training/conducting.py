@@ -5,6 +5,7 @@ round is never started twice, and rounds that closed meanwhile are fetched.
 """
 
 from collections.abc import Awaitable
+from contextlib import aclosing
 from hashlib import sha256
 from typing import Final, Protocol, TypeVar
 
@@ -99,13 +100,14 @@ async def _round(
 ) -> tuple[Line, RoundResult | None]:
     number = await _started(operator, task, shared, history)
     watch.begins(number, shared, history.failures)
-    async for event in operator.watch(task, number):
-        watch.happened(event)
-        if event.kind == EventKind.FAILED:
-            return Line(number, seconds=event.seconds, failed=event.detail), None
-        if event.kind == EventKind.CLOSED:
-            result = await operator.fetch_result(task, number)
-            return _closed(result, event.seconds), result
+    async with aclosing(operator.watch(task, number)) as events:
+        async for event in events:
+            watch.happened(event)
+            if event.kind == EventKind.FAILED:
+                return Line(number, seconds=event.seconds, failed=event.detail), None
+            if event.kind == EventKind.CLOSED:
+                result = await operator.fetch_result(task, number)
+                return _closed(result, event.seconds), result
     raise MessageError(f"round {number} of {task}: its events ended before the round did")
 
 

@@ -89,13 +89,10 @@ class GlobalModel:
         tensors = read_arrays(path)
         try:
             said: dict[str, Any] = json.loads(read_note(path))
-            combine, *counts, converged = (said[name] for name in ABOUT)
-            if (
-                not all(type(count) is int and 0 <= count < ROUND_MAX for count in counts)
-                or type(converged) is not bool
-            ):
-                raise ValueError(counts)
-            return GlobalModel(tensors, Combine(combine), *counts, converged)
+            combine, number, closed, converged = (said[name] for name in ABOUT)
+            if not (_is_count(number) and _is_count(closed) and type(converged) is bool):
+                raise ValueError(number, closed, converged)
+            return GlobalModel(tensors, Combine(combine), number, closed, converged)
         except (ValueError, KeyError, TypeError, RecursionError):
             raise ParameterError(f"{path} is no model of a training: it doesn't say which rounds made it") from None
 
@@ -112,3 +109,7 @@ class GlobalModel:
         if kinds[0] != kinds[1] or self.combine is not found.combine:
             raise ParameterError(f"{path} holds another kind of model than this training's")
         return found
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < ROUND_MAX

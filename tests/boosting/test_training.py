@@ -1,16 +1,18 @@
 """Rounds without an engine: what the trees depend on, what they don't, and how a study goes on after a restart."""
 
 import json
+from dataclasses import fields
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.errors import ParameterError
+from aggregator.errors import ParameterError, RoundAborted
 from aggregator.protocol import encoding
-from clients.boosting import Records, Settings, State, contribution, to_xgboost_json
+from clients.boosting import Records, Settings, State, advanced, contribution, to_xgboost_json
 from clients.boosting.settings import GRADIENTS, HESSIANS, exact_sum
+from clients.boosting.trees import Node
 from tests.boosting.study import dealt, one_round, records, run, settings
 from tests.consortium import drbg
 
@@ -184,3 +186,45 @@ def test_the_model_file_has_every_field_of_every_node():
         assert lengths == {len(ours.nodes)} == {int(tree["tree_param"]["num_nodes"])}
         for side in ("left_children", "right_children"):
             assert all(tree["parents"][child] == node for node, child in enumerate(tree[side]) if child >= 0)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        lambda sums: sums - 1.0,
+        lambda sums: sums * 0.0,
+        lambda sums: sums + 1e6,
+        lambda sums: np.full_like(sums, np.nan),
+    ],
+)
+@pytest.mark.parametrize("rounds", [0, 1, 4])
+def test_sums_that_no_records_can_have_made_are_refused_by_name(lie, rounds):
+    """A server that makes them up, or one site that sends them, ends no process and allocates nothing."""
+    spec = settings()
+    sites = dealt(*records(), 3)
+    state = run(State.start(spec), lambda _: sites, until=rounds)
+    updates = [contribution(state, one) for one in sites]
+    mean = {name: sum(update[name] for update in updates) / 3 for name in updates[0]}
+    with pytest.raises(RoundAborted, match="none of records"):
+        advanced(state, {**mean, HESSIANS: lie(mean[HESSIANS])}, 3, rounds + 1)
+    assert advanced(state, mean, 3, rounds + 1).closed == state.closed + 1
+
+
+def test_all_sites_must_be_there_unless_it_is_said():
+    assert Settings(("a",), sites_max=7, records_max=10).parameters.minimum_cohort == 7
+    assert Settings(("a",), sites_max=7, records_max=10, minimum_cohort=3).parameters.minimum_cohort == 3
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [("left", 99), ("right", -2), ("parent", 5.5), ("feature", 3), ("feature", -1), ("left", True)],
+)
+def test_a_state_of_somebody_else_s_with_nodes_that_are_not_there_is_refused(place, value):
+    sites = dealt(*records(), 3)
+    state = run(State.start(settings()), lambda _: sites)
+    said = json.loads(state.to_json())
+    said["trees"][0]["nodes"][0][[field.name for field in fields(Node)].index(place)] = value
+    with pytest.raises(ParameterError, match="no state of a study"):
+        State.from_json(json.dumps(said))
+    with pytest.raises(ParameterError, match="no state of a study"):
+        State.from_json('{"format":1,"settings":' + "[" * 100_000)

@@ -26,8 +26,8 @@ BAD = [
     ({"y": np.full((2, 2), SECRET)}, 10, "missing ['x'], surplus ['y']"),
     ({"x": np.full((2, 3), SECRET)}, 10, "tensor 'x' has shape (2, 3), the task expects (2, 2)"),
     ({"x": np.full((2, 2), SECRET + 1j)}, 10, "tensor 'x' holds complex128, expected real numbers"),
-    (update(), 0, "the weight is 0, this task allows 1 to 100"),
-    (update(), 101, "the weight is 101, this task allows 1 to 100"),
+    (update(), 0, "the weight is not among the 1 to 100 that this task allows"),
+    (update(), 101, "the weight is not among the 1 to 100 that this task allows"),
     (update(), 56.789, "the weight is a float, it must be an integer"),
 ]
 

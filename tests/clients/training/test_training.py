@@ -1,17 +1,27 @@
 """A training end to end over real servers: what comes out is what plain averaging gives, whoever dies meanwhile."""
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 
 from aggregator.arrays import read_arrays, write_arrays
-from aggregator.errors import Cancelled, NotAdmitted, ParameterError, RoundAborted, StaleModel, StorageError
+from aggregator.errors import (
+    Cancelled,
+    Equivocation,
+    NotAdmitted,
+    ParameterError,
+    RoundAborted,
+    SangamError,
+    StaleModel,
+    StorageError,
+)
 from aggregator.wire.vocabulary import EventKind
 from clients.adapters.arrays import Arrays
 from clients.adapters.contract import Combine
+from clients.contribution import Observer
 from clients.training import Experiment, OperatorWatch, SiteWatch, Trained, Training, learn
 from clients.training.global_model import GlobalModel
 from tests.loopback import hub
@@ -298,7 +308,7 @@ async def test_a_model_of_another_kind_is_refused_before_any_round(tmp_path, cha
 @pytest.mark.parametrize(
     ("trained", "said"),
     [
-        (Trained(FIRST, 51, {"loss": 0.0}), "trained on 51 records, the experiment's weight_max is 50"),
+        (Trained(FIRST, 51, {"loss": 0.0}), "trained on more records than the 50 of the experiment's weight_max"),
         (Trained(FIRST, 10), r"metrics are \['loss'\], these are \[\]"),
         (Trained({"w": FIRST["w"]}, 10, {"loss": 0.0}), "has a tensor 'b'"),
     ],
@@ -338,3 +348,48 @@ async def test_a_layer_that_the_first_model_lacks_stays_at_home(place):
     shared, *models = await asyncio.gather(here.training().conduct(here.server.operator), *map(site, range(SITES)))
     assert [model["head"].tolist() for model in models] == [[2, 2], [4, 4], [6, 6]]
     assert all(np.array_equal(model["w"], shared.tensors["w"]) for model in models)
+
+
+async def test_a_round_of_other_parameters_gets_nothing_and_its_result_is_not_believed(place):
+    """A server, or an operator, that makes the task with a smaller cohort or another weight_max than was agreed on."""
+    here = await place(rounds=1, minimum_cohort=2, keep_open=True)
+    agreed = here.stated.model_copy(update={"minimum_cohort": 3})
+
+    async def wary():
+        async with here.server.join(0, task=TASK) as session:
+            with pytest.raises(ParameterError, match="has other parameters than were agreed on"):
+                await learn(session, Arrays(), blank(), towards(0), agreed)
+
+    await asyncio.gather(here.training().conduct(here.server.operator), wary(), here.site(1), here.site(2))
+    assert [line.sites for line in here.training().history().lines] == [2]
+    async with here.server.join(0, task=TASK) as session:
+        with pytest.raises(Equivocation, match="has other parameters than were agreed on"):
+            await learn(session, Arrays(), blank(), towards(0), agreed)
+
+
+async def test_leave_to_contribute_again_is_for_one_round(place):
+    """A server that fails each round at its end gets a second sum of this site's update, and no third one."""
+    here = await place(rounds=1, enough=2, sample=2, minimum_cohort=2, failures_max=9)
+
+    class Dies(Observer):
+        def step(self, name):
+            if name == "unmasking":
+                raise SangamError("not beyond unmasking")
+
+    class Spoils(SiteWatch):
+        observer = Dies()
+
+    async def spoils(number):
+        while True:
+            with suppress(SangamError):
+                await here.site(number, watch=Spoils())
+
+    leading = asyncio.create_task(here.training().conduct(here.server.operator))
+    spoiling = asyncio.create_task(spoils(1))
+    seen = Seen()
+    with pytest.raises(ParameterError, match="has contributed to task lines on this very model before"):
+        await here.site(0, again="the first round was lost", watch=seen)
+    assert len(seen.reasons) >= 1
+    for task in (leading, spoiling):
+        task.cancel()
+    await asyncio.gather(leading, spoiling, return_exceptions=True)

@@ -8,17 +8,17 @@ import pytest
 from typer.testing import CliRunner
 
 from aggregator.__main__ import app
-from aggregator.demo.pipelines import NAMES, named
+from aggregator.demo.pipelines import MODULES, named
 
 APART = {
     "mlp": 0.02,
-    "trees": 0.005,
+    "xgboost": 0.005,
     "visits": 0.002,
     "survival": 0.0005,
 }  # from pooled: the first one's sites are alike in nothing
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MODULES)
 def test_a_pipeline_scores_as_plain_averaging_and_nearly_as_pooled(name):
     result = CliRunner().invoke(app, ["demo", "--pipeline", name, "--json"], catch_exceptions=False)
     assert result.exit_code == 0, result.output
