@@ -20,7 +20,7 @@ demo: $(if $(PIPELINE),.venv-demo/.installed,$(VENV)/.demo)
 	$(if $(PIPELINE),.venv-demo/bin/sangam demo --pipeline $(PIPELINE),$(BIN)/sangam demo) $(ARGS)
 
 test: $(VENV)/.dev
-	$(BIN)/python -W error -m pytest -q -n $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/python -W error -m pytest -q -n $(JOBS) --dist worksteal $(ARGS)
 
 # Heavy frameworks, each test in the environment whose pins it needs.
 test-pipelines: test-frameworks test-flower test-nvflare

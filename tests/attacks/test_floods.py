@@ -46,7 +46,8 @@ async def test_who_calls_in_a_loop_is_told_to_come_back_and_nobody_else_is(tmp_p
         await h.create(parameters())
         data = b"\xff" * 100 if refused else b""
         ends = await names(channel, method, data, CALLS + 20)
-        assert set(ends) == {refused, "Overloaded"}
+        assert set(ends) - {"Disconnected"} == {refused, "Overloaded"}
+        assert ends.count("Disconnected") <= 2, "a call that ends while it is written may lose its status"
         assert CALLS - 2 <= ends.index("Overloaded") <= CALLS + 1
         with pytest.raises(Overloaded, match="come back in") as told:
             await channel.unary(PROBE, ProbeRequest(), ServerInfo)
