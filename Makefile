@@ -19,8 +19,16 @@ SEED ?=
 demo: $(if $(PIPELINE),.venv-demo/.installed,$(VENV)/.demo)
 	$(if $(PIPELINE),.venv-demo/bin/sangam demo --pipeline $(PIPELINE),$(BIN)/sangam demo) $(ARGS)
 
+# What looks at how calls end goes alone: on a busy machine gRPC loses a status now and then (grpc issue 36066).
+ALONE := tests/service tests/attacks
+
 test: $(VENV)/.dev
-	$(BIN)/python -W error -m pytest -q -n $(JOBS) --dist worksteal $(ARGS)
+ifdef ARGS
+	$(BIN)/python -W error -m pytest -q $(ARGS)
+else
+	$(BIN)/python -W error -m pytest -q -n $(JOBS) --dist worksteal $(ALONE:%=--ignore=%)
+	$(BIN)/python -W error -m pytest -q $(ALONE)
+endif
 
 # Heavy frameworks, each test in the environment whose pins it needs.
 test-pipelines: test-frameworks test-flower test-nvflare
