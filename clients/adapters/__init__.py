@@ -4,6 +4,7 @@
 |---|---|---|
 | PyTorch | `clients.adapters.torch.Torch` | float parameters and buffers of the `state_dict` |
 | scikit-learn | `clients.adapters.sklearn.Linear`, `Perceptron`, `NaiveBayes`, `KMeans` | coefficients; exact sums |
+| scikit-learn | `clients.adapters.least_squares.LeastSquares` | exact sums of products: linear and ridge regression |
 | Keras 3 | `clients.adapters.keras.Keras` | float weights, whatever the backend |
 | JAX, Flax | `clients.adapters.jax.Pytree` | the float leaves of a pytree |
 | NumPy | `clients.adapters.arrays.Arrays` | a dictionary of arrays |
