@@ -55,7 +55,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--clients", type=int, default=10)
     parser.add_argument("--entries", type=int, default=1_000_000)
-    parser.add_argument("--rounds", type=int, default=5, help="of the app")
+    parser.add_argument("--rounds", type=int, default=20, help="of the app")
     parser.add_argument("--repeats", type=int, default=3, help="how often each side is timed")
     parser.add_argument("--bits", type=int, default=16, help="of one value of ours")
     return parser.parse_args()
