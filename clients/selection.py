@@ -9,7 +9,6 @@ model = chosen.merged(model, result.mean)
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +16,6 @@ import numpy.typing as npt
 from aggregator.errors import ParameterError
 from aggregator.protocol.encoding import Update
 from aggregator.wire.messages import Tensor
-
-A = TypeVar("A", bound=npt.ArrayLike)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +69,7 @@ class Selection:
             raise ParameterError(f"of {len(known)} tensors none is selected: {_some(known)}")
         return selected
 
-    def of(self, update: Mapping[str, A]) -> dict[str, A]:
+    def of(self, update: Update) -> dict[str, npt.ArrayLike]:
         """The selected part of an update or a model; arrays are not copied. Errors as `names`."""
         return {name: update[name] for name in self.names(update)}
 

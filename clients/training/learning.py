@@ -79,7 +79,7 @@ async def learn(
     own = _Own(adapter, model, train, experiment)
     own.check(first)
     shared = first if checkpoint is None else first.found_at(checkpoint)
-    keep = _nowhere if checkpoint is None else checkpoint_at(checkpoint)
+    keep = _nowhere if checkpoint is None else _checkpoint_at(checkpoint)
     course = Course[GlobalModel](
         experiment.task,
         experiment.parameters(first),
@@ -137,7 +137,7 @@ def _nowhere(model: GlobalModel) -> None:
     """No checkpoint."""
 
 
-def checkpoint_at(path: Path) -> Callable[[GlobalModel], None]:
+def _checkpoint_at(path: Path) -> Callable[[GlobalModel], None]:
     """Writes the shared model there, beginning with the directory, so that a wrong path shows before any round.
 
     Raises:

@@ -108,5 +108,5 @@ def weight(result: FLModel) -> int:
     """
     steps: Any = result.meta.get(FLMetaKey.NUM_STEPS_CURRENT_ROUND, 1)
     if type(steps) not in (int, float) or not float(steps).is_integer() or steps < 1:
-        raise ParameterError(f"{FLMetaKey.NUM_STEPS_CURRENT_ROUND} is {steps!r}, the weight must be 1, 2, 3, ...")
+        raise ParameterError(f"{FLMetaKey.NUM_STEPS_CURRENT_ROUND}, the weight, must be 1, 2, 3, ...")
     return int(steps)

@@ -22,3 +22,13 @@ def test_an_example_trains_as_well_as_plain_averaging(path):
     assert found.keys() >= {"Sangam", "plain averaging", "pooled"}, said.stdout
     assert abs(found["Sangam"] - found["plain averaging"]) <= WITHIN, said.stdout
     assert found["Sangam"] > 0.9, said.stdout
+
+
+def test_survival_comes_to_what_the_pooled_records_give():
+    path = EXAMPLES / "survival.py"
+    said = subprocess.run([sys.executable, path], check=False, capture_output=True, text=True, timeout=120)
+    assert said.returncode == 0, said.stderr
+    lines = re.findall(r"^(.+): concordance ([\d.]+), log hazard ratios \[(.+)\]$", said.stdout, re.M)
+    secure, _, pooled = ([float(value), *map(float, ratios.split())] for _, value, ratios in lines)
+    assert [name for name, _, _ in lines] == ["Sangam", "plain averaging", "pooled"]
+    assert all(abs(one - other) <= WITHIN for one, other in zip(secure, pooled, strict=True)), said.stdout

@@ -239,9 +239,9 @@ def encrypted():
         (shareable({"w": BASE["w"]}), "the result lacks b"),
         (trained("site-1", metrics={"confusion": [[1, 2], [3, 4]]}), "metric 'confusion' is not a number"),
         (trained("site-1", metrics={"note": "good"}), "metric 'note' is not a number"),
-        (trained("site-1", meta={"NUM_STEPS_CURRENT_ROUND": 0.5}), "NUM_STEPS_CURRENT_ROUND is 0.5"),
-        (trained("site-1", meta={"NUM_STEPS_CURRENT_ROUND": -3}), "NUM_STEPS_CURRENT_ROUND is -3"),
-        (trained("site-1", meta={"NUM_STEPS_CURRENT_ROUND": "many"}), "NUM_STEPS_CURRENT_ROUND is 'many'"),
+        (trained("site-1", meta={"NUM_STEPS_CURRENT_ROUND": 0.5}), "NUM_STEPS_CURRENT_ROUND, the weight, must be"),
+        (trained("site-1", meta={"NUM_STEPS_CURRENT_ROUND": -3}), "NUM_STEPS_CURRENT_ROUND, the weight, must be"),
+        (trained("site-1", meta={"NUM_STEPS_CURRENT_ROUND": "many"}), "NUM_STEPS_CURRENT_ROUND, the weight, must be"),
         (shareable({"w": "text", "b": 1.0}), "parameter 'w' is <U4"),
     ],
 )
